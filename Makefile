@@ -1,0 +1,77 @@
+# make help lists what there is. Everything installs into .venv and node_modules, both removable at any time.
+
+VENV := .venv
+PYTHON ?= $(or $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),\
+	$(error Python 3.11 or newer is needed: install it, or say where it is with `make PYTHON=/path/to/python3`))
+RUN := $(VENV)/bin/python
+ADDRESS ?= 127.0.0.1:8000
+BENCH ?=
+
+# Plausible production values, so that `check --deploy` judges what production would run.
+PRODUCTION := DEPLOYMENT_MODE=kubernetes ALLOWED_HOSTS=chat.example.org \
+	CSRF_TRUSTED_ORIGINS=https://chat.example.org DATABASE_URL=postgres://user:password@localhost/messaging \
+	REDIS_URL=redis://localhost:6379/0 SECRET_KEY=$$($(RUN) -c 'import secrets; print(secrets.token_urlsafe(64))')
+
+.PHONY: help run test lint format bench services constraints clean
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host:port overrides)
+	@$(RUN) manage.py migrate --verbosity 0
+	@$(RUN) manage.py messaging_operator
+	@$(RUN) manage.py runserver $(ADDRESS)
+
+test: services $(VENV)/.dev node_modules/.package-lock.json ## run every test, with the real services
+	node --test messaging/tests/js/
+	$(VENV)/bin/pytest --cov
+
+lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, migrations, deployment
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/djlint --quiet --lint --check templates
+	node_modules/.bin/tsc --noEmit
+	$(RUN) manage.py makemigrations --check --dry-run
+	$(PRODUCTION) $(RUN) manage.py check --deploy --fail-level WARNING
+
+format: $(VENV)/.dev ## bring Python and templates into shape
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/djlint --quiet --reformat templates
+
+bench: services $(VENV)/.dev ## measure against stock Channels (BENCH=--quick takes a few minutes)
+	$(RUN) -m bench $(BENCH)
+
+services: ## install the services that the tests start: Redis, PostgreSQL, Chromium
+	@scripts/services
+
+# With `-r`, pip freeze lists the named packages first and what they brought along under a comment line.
+constraints: ## pin anew what the direct dependencies need in turn (use the oldest supported Python)
+	echo '# What the direct dependencies need in turn. Made by `make constraints`.' > constraints.txt
+	$(PYTHON) -m venv --clear .venv-constraints
+	.venv-constraints/bin/pip install --quiet -r requirements-dev.txt
+	sed '/^-c /d' requirements.txt | .venv-constraints/bin/pip freeze -r /dev/stdin -r requirements-dev.txt | \
+		sed '1,/^## /d' >> constraints.txt
+	rm -r .venv-constraints
+
+clean: ## remove what was installed and built, not your data in var/
+	rm -rf $(VENV) node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
+
+# A stamp is as new as the last installation: later runs install nothing.
+$(VENV)/.runtime: requirements.txt constraints.txt
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing requirements.txt'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@echo 'Installing requirements-dev.txt'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@

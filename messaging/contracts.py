@@ -1,0 +1,139 @@
+"""What the service and its two stores say to each other: data and errors, no behaviour. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from messaging.protocol.fields import Role
+
+ADMINS = "admins"
+USERS = "users"
+
+
+def conversation_group(conversation: str) -> str:
+    """The group of one visitor's open pages."""
+    return f"conversation:{conversation}"
+
+
+def staff_group(staff: int) -> str:
+    """The group of one staff member's open pages; it is that person's principal as well."""
+    return f"staff:{staff}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cursor:
+    """A place in the message log: the message's number and its commit time (database clock, ms since 1970).
+
+    Its text is opaque to clients, but texts without `page_of` sort as the messages do. `page_of` marks the end of a
+    history page that goes on: only the connection that got it may continue right behind it, any other one has to
+    re-read an overlap.
+    """
+
+    seq: int
+    ms: int
+    page_of: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.seq:013x}.{self.ms:011x}" + (f".{self.page_of}" if self.page_of else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """None where the text was never a cursor."""
+        seq, _, rest = text.partition(".")
+        ms, _, page_of = rest.partition(".")
+        try:
+            return cls(int(seq, 16), int(ms, 16), page_of) if len(seq) == 13 and len(ms) == 11 else None
+        except ValueError:
+            return None
+
+
+START = Cursor(0, 0)  # before the first message
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConnection:
+    """One row of the connection store. `connected_at`: ISO 8601."""
+
+    connection_id: str
+    connection_type: Role
+    conversation: str | None
+    principal: str
+    version: int
+    pod: str
+    connected_at: str
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        if self.conversation is None:
+            return ADMINS, self.principal
+        return USERS, conversation_group(self.conversation)
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """What is to be appended, once per (`principal`, `client_id`). An admin's needs a `conversation` that exists."""
+
+    conversation: str
+    principal: str
+    client_id: str
+    sender: Role
+    content: str
+    author: str = ""
+    quick: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A committed message. `created_at`: the database's clock."""
+
+    seq: int
+    message_id: str
+    conversation: str
+    principal: str
+    client_id: str
+    sender: Role
+    content: str
+    author: str
+    quick: str
+    created_at: datetime
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.seq, int(self.created_at.timestamp() * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """`duplicate`: the same principal had stored it under the same id before."""
+
+    message: StoredMessage
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages in the log's order. `cursor`: where the next page begins, or the head if there is no `more`."""
+
+    messages: tuple[StoredMessage, ...]
+    cursor: Cursor
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StaffMember:
+    id: int
+    name: str
+    may_view: bool
+    may_reply: bool
+
+
+class StoreUnavailable(Exception):
+    """The connection store or the message log did not answer in time. The outcome is unknown; a retry is safe."""
+
+
+class IdConflict(Exception):
+    """This principal has used this id for another message."""
+
+
+class ConversationNotFound(Exception):
+    """No such conversation."""

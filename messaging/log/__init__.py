@@ -1,0 +1,104 @@
+"""The message log: what was said, kept in SQL in every mode. Its promise is in `MessageLog`."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from messaging.contracts import (
+    Appended,
+    Cursor,
+    NewMessage,
+    Page,
+    StaffMember,
+    StoredMessage,
+    StoreUnavailable,
+)
+from messaging.log import reader
+from messaging.log.writer import Writer
+
+ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with StoreUnavailable
+READERS = 4  # threads, each with a database connection of its own
+QUICK_SECONDS = 5.0  # how long the quick messages of one read serve
+
+T = TypeVar("T")
+
+
+class MessageLog:
+    """One per process. Every method raises StoreUnavailable when the database does not answer within ANSWER_SECONDS."""
+
+    def __init__(self) -> None:
+        self._writer = Writer()
+        self._connections: list[BaseDatabaseWrapper] = []
+        self._readers = ThreadPoolExecutor(
+            READERS, "message-log-reader", lambda: self._connections.append(connections["default"])
+        )
+        self._quick: tuple[float, tuple[dict[str, str], ...]] = (float("-inf"), ())
+
+    async def append(self, new: NewMessage) -> Appended:
+        """Commit `new`; may be repeated with the same id for ever.
+
+        Raises IdConflict, ConversationNotFound (only for an admin's message).
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._writer.submit(new)
+        except TimeoutError:
+            raise StoreUnavailable("no commit in time") from None
+
+    async def head(self, conversation: str | None) -> Cursor:
+        return await self._read(lambda: reader.head(conversation))
+
+    async def newest(self, conversation: str | None, limit: int) -> Page:
+        return await self._read(lambda: reader.newest(conversation, limit))
+
+    async def before(self, conversation: str | None, cursor: Cursor, limit: int) -> Page:
+        return await self._read(lambda: reader.before(conversation, cursor, limit))
+
+    async def since(self, conversation: str | None, cursor: Cursor, limit: int, connection_tag: str) -> Page:
+        return await self._read(lambda: reader.since(conversation, cursor, limit, connection_tag))
+
+    async def positions(self, floor: int | None) -> tuple[list[Cursor], int]:
+        return await self._read(lambda: reader.positions(floor))
+
+    async def messages(self, numbers: list[int]) -> tuple[StoredMessage, ...]:
+        return await self._read(lambda: reader.messages(numbers))
+
+    async def conversation_exists(self, conversation: str) -> bool:
+        return await self._read(lambda: reader.conversation_exists(conversation))
+
+    async def staff_member(self, id: int) -> StaffMember | None:
+        return await self._read(lambda: reader.staff_member(id))
+
+    async def quick_messages(self) -> tuple[dict[str, str], ...]:
+        """They may be QUICK_SECONDS old: every visitor that connects asks for them."""
+        read_at, quick = self._quick
+        if time.monotonic() - read_at > QUICK_SECONDS:
+            quick = await self._read(reader.quick_messages)
+            self._quick = (time.monotonic(), quick)
+        return quick
+
+    async def ping(self) -> None:
+        await self._read(reader.ping)
+
+    async def close(self) -> None:
+        """Commit what waits, then let go of the threads."""
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._connections:
+            connection.inc_thread_sharing()  # its own thread has ended
+            connection.close()
+
+    async def _read(self, read: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await loop.run_in_executor(self._readers, lambda: reader.on_this_thread(read))
+        except TimeoutError:
+            raise StoreUnavailable("no answer in time") from None
+        except Error as error:
+            raise StoreUnavailable(type(error).__name__) from error

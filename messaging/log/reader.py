@@ -1,0 +1,138 @@
+"""What has been said: pages of the log, and what this process has missed.
+
+Numbers are given at insert, not at commit, so a message can appear behind one with a higher number that was read
+before it. Every reader therefore re-reads an OVERLAP before its cursor. It covers the longest
+transaction (its statements are cancelled after 2 s) and the time in which a process finds a lost hint (2 s).
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from django.contrib.auth import get_user_model
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Min, QuerySet
+from django.db.models.functions import Now
+
+from messaging.contracts import START, Cursor, Page, StaffMember, StoredMessage
+from messaging.log.writer import stored
+from messaging.models import Conversation, Message, QuickMessage
+
+OVERLAP = timedelta(seconds=8)
+SETTLED = "s"  # the `page_of` of a page that ends before the overlap: anyone may continue right behind it
+
+T = TypeVar("T")
+
+
+def on_this_thread(read: Callable[[], T]) -> T:
+    """`read()`; a connection that the database has closed meanwhile is replaced once."""
+    try:
+        return read()
+    except (OperationalError, InterfaceError):
+        connection.close()
+        return read()
+
+
+def head(conversation: str | None) -> Cursor:
+    """The newest message, of one conversation or (None) of all; START where there is none."""
+    row = _messages(conversation).order_by("-seq").values_list("seq", "created_at").first()
+    return _cursor(*row) if row else START
+
+
+def newest(conversation: str | None, limit: int) -> Page:
+    """The last `limit` messages; `more`: there are older ones."""
+    rows = list(_messages(conversation).order_by("-seq")[: limit + 1])
+    messages = _stored(reversed(rows[:limit]))
+    return Page(messages, messages[-1].cursor if messages else START, more=len(rows) > limit)
+
+
+def before(conversation: str | None, cursor: Cursor, limit: int) -> Page:
+    """The `limit` messages that end before `cursor`; the page's cursor is its oldest message's."""
+    rows = list(_messages(conversation).filter(seq__lt=cursor.seq).order_by("-seq")[: limit + 1])
+    messages = _stored(reversed(rows[:limit]))
+    return Page(messages, messages[0].cursor if messages else cursor, more=len(rows) > limit)
+
+
+def since(conversation: str | None, cursor: Cursor, limit: int, connection_tag: str) -> Page:
+    """The first `limit` messages after `cursor`, and the overlap before it unless this connection pages on."""
+    start = cursor.seq if cursor.page_of in (SETTLED, connection_tag) else _overlap(cursor)
+    query = _messages(conversation).filter(seq__gt=start).annotate(now=Now())
+    rows = list(query.order_by("seq")[: limit + 1])
+    if len(rows) <= limit:
+        end = stored(rows[-1]).cursor if rows else Cursor(cursor.seq, cursor.ms)
+        return Page(_stored(rows), end, more=False)
+    last = rows[limit - 1]
+    page_of = SETTLED if last.created_at < last.now - OVERLAP else connection_tag
+    end = Cursor(last.seq, stored(last).cursor.ms, page_of)
+    return Page(_stored(rows[:limit]), end, more=True)
+
+
+def _overlap(cursor: Cursor) -> int:
+    """The number behind which a reader that stopped at `cursor` has to begin."""
+    at = datetime.fromtimestamp(cursor.ms / 1000, UTC)
+    around = Message.objects.filter(created_at__gte=at - OVERLAP, created_at__lt=at + OVERLAP)
+    first: int | None = around.aggregate(first=Min("seq"))["first"]
+    return cursor.seq if first is None else min(cursor.seq, first - 1)
+
+
+def positions(floor: int | None) -> tuple[list[Cursor], int]:
+    """The places of all messages behind number `floor` (None: of the overlap), and the next floor.
+
+    Every message up to the next floor is settled: no transaction can add one there any more.
+    """
+    if floor is None:
+        settled = Message.objects.filter(created_at__lt=Now() - OVERLAP)
+        floor = settled.order_by("-created_at").values_list("seq", flat=True).first() or 0
+    rows = Message.objects.filter(seq__gt=floor).order_by("seq").annotate(now=Now())
+    places = []
+    for seq, created_at, now in rows.values_list("seq", "created_at", "now"):
+        places.append(_cursor(seq, created_at))
+        if created_at < now - OVERLAP:
+            floor = seq
+    return places, floor
+
+
+def messages(numbers: list[int]) -> tuple[StoredMessage, ...]:
+    """The messages with these numbers, in the log's order."""
+    return _stored(Message.objects.filter(seq__in=numbers).order_by("seq"))
+
+
+def conversation_exists(conversation: str) -> bool:
+    return Conversation.objects.filter(id=conversation).exists()
+
+
+def staff_member(id: int) -> StaffMember | None:
+    """The active staff member with this primary key and what they may do now; None where there is none."""
+    user = get_user_model().objects.filter(pk=id, is_active=True, is_staff=True).first()
+    if user is None:
+        return None
+    return StaffMember(
+        id=user.pk,
+        name=user.get_full_name() or user.get_username(),
+        may_view=user.has_perm("messaging.view_message"),
+        may_reply=user.has_perm("messaging.add_message"),
+    )
+
+
+def quick_messages() -> tuple[dict[str, str], ...]:
+    """The active quick messages in their order, as the wire shows them."""
+    rows = QuickMessage.objects.filter(active=True)
+    return tuple({"key": row.key, "label": row.label, "content": row.content} for row in rows)
+
+
+def ping() -> None:
+    """Ask the database for an answer; raises django.db.Error where it gives none."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _messages(conversation: str | None) -> QuerySet[Message]:
+    return Message.objects.all() if conversation is None else Message.objects.filter(conversation_id=conversation)
+
+
+def _stored(rows: Iterable[Message]) -> tuple[StoredMessage, ...]:
+    return tuple(stored(row) for row in rows)
+
+
+def _cursor(seq: int, created_at: datetime) -> Cursor:
+    return Cursor(seq, int(created_at.timestamp() * 1000))

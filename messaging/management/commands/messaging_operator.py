@@ -1,0 +1,19 @@
+"""`messaging_operator`: somebody who can log in, on a machine that has nobody yet."""
+
+import secrets
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Create a superuser named operator with a random password, printed once, unless there is a superuser."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        users = get_user_model().objects
+        if users.filter(is_superuser=True).exists():
+            return
+        password = secrets.token_urlsafe(12)
+        users.create_superuser("operator", password=password)
+        self.stdout.write(f"\n  Log in at /admin/ as  operator  with the password  {password}\n  (shown this once)\n")

@@ -1,0 +1,78 @@
+"""Error codes, close codes and limits of the wire protocol: one table each (docs/protocol.md). Pure."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+FRAME_LIMIT = 16 * 1024  # bytes of one client frame that the application accepts
+SOCKET_LIMIT = 64 * 1024  # bytes of one client frame that the server reads before it closes with 1009
+PAGE_LIMIT = 28 * 1024  # bytes of one history frame: API Gateway's hard limit is 32 KB a frame
+CONTENT_LIMIT = 2_000  # Unicode code points of one message
+CURSOR_LIMIT = 64  # characters
+HISTORY_LIMIT = 100  # messages that one history request may ask for
+HISTORY_DEFAULT = 50
+IDENTIFY_SECONDS = 10  # until the first frame of a connection
+
+
+class CloseCode(IntEnum):
+    """Why the server closes. 4000-4099: reconnect. 4400-4499: stop until something changes."""
+
+    RESTART = 4001
+    SLOW_READER = 4008
+    TRY_LATER = 4013
+    BAD_FRAMES = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    NO_IDENTIFY = 4408
+    TOO_LARGE = 4413
+
+
+class ErrorCode(StrEnum):
+    """What one frame did wrong; `RULES` says what follows from it."""
+
+    BAD_JSON = "bad_json"
+    BAD_FRAME = "bad_frame"
+    UNSUPPORTED = "unsupported"
+    UNKNOWN_ACTION = "unknown_action"
+    EMPTY = "empty"
+    TOO_LONG = "too_long"
+    BAD_ID = "bad_id"
+    BAD_TYPE = "bad_type"
+    ID_CONFLICT = "id_conflict"
+    NOT_FOUND = "not_found"
+    TOO_LARGE = "too_large"
+    FORBIDDEN = "forbidden"
+    UNAUTHORIZED = "unauthorized"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """After `after` such errors on one connection (in a row, for a passing fault) it closes with `close`."""
+
+    close: CloseCode
+    after: int = 1
+
+
+RULES: dict[ErrorCode, Rule] = {
+    ErrorCode.BAD_JSON: Rule(CloseCode.BAD_FRAMES, after=5),
+    ErrorCode.BAD_FRAME: Rule(CloseCode.BAD_FRAMES, after=5),
+    ErrorCode.UNSUPPORTED: Rule(CloseCode.BAD_FRAMES, after=5),
+    ErrorCode.TOO_LARGE: Rule(CloseCode.TOO_LARGE),
+    ErrorCode.FORBIDDEN: Rule(CloseCode.FORBIDDEN),
+    ErrorCode.UNAUTHORIZED: Rule(CloseCode.UNAUTHORIZED),
+    ErrorCode.UNAVAILABLE: Rule(CloseCode.TRY_LATER, after=5),
+}
+
+
+class ProtocolError(Exception):
+    """A client's frame can't be served; `message` is safe to show to that client.
+
+    `id` is the frame's own id where it had one, `limit` the limit that it passed.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, *, id: str | None = None, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.id = id
+        self.limit = limit

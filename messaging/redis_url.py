@@ -1,0 +1,54 @@
+"""One way to name a Redis, for the connection store and the channel layer alike. Pure."""
+
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+FORMS = (
+    "redis[s]://[:password@]host:port/db, redis[s]+sentinel://[:password@]host:port,host:port/master/db "
+    "or redis[s]+cluster://[:password@]host:port,host:port"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisURL:
+    """`kind` is single, sentinel or cluster; `nodes` are the servers to ask first."""
+
+    kind: str
+    nodes: tuple[tuple[str, int], ...]
+    tls: bool = False
+    username: str | None = None
+    password: str | None = None
+    db: int = 0
+    master: str = ""
+
+
+def parse_redis_url(text: str, password: str | None = None) -> RedisURL:
+    """`text` in one of FORMS; `password` is used where the URL has none. Raises ValueError that names the forms."""
+    parts = urlsplit(text)
+    scheme, _, kind = parts.scheme.partition("+")
+    kind = kind or "single"
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    path = [part for part in parts.path.split("/") if part]
+    if scheme not in ("redis", "rediss") or kind not in ("single", "sentinel", "cluster") or not hosts:
+        raise ValueError(f"must be {FORMS}")
+    master = path.pop(0) if kind == "sentinel" and path else ""
+    if (kind == "sentinel" and not master) or len(path) > 1 or not all(part.isdigit() for part in path):
+        raise ValueError(f"must be {FORMS}")
+    name, _, secret = credentials.partition(":")
+    return RedisURL(
+        kind=kind,
+        nodes=tuple(_node(host, 26379 if kind == "sentinel" else 6379) for host in hosts.split(",")),
+        tls=scheme == "rediss",
+        username=unquote(name) or None,
+        password=unquote(secret) or password,
+        db=int(path[0]) if path else 0,
+        master=master,
+    )
+
+
+def _node(text: str, default_port: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{text}")
+        return parts.hostname or "localhost", parts.port or default_port
+    except ValueError:
+        raise ValueError(f"must be {FORMS}") from None

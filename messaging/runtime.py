@@ -1,0 +1,65 @@
+"""The one instance of each part that a process needs, built from the settings.
+
+Backends are dotted paths with OPTIONS, as Django's are: `MESSAGING_STORE = {"BACKEND": ..., "OPTIONS": {...}}`.
+"""
+
+import asyncio
+import socket
+from functools import cache
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from messaging.log import MessageLog
+from messaging.service import MessagingService
+from messaging.stores.base import ConnectionStore
+from messaging.transports.hub import Hub
+
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+
+
+@cache
+def get_store() -> ConnectionStore:
+    """The connection store."""
+    config = settings.MESSAGING_STORE
+    store: ConnectionStore = import_string(config["BACKEND"])(**config.get("OPTIONS", {}))
+    return store
+
+
+@cache
+def get_log() -> MessageLog:
+    """The message log."""
+    return MessageLog()
+
+
+@cache
+def get_service() -> MessagingService:
+    """The product's rules over the two."""
+    return MessagingService(
+        get_store(),
+        get_log(),
+        heartbeat_ms=settings.MESSAGING_HEARTBEAT_MS,
+        retention_days=settings.MESSAGE_RETENTION_DAYS,
+        pod=socket.gethostname(),
+    )
+
+
+def get_hub() -> Hub:
+    """The hub of the running event loop; begun by the first who asks."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub(get_service(), publish_delay=settings.MESSAGING_PUBLISH_DELAY_MS / 1000)
+    return _hubs[loop]
+
+
+async def close() -> None:
+    """Let what is under way finish, then close the hub of this loop, the log and the store."""
+    hub = _hubs.pop(asyncio.get_running_loop(), None)
+    if hub is not None:
+        await hub.close()
+    if get_log.cache_info().currsize:
+        await get_log().close()
+    if get_store.cache_info().currsize:
+        await get_store().close()
+    for part in (get_service, get_log, get_store):
+        part.cache_clear()

@@ -1,0 +1,135 @@
+"""The product's rules: what follows from a client's frame. They live in this package and nowhere else.
+
+The service awaits only the two stores that it was given and answers with actions; a transport performs them in order.
+"""
+
+import logging
+from collections.abc import Container
+from typing import TYPE_CHECKING
+
+from messaging.contracts import StoreUnavailable
+from messaging.protocol import decode, frames
+from messaging.protocol.codes import RULES, ErrorCode, ProtocolError
+from messaging.protocol.frames import ClientFrame
+from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply, timestamp
+from messaging.service.identity import Identity
+from messaging.service.messages import Messages, publishes
+from messaging.service.registry import Registry
+
+if TYPE_CHECKING:
+    from messaging.log import MessageLog
+    from messaging.stores.base import ConnectionStore
+
+logger = logging.getLogger(__name__)
+
+RETRY_MS = 1000  # what a client is told to wait while a store is down
+
+
+class MessagingService:
+    """`heartbeat_ms`: how often clients are asked to ping. `retention_days`: how long messages are kept.
+
+    `pod`: the name of this process in the connection store.
+    """
+
+    def __init__(
+        self,
+        connections: "ConnectionStore",
+        log: "MessageLog",
+        *,
+        heartbeat_ms: int,
+        retention_days: int,
+        pod: str,
+    ) -> None:
+        self._log = log
+        self._heartbeat_ms = heartbeat_ms
+        self._registry = Registry(connections, pod)
+        self._identity = Identity(log, self._registry, retention_days)
+        self._messages = Messages(log)
+
+    async def connect(self, connection: Connection) -> list[Action]:
+        """What a new connection is told."""
+        return [Reply(frames.Connection(connection.id, timestamp(), self._heartbeat_ms))]
+
+    async def receive(self, connection: Connection, text: str | bytes) -> list[Action]:
+        """What follows from one frame. The frames of one connection are to be handed over one after another."""
+        try:
+            frame = decode(text, connection.version)
+        except ProtocolError as error:
+            return _refuse(connection, error)
+        try:
+            actions = await self._handle(connection, frame)
+        except ProtocolError as error:
+            return _refuse(connection, error)
+        except StoreUnavailable as error:
+            logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
+            text = "Not available right now; try again."
+            return _refuse(connection, ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame)))
+        connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
+        return actions
+
+    async def disconnect(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        await self._registry.remove(connection)
+
+    async def present(self) -> tuple[list[str], int]:
+        """The cursors of the newest messages and the floor to hand to `missed` first. Raises StoreUnavailable."""
+        places, floor = await self._log.positions(None)
+        return [str(place) for place in places], floor
+
+    async def missed(self, known: Container[str], floor: int) -> tuple[list[Publish], int]:
+        """What was committed behind message number `floor` but is not in `known` (cursors), and the next floor.
+
+        Raises StoreUnavailable.
+        """
+        places, floor = await self._log.positions(floor)
+        lost = [place.seq for place in places if str(place) not in known]
+        found = await self._log.messages(lost) if lost else ()
+        return [publish for message in found for publish in publishes(message)], floor
+
+    async def _handle(self, connection: Connection, frame: ClientFrame) -> list[Action]:
+        await self._identity.recheck(connection)
+        match frame:
+            case frames.Identify():
+                return await self._identity.identify(connection, frame)
+            case frames.SetConnectionType():
+                await self._identity.become(connection, frame.type, frame.token)
+                return [Join(), Reply(frames.ConnectionTypeUpdated(frame.type, timestamp()))]
+            case frames.SendMessage():
+                return await self._send_message(connection, frame)
+            case frames.History():
+                return await self._messages.history(connection, frame)
+            case frames.Ping():
+                await self._registry.touch_if_due(connection)
+                cursor = connection.head if connection.version > 1 else None
+                return [Reply(frames.Pong(timestamp(), frame.id, cursor))]
+
+    async def _send_message(self, connection: Connection, frame: frames.SendMessage) -> list[Action]:
+        joined: list[Action] = []
+        if connection.role is None:
+            await self._identity.become(connection, "user", None)  # version 1 may skip identify
+            joined.append(Join())
+        appended = await self._messages.append(connection, frame)
+        message = appended.message
+        cursor = str(message.cursor)
+        connection.head = max(connection.head, cursor)
+        if connection.version == 1:
+            answer = Reply(frames.MessageStatus(await self._registry.admins(), timestamp()))
+        else:
+            sent = timestamp(message.created_at)
+            answer = Reply(frames.Ack(message.client_id, message.message_id, cursor, sent, appended.duplicate))
+        # A duplicate is published again: the process that stored it may have died before it could.
+        return [*joined, answer, *publishes(message, sender=connection)]
+
+
+def _id(frame: ClientFrame) -> str | None:
+    return None if isinstance(frame, frames.SetConnectionType) else frame.id
+
+
+def _refuse(connection: Connection, error: ProtocolError) -> list[Action]:
+    retry = RETRY_MS if error.code is ErrorCode.UNAVAILABLE else None
+    frame = frames.Error(error.code, error.message, error.message, timestamp(), error.id, error.limit, retry)
+    rule = RULES.get(error.code)
+    if rule is None:
+        return [Reply(frame)]
+    connection.strikes[error.code] = strikes = connection.strikes.get(error.code, 0) + 1
+    return [Reply(frame), Close(rule.close)] if strikes >= rule.after else [Reply(frame)]

@@ -1,0 +1,80 @@
+"""What a transport and the service hand to each other: the state of a connection, and the actions to perform. Pure."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from messaging.contracts import ADMINS, conversation_group, staff_group
+from messaging.protocol.codes import CloseCode, ErrorCode
+from messaging.protocol.fields import Role
+from messaging.protocol.frames import Message, ServerFrame
+
+
+@dataclass(slots=True)
+class Connection:
+    """What the service knows of one WebSocket; its transport keeps it and hands it to every call.
+
+    `head` is the newest message cursor that was handed to this connection; its transport moves it on.
+    """
+
+    id: str
+    role: Role | None = None
+    version: int = 1
+    conversation: str | None = None
+    staff: int | None = None
+    name: str = ""
+    may_reply: bool = False
+    head: str = ""
+    connected_at: str = field(default_factory=lambda: timestamp())
+    checked_at: float = 0.0
+    touched_at: float = 0.0
+    strikes: dict[ErrorCode, int] = field(default_factory=dict)
+
+    @property
+    def principal(self) -> str:
+        return staff_group(self.staff) if self.staff is not None else f"visitor:{self.conversation}"
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups whose messages this connection gets."""
+        if self.role == "admin":
+            return ADMINS, self.principal
+        return (conversation_group(self.conversation),) if self.conversation else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send `frame` to the connection that the call was about."""
+
+    frame: ServerFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """From now on this connection gets what is published to its `groups`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Send `frame` to every connection of `group` that speaks `min_version`, but for those named by `exclude`.
+
+    `exclude` is a connection's id or a principal. Publishing is a hint: a lost one is found in the log.
+    """
+
+    group: str
+    frame: Message
+    min_version: int = 1
+    exclude: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    code: CloseCode
+
+
+Action = Reply | Join | Publish | Close
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """ISO 8601, UTC, milliseconds."""
+    text = (moment or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

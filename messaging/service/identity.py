@@ -1,0 +1,90 @@
+"""Who a connection belongs to and what it may do."""
+
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from messaging import tokens
+from messaging.contracts import START, Cursor
+from messaging.protocol import frames
+from messaging.protocol.codes import ErrorCode, ProtocolError
+from messaging.protocol.fields import Role
+from messaging.service.actions import Action, Connection, Join, Reply, timestamp
+from messaging.service.registry import Registry
+
+if TYPE_CHECKING:
+    from messaging.log import MessageLog
+
+RECHECK_SECONDS = 300  # between two looks at an admin's rights
+
+
+class Identity:
+    """`retention_days`: cursors older than this can't be resumed from."""
+
+    def __init__(self, log: "MessageLog", registry: Registry, retention_days: int) -> None:
+        self._log = log
+        self._registry = registry
+        self._retention_days = retention_days
+
+    async def identify(self, connection: Connection, frame: frames.Identify) -> list[Action]:
+        await self.become(connection, frame.type, frame.token)
+        connection.version = frame.version
+        if frame.version == 1:
+            return [Join(), Reply(frames.Identified(frame.type, timestamp()))]
+        head = await self._log.head(connection.conversation)
+        connection.head = max(connection.head, str(head))
+        identified = frames.Identified(
+            frame.type,
+            timestamp(),
+            v=frame.version,
+            id=frame.id,
+            token=tokens.mint_visitor(connection.conversation) if connection.conversation else None,
+            conversation=connection.conversation,
+            cursor=str(head),
+            recovered=self._recoverable(frame.since, head),
+            quick=await self._log.quick_messages(),
+            presence=await self._registry.presence(frame.type),
+            me={"name": connection.name, "reply": connection.may_reply} if frame.type == "admin" else None,
+        )
+        return [Join(), Reply(identified)]
+
+    async def become(self, connection: Connection, role: Role, token: str | None) -> None:
+        """Give `connection` its role. Raises ProtocolError: unauthorized, forbidden."""
+        if connection.role not in (None, role):
+            raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its role.")
+        if role == "admin":
+            staff = tokens.read_admin(token or "")
+            if staff is None or connection.staff not in (None, staff):
+                raise ProtocolError(ErrorCode.UNAUTHORIZED, "An admin needs a fresh token of the admin page.")
+            await self._check_rights(connection, staff)
+        else:
+            visitor = tokens.read_visitor(token or "") or connection.conversation or str(uuid4())
+            if connection.conversation not in (None, visitor):
+                raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its visitor.")
+            connection.conversation = visitor
+        connection.role = role
+        await self._registry.touch(connection)
+
+    async def recheck(self, connection: Connection) -> None:
+        """Look again at an admin's rights when that is due. Raises ProtocolError: unauthorized, forbidden."""
+        if connection.staff is not None and time.monotonic() - connection.checked_at > RECHECK_SECONDS:
+            await self._check_rights(connection, connection.staff)
+
+    async def _check_rights(self, connection: Connection, staff: int) -> None:
+        member = await self._log.staff_member(staff)
+        if member is None:
+            raise ProtocolError(ErrorCode.UNAUTHORIZED, "This account may not sign in here.")
+        if not member.may_view:
+            raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not read messages.")
+        connection.staff = member.id
+        connection.name = member.name
+        connection.may_reply = member.may_reply
+        connection.checked_at = time.monotonic()
+
+    def _recoverable(self, since: str | None, head: Cursor) -> bool:
+        """Whether history after `since` is complete: it is a place that this log had and still has."""
+        cursor = Cursor.parse(since or "")
+        if cursor is None:
+            return False
+        kept_since = (time.time() - self._retention_days * 86_400) * 1000
+        return cursor.seq <= head.seq and (cursor.seq == START.seq or cursor.ms >= kept_since)

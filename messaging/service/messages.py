@@ -1,0 +1,139 @@
+"""What may be written and read, by whom, and who is told."""
+
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from messaging.contracts import (
+    ADMINS,
+    Appended,
+    ConversationNotFound,
+    Cursor,
+    IdConflict,
+    NewMessage,
+    Page,
+    StoredMessage,
+    conversation_group,
+)
+from messaging.protocol import frames, split_page
+from messaging.protocol.codes import ErrorCode, ProtocolError
+from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
+
+if TYPE_CHECKING:
+    from messaging.log import MessageLog
+
+
+class Messages:
+    """Writing to and reading from the log, within the rights of a connection."""
+
+    def __init__(self, log: "MessageLog") -> None:
+        self._log = log
+
+    async def append(self, connection: Connection, frame: frames.SendMessage) -> Appended:
+        """Commit what `connection` sent. Raises ProtocolError, StoreUnavailable."""
+        content, quick = frame.content, frame.quick
+        if content is None:
+            default = await self._default_quick_message()
+            content, quick = default["content"], default["key"]
+        new = NewMessage(
+            conversation=self._recipient(connection, frame),
+            principal=connection.principal,
+            client_id=frame.id or uuid4().hex,
+            sender="admin" if connection.role == "admin" else "user",
+            content=content,
+            author=connection.name,
+            quick=quick,
+        )
+        try:
+            return await self._log.append(new)
+        except IdConflict:
+            text = "This id was used for another message."
+            raise ProtocolError(ErrorCode.ID_CONFLICT, text, id=frame.id) from None
+        except ConversationNotFound:
+            raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
+
+    def _recipient(self, connection: Connection, frame: frames.SendMessage) -> str:
+        if connection.conversation is not None:
+            return connection.conversation  # a visitor writes to its own conversation, whatever the frame says
+        if not connection.may_reply:
+            raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not reply.", id=frame.id)
+        if frame.to is None:
+            text = "An admin's message needs 'to', a conversation."
+            raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
+        return _conversation(frame.to, frame.id)
+
+    async def _default_quick_message(self) -> dict[str, str]:
+        quick = await self._log.quick_messages()
+        if not quick:
+            raise ProtocolError(ErrorCode.EMPTY, "The message is empty, and there is no quick message.")
+        return quick[0]
+
+    async def history(self, connection: Connection, frame: frames.History) -> list[Action]:
+        """The page that `connection` asked for. Raises ProtocolError, StoreUnavailable."""
+        if connection.version == 1:
+            raise ProtocolError(ErrorCode.UNKNOWN_ACTION, "History needs an identify with v 2.", id=frame.id)
+        conversation = self._readable(connection, frame)
+        page = await self._page(connection, frame, conversation)
+        messages = tuple(
+            _frame(message, with_id=message.principal == connection.principal) for message in page.messages
+        )
+        if frame.before is None and messages:
+            connection.head = max(connection.head, messages[-1].cursor)
+        answer = frames.HistoryPage(frame.id, messages, str(page.cursor), page.more)
+        return [Reply(part) for part in split_page(answer)]
+
+    def _readable(self, connection: Connection, frame: frames.History) -> str | None:
+        if frame.conversation is None:
+            return connection.conversation
+        conversation = _conversation(frame.conversation, frame.id)
+        if connection.role == "user" and conversation != connection.conversation:
+            raise ProtocolError(ErrorCode.FORBIDDEN, "This is not your conversation.", id=frame.id)
+        return conversation
+
+    async def _page(self, connection: Connection, frame: frames.History, conversation: str | None) -> Page:
+        if frame.before is None and frame.since is None:
+            return await self._log.newest(conversation, frame.limit)
+        cursor = Cursor.parse(frame.before or frame.since or "")
+        if cursor is None:
+            text = "'since' and 'before' take a cursor that the server gave."
+            raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
+        if frame.before is not None:
+            return await self._log.before(conversation, cursor, frame.limit)
+        return await self._log.since(conversation, cursor, frame.limit, connection.id[:8])
+
+
+def _conversation(text: str, request: str | None) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=request) from None
+
+
+def publishes(message: StoredMessage, sender: Connection | None = None) -> list[Publish]:
+    """Who gets `message`, and in what form; `sender` has its ack and gets no copy."""
+    connection_id = sender.id if sender else None
+    exclude = connection_id or ""
+    own = _frame(message, with_id=True, connection_id=connection_id)
+    other = _frame(message, with_id=False, connection_id=connection_id)
+    visitor = conversation_group(message.conversation)
+    if message.sender == "user":
+        return [Publish(ADMINS, other), Publish(visitor, own, min_version=2, exclude=exclude)]
+    return [
+        Publish(visitor, other, min_version=2),
+        Publish(ADMINS, other, min_version=2, exclude=message.principal),
+        Publish(message.principal, own, min_version=2, exclude=exclude),
+    ]
+
+
+def _frame(message: StoredMessage, *, with_id: bool, connection_id: str | None = None) -> frames.Message:
+    return frames.Message(
+        message_id=message.message_id,
+        content=message.content,
+        timestamp=timestamp(message.created_at),
+        from_=message.sender,
+        cursor=str(message.cursor),
+        conversation=message.conversation,
+        connection_id=connection_id,
+        id=message.client_id if with_id else None,
+        quick=message.quick or None,
+        author=message.author or None,
+    )

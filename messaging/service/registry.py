@@ -1,0 +1,73 @@
+"""The service's side of the connection store: nothing that a person does fails because the store is down."""
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from messaging.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable
+from messaging.protocol.fields import Role
+from messaging.service.actions import Connection
+
+if TYPE_CHECKING:
+    from messaging.stores.base import ConnectionStore
+
+logger = logging.getLogger(__name__)
+
+TOUCH_SECONDS = 60  # between two refreshes of a connection's row
+
+
+class Registry:
+    """Who is connected. `pod` names this process in the rows that it writes."""
+
+    def __init__(self, connections: "ConnectionStore", pod: str) -> None:
+        self._connections = connections
+        self._pod = pod
+
+    async def touch(self, connection: Connection) -> None:
+        """Write `connection`'s row, whole, with a new time to live."""
+        connection.touched_at = time.monotonic()
+        try:
+            await self._connections.touch(self._row(connection))
+        except StoreUnavailable as error:
+            # Messages do not depend on it, and the next touch writes the whole row.
+            logger.warning("connection not stored", extra={"connection": connection.id, "error": str(error)})
+
+    async def touch_if_due(self, connection: Connection) -> None:
+        if connection.role is not None and time.monotonic() - connection.touched_at > TOUCH_SECONDS:
+            await self.touch(connection)
+
+    async def remove(self, connection: Connection) -> None:
+        if connection.role is None:
+            return
+        try:
+            await self._connections.remove_connection(self._row(connection))
+        except StoreUnavailable as error:
+            # Its row goes with its time to live.
+            logger.warning("connection not removed", extra={"connection": connection.id, "error": str(error)})
+
+    async def admins(self) -> int:
+        """How many admin connections there are; 0 where nobody knows."""
+        presence = await self.presence("user")
+        return presence["admins"] if presence else 0
+
+    async def presence(self, role: Role) -> dict[str, int] | None:
+        """The counts that `role` may see; None where nobody knows."""
+        try:
+            presence = {"admins": await self._connections.count(ADMINS)}
+            if role == "admin":
+                presence["users"] = await self._connections.count(USERS)
+        except StoreUnavailable as error:
+            logger.warning("presence unknown", extra={"error": str(error)})
+            return None
+        return presence
+
+    def _row(self, connection: Connection) -> StoredConnection:
+        return StoredConnection(
+            connection.id,
+            connection.role or "user",
+            connection.conversation,
+            connection.principal,
+            connection.version,
+            self._pod,
+            connection.connected_at,
+        )

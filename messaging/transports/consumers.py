@@ -1,0 +1,134 @@
+"""The Channels transport: one consumer at /ws. It translates and performs actions; it knows no rule about messages."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from uuid import uuid4
+
+from channels.consumer import AsyncConsumer
+
+from messaging.protocol import encode
+from messaging.protocol.codes import IDENTIFY_SECONDS, CloseCode
+from messaging.runtime import get_hub, get_service
+from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply
+from messaging.transports.origin import allowed_origin
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+OUTBOX_BYTES = 1024 * 1024  # what may wait for one reader; more closes it, and it recovers by `history`
+
+
+class MessagingConsumer(AsyncConsumer):
+    """One WebSocket. Frames are served one after another; what it is sent waits in a bounded outbox."""
+
+    def __init__(self) -> None:
+        self.connection = Connection(id=uuid4().hex)
+        self.outbox: deque[str] = deque()
+        self.outbox_bytes = 0
+        self.close_code: CloseCode | None = None
+        self.writer: asyncio.Task[None] | None = None
+
+    # What the hub asks of a member.
+
+    @property
+    def id(self) -> str:
+        return self.connection.id
+
+    @property
+    def principal(self) -> str:
+        return self.connection.principal
+
+    @property
+    def version(self) -> int:
+        return self.connection.version
+
+    def push(self, text: str, cursor: str = "") -> None:
+        """Put a frame in the outbox; past OUTBOX_BYTES the connection closes instead."""
+        if self.close_code is not None:
+            return
+        if self.outbox_bytes + len(text) > OUTBOX_BYTES:
+            logger.warning("reader too slow", extra={"connection": self.id, "bytes": self.outbox_bytes})
+            self.outbox.clear()
+            self.close(CloseCode.SLOW_READER)
+            return
+        self.connection.head = max(self.connection.head, cursor)
+        self.outbox.append(text)
+        self.outbox_bytes += len(text)
+        self._write_soon()
+
+    def close(self, code: CloseCode) -> None:
+        """Close once the outbox is sent; nothing more is taken from the client or for it."""
+        if self.close_code is None:
+            self.close_code = code
+            self._write_soon()
+
+    # ASGI.
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one connection.
+
+        Channels' own loop makes two tasks per event, to listen to the channel layer as well (the hub does that, once
+        for all), and passes through the shared database thread before each, which nothing here needs.
+        """
+        if not allowed_origin(scope):
+            await receive()
+            await send({"type": "websocket.close"})
+            return
+        self.send_event = send
+        self.service, self.hub = get_service(), get_hub()
+        loop = asyncio.get_running_loop()
+        self.deadline = loop.call_later(IDENTIFY_SECONDS, self.close, CloseCode.NO_IDENTIFY)
+        try:
+            while (event := await receive())["type"] != "websocket.disconnect":
+                await self.dispatch(event)
+        finally:
+            self.deadline.cancel()
+            self.hub.leave(self, self.connection.groups)
+            if self.writer is not None:
+                self.writer.cancel()
+            await self.service.disconnect(self.connection)
+
+    async def dispatch(self, event: dict[str, Any]) -> None:
+        match event:
+            case {"type": "websocket.connect"}:
+                await self.send_event({"type": "websocket.accept"})
+                self.perform(await self.service.connect(self.connection))
+            case {"type": "websocket.receive"} if self.close_code is None:
+                self.deadline.cancel()
+                text = event.get("text")
+                frame = event.get("bytes", b"") if text is None else text
+                self.perform(await self.service.receive(self.connection, frame))
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Do what the service asks, in order."""
+        publishes = []
+        for action in actions:
+            match action:
+                case Reply(frame):
+                    self.push(encode(frame))
+                case Join():
+                    self.hub.join(self, self.connection.groups)
+                case Publish():
+                    publishes.append(action)
+                case Close(code):
+                    self.close(code)
+        if publishes:
+            self.hub.publish(publishes)
+
+    def _write_soon(self) -> None:
+        if self.writer is None:
+            self.writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        while self.outbox:
+            text = self.outbox.popleft()
+            self.outbox_bytes -= len(text)
+            await self.send_event({"type": "websocket.send", "text": text})
+        self.writer = None
+        if self.close_code is not None:
+            await self.send_event({"type": "websocket.close", "code": int(self.close_code)})

@@ -1,0 +1,167 @@
+"""Fan-out: one subscription of the channel layer per process, and a local table of who is in which group.
+
+A subscription per socket would cost a Redis round trip at every connect and disconnect, and a copy per receiver.
+Everything that one turn of the event loop publishes travels as one message of the layer.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from channels.layers import get_channel_layer
+
+from messaging.contracts import Cursor, StoreUnavailable
+from messaging.protocol import encode
+from messaging.service import MessagingService
+from messaging.service.actions import Publish
+
+logger = logging.getLogger(__name__)
+
+LAYER_GROUP = "messaging"
+PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts as down
+DOWN_SECONDS = 1.0  # how long a layer that is down is left alone
+WAITING = 10_000  # hints that wait for the layer; past that, receivers find the messages in the log
+CATCH_UP_SECONDS = 2.0  # between two looks into the log for what no hint announced
+
+Hint = tuple[str, int, str, str, str]  # group, least version, exclude, cursor, encoded frame
+
+
+class Member(Protocol):
+    """A connection as the hub sees it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def principal(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+
+    def push(self, text: str, cursor: str) -> None:
+        """Hand over a frame; must neither wait nor raise."""
+
+
+class Hub:
+    """One per process and event loop. `publish_delay`: seconds between commit and fan-out, to test what it uncovers."""
+
+    def __init__(self, service: MessagingService, *, publish_delay: float = 0.0) -> None:
+        self._service = service
+        self._publish_delay = publish_delay
+        self._layer: Any = get_channel_layer()
+        self._groups: dict[str, dict[Member, None]] = {}
+        self._waiting: list[Hint] = []
+        self._known: OrderedDict[str, set[str]] = OrderedDict()  # cursor -> groups that were given it
+        self._down_until = 0.0
+        self._wake = asyncio.Event()
+        self._tasks = [asyncio.create_task(run()) for run in (self._receive, self._flush, self._catch_up)]
+
+    @property
+    def layer_up(self) -> bool:
+        """Whether the last publish reached the channel layer."""
+        return self._down_until == 0.0
+
+    def join(self, member: Member, groups: Iterable[str]) -> None:
+        """From now on `member` is handed what is published to `groups`."""
+        for group in groups:
+            self._groups.setdefault(group, {})[member] = None
+
+    def leave(self, member: Member, groups: Iterable[str]) -> None:
+        for group in groups:
+            members = self._groups.get(group, {})
+            members.pop(member, None)
+            if not members:
+                self._groups.pop(group, None)
+
+    def publish(self, publishes: Iterable[Publish]) -> None:
+        """Hand `publishes` to every process, this one included, in the same order everywhere. Never waits."""
+        encoded: dict[int, str] = {}  # one frame for several groups is encoded once
+        for publish in publishes:
+            text = encoded.get(id(publish.frame)) or encode(publish.frame)
+            encoded[id(publish.frame)] = text
+            if len(self._waiting) < WAITING:
+                self._waiting.append(_hint(publish, text))
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Send what waits, then stop."""
+        await self._send_waiting()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _flush(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._publish_delay:
+                await asyncio.sleep(self._publish_delay)
+            await self._send_waiting()
+
+    async def _send_waiting(self) -> None:
+        hints, self._waiting = self._waiting, []
+        if not hints:
+            return
+        if asyncio.get_running_loop().time() < self._down_until:
+            return self._deliver(hints)
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._layer.group_send(LAYER_GROUP, {"type": "hub.hints", "hints": hints})
+        except Exception as error:  # whatever a layer raises: the hints are in the log, other processes find them there
+            if self.layer_up:
+                logger.warning("channel layer down", extra={"error": repr(error)})
+            self._down_until = asyncio.get_running_loop().time() + DOWN_SECONDS
+            self._deliver(hints)
+        else:
+            if not self.layer_up:
+                logger.info("channel layer up")
+            self._down_until = 0.0
+
+    async def _receive(self) -> None:
+        channel = None
+        while True:
+            try:
+                if channel is None:
+                    channel = await self._layer.new_channel()
+                    await self._layer.group_add(LAYER_GROUP, channel)
+                message = await self._layer.receive(channel)
+                self._deliver(message["hints"])
+            except Exception:
+                logger.exception("channel layer receive failed")
+                await asyncio.sleep(DOWN_SECONDS)
+
+    async def _catch_up(self) -> None:
+        floor: int | None = None
+        while True:
+            try:
+                if floor is None:
+                    # Whoever connects from now on reads what is there already by `history`.
+                    present, floor = await self._service.present()
+                    self._known.update((cursor, set()) for cursor in present)
+                else:
+                    missed, floor = await self._service.missed(self._known, floor)
+                    self._deliver([_hint(publish, encode(publish.frame)) for publish in missed])
+                    self._forget(floor)
+            except StoreUnavailable as error:
+                logger.warning("catch-up failed", extra={"error": str(error)})
+            await asyncio.sleep(CATCH_UP_SECONDS)
+
+    def _deliver(self, hints: Iterable[Hint]) -> None:
+        for group, min_version, exclude, cursor, text in hints:
+            given = self._known.setdefault(cursor, set())
+            if group in given:
+                continue  # a resent message, or one that the log was faster with
+            given.add(group)
+            for member in self._groups.get(group, ()):
+                if member.version >= min_version and exclude not in (member.id, member.principal):
+                    member.push(text, cursor)
+
+    def _forget(self, floor: int) -> None:
+        """Drop what the log will not be asked about again: places up to message number `floor`."""
+        first_kept = str(Cursor(floor + 1, 0))
+        while self._known and next(iter(self._known)) < first_kept:
+            self._known.popitem(last=False)
+
+
+def _hint(publish: Publish, text: str) -> Hint:
+    return publish.group, publish.min_version, publish.exclude, publish.frame.cursor, text

@@ -1,0 +1,36 @@
+"""Cross-site WebSocket hijacking: a browser's `Origin` must be ours (RFC 6455 section 10.2)."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+from django.utils.http import is_same_domain
+
+
+def allowed_origin(scope: dict[str, Any]) -> bool:
+    """Whether the handshake in `scope` may be accepted.
+
+    `Host` must be in ALLOWED_HOSTS. `Origin`, where there is one, must name the same host and port, or be one of
+    CSRF_TRUSTED_ORIGINS. Clients that are no browsers send none: they hold no cookies that could be abused.
+    """
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"host", b"origin")}
+    host = headers.get(b"host", "").lower()
+    if not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
+        return False
+    origin = headers.get(b"origin")
+    if origin is None:
+        return True
+    parts = urlsplit(origin.lower())
+    if parts.scheme not in ("http", "https"):
+        return False
+    return parts.netloc == host or any(_trusts(trusted, parts.scheme, parts.netloc) for trusted in _trusted())
+
+
+def _trusted() -> list[str]:
+    return [origin.lower() for origin in settings.CSRF_TRUSTED_ORIGINS]
+
+
+def _trusts(trusted: str, scheme: str, netloc: str) -> bool:
+    parts = urlsplit(trusted)
+    return parts.scheme == scheme and is_same_domain(netloc, parts.netloc.removeprefix("*"))

@@ -1,0 +1,30 @@
+"""The ASGI application: HTTP to Django, /ws to the consumer."""
+
+import os
+from typing import Any
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "messaging_site.settings")
+django_application = get_asgi_application()
+
+from django.conf import settings  # noqa: E402  Django is set up above
+
+from messaging import health  # noqa: E402
+from messaging.transports.consumers import MessagingConsumer  # noqa: E402
+
+websocket_application = MessagingConsumer.as_asgi()
+WEBSOCKET_PATHS = ("/ws", "/ws/") if settings.SERVICE_ROLE in ("all", "websocket") else ()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    match scope["type"]:
+        case "websocket" if scope["path"] in WEBSOCKET_PATHS:
+            await websocket_application(scope, receive, send)
+        case "websocket":
+            await receive()
+            await send({"type": "websocket.close"})  # before accept: HTTP 403
+        case "http" if settings.HEALTH_ON_APPLICATION_PORT and scope["path"] in health.PATHS:
+            await health.application(scope, receive, send)
+        case _:
+            await django_application(scope, receive, send)

@@ -1,0 +1,230 @@
+"""Settings, all from the environment (docs/configuration.md). The mode is named here and nowhere else."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+
+from messaging.redis_url import parse_redis_url
+from messaging_site import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.text("VAR_DIR") or BASE_DIR / "var")  # what a single machine keeps
+
+
+def _detected_mode() -> str:
+    # AWS_REGION proves nothing: laptops and pods have it too.
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        return "aws"
+    return "kubernetes" if "KUBERNETES_SERVICE_HOST" in os.environ else "local"
+
+
+MODE = env.choice("DEPLOYMENT_MODE", _detected_mode(), ("local", "kubernetes", "aws"))
+if MODE == "aws":
+    raise ImproperlyConfigured("DEPLOYMENT_MODE='aws' is not available in this version; use local or kubernetes")
+LOCAL = MODE == "local"
+
+
+def _local_secret_key() -> str:
+    """A key of this machine's own, kept so that visitors stay who they are when the server restarts."""
+    path = VAR_DIR / "secret_key"
+    if not path.exists():
+        VAR_DIR.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(get_random_secret_key())
+    return path.read_text()
+
+
+# --- Security -----------------------------------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG", False)
+SECRET_KEY = env.text("SECRET_KEY") or (
+    _local_secret_key() if LOCAL else env.required("SECRET_KEY", "it signs sessions and tokens; 50 random characters")
+)
+if LOCAL:
+    ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
+else:
+    env.required("ALLOWED_HOSTS", "the host names that this site answers to")
+    ALLOWED_HOSTS = env.names("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS")
+
+HTTPS_ONLY = env.flag("HTTPS_ONLY", not LOCAL)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
+if HTTPS_ONLY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # whether subdomains are HTTPS only is for the domain's owner to say
+    "security.W008",  # the ingress redirects to HTTPS
+    "security.W021",  # so is preloading
+]
+X_FRAME_OPTIONS = "DENY"
+
+# --- Applications -------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "messaging",  # first: its `runserver` is the one to run
+    "messaging.userpage",
+    "messaging.adminpage",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "messaging_site.urls"
+ASGI_APPLICATION = "messaging_site.asgi.application"
+WSGI_APPLICATION = "messaging_site.wsgi.application"
+SERVICE_ROLE = env.choice("SERVICE_ROLE", "all", ("all", "websocket", "user", "admin"))
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# --- The message log and Django's tables --------------------------------------------------------------------
+
+
+def _database() -> dict[str, Any]:
+    if LOCAL:
+        url = env.text("DATABASE_URL") or f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
+    else:
+        url = env.required("DATABASE_URL", "messages are kept there: postgres://user:password@host:5432/name")
+    try:
+        database: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
+    except (ValueError, dj_database_url.ParseError) as error:
+        raise ImproperlyConfigured("DATABASE_URL must be postgres://user:password@host:5432/name") from error
+    if "postgresql" in database["ENGINE"]:
+        database["OPTIONS"] = {"connect_timeout": 2, **database.get("OPTIONS", {})}
+    elif "sqlite3" in database["ENGINE"] and LOCAL:
+        VAR_DIR.mkdir(parents=True, exist_ok=True)
+        # FULL: a commit is on the disk when it returns, and so when its ack is sent.
+        pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+        database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 5, "init_command": pragmas}
+    else:
+        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database here: postgres://...")
+    return database
+
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+USE_I18N = True
+
+# --- Messaging ----------------------------------------------------------------------------------------------
+
+CONNECTION_TTL = env.number("CONNECTION_TTL", 86_400, least=60)  # seconds
+MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1)
+MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 25_000, least=1_000, most=240_000)
+MESSAGING_PUBLISH_DELAY_MS = env.number("MESSAGING_PUBLISH_DELAY_MS", 0, most=60_000)
+WEBSOCKET_PUBLIC_URL = env.text("WEBSOCKET_PUBLIC_URL")
+
+
+def _layer_host(text: str, password: str | None) -> dict[str, Any]:
+    """A Redis as channels-redis takes it. A cluster hands what is published on any node to all of them."""
+    try:
+        url = parse_redis_url(text, password)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"REDIS_URL {error}") from error
+    # Not redis-py's own 5 s for reading: it equals the poll of some layers, and kills sockets that are merely idle.
+    timeouts = {
+        "socket_timeout": 15,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+    host: dict[str, Any] = {"username": url.username, "password": url.password, "db": url.db, **timeouts}
+    if url.kind == "sentinel":
+        return {**host, "sentinels": list(url.nodes), "master_name": url.master, "ssl": url.tls}
+    name, port = url.nodes[0]
+    return {**host, "address": f"{'rediss' if url.tls else 'redis'}://{name}:{port}"}
+
+
+if LOCAL:
+    MESSAGING_STORE: dict[str, Any] = {
+        "BACKEND": "messaging.stores.memory.MemoryStore",
+        "OPTIONS": {"ttl": CONNECTION_TTL},
+    }
+    CHANNEL_LAYERS: dict[str, Any] = {
+        "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
+    }
+else:
+    REDIS_URL = env.required("REDIS_URL", "pods find each other there: redis://host:6379/0")
+    REDIS_PASSWORD = env.text("REDIS_PASSWORD")
+    MESSAGING_STORE = {
+        "BACKEND": "messaging.stores.redis.RedisStore",
+        "OPTIONS": {"url": REDIS_URL, "password": REDIS_PASSWORD, "ttl": CONNECTION_TTL},
+    }
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [_layer_host(REDIS_URL, REDIS_PASSWORD)], "prefix": "messaging"},
+        }
+    }
+
+# --- The server ---------------------------------------------------------------------------------------------
+
+HOST = env.text("HOST", "0.0.0.0")  # noqa: S104  a pod is reached on its own address
+PORT = env.number("PORT", 8080, least=1, most=65_535)
+HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535)
+HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the probes are internal
+
+STATIC_URL = "/static/"
+STATIC_ROOT = env.text("STATIC_ROOT") or (None if LOCAL else str(VAR_DIR / "static"))  # for collectstatic
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = LOCAL
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if LOCAL
+        else "messaging_site.static.HashedStaticFiles"
+    },
+}
+
+# --- Logs: events, never what people wrote ------------------------------------------------------------------
+
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "text"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {"daphne": {"level": "WARNING"}},
+}

@@ -1,0 +1,20 @@
+"""What a process serves is what its SERVICE_ROLE names; `all` is everything."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+from django.urls.resolvers import URLPattern, URLResolver
+from django.views.generic import RedirectView
+
+urlpatterns: list[URLPattern | URLResolver] = []
+
+if settings.SERVICE_ROLE in ("all", "user"):
+    urlpatterns += [
+        path("", RedirectView.as_view(url="/user/")),
+        path("user/", include("messaging.userpage.urls")),
+    ]
+if settings.SERVICE_ROLE in ("all", "admin"):
+    urlpatterns += [
+        path("admin/", include("messaging.adminpage.urls")),
+        path("admin/", admin.site.urls),
+    ]
