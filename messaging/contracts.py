@@ -63,6 +63,11 @@ class StoredConnection:
     connected_at: str
 
     @property
+    def age(self) -> tuple[str, str]:
+        """What connections are sorted by, oldest first."""
+        return self.connected_at, self.connection_id
+
+    @property
     def groups(self) -> tuple[str, ...]:
         if self.conversation is None:
             return ADMINS, self.principal

@@ -45,10 +45,17 @@ class Server(DaphneServer):
     def run(self) -> None:
         from messaging import runtime
 
-        reactor.callWhenRunning(runtime.get_hub)
+        reactor.callWhenRunning(self._begin)
         # twisted's interface declares this method's arguments wrong
         reactor.addSystemEventTrigger("during", "shutdown", lambda: _deferred(runtime.close()))  # type: ignore[arg-type]
         super().run()
+
+    def _begin(self) -> None:
+        from messaging import runtime
+
+        # Close with 1009 what is too large; by default the TCP connection just ends (1006 in the browser).
+        self.ws_factory.setProtocolOptions(failByDrop=False)
+        runtime.get_hub()
 
 
 def _deferred(coroutine: Coroutine[Any, Any, None]) -> defer.Deferred[None]:
@@ -72,15 +79,15 @@ def main() -> None:
     stop_on_bad_configuration()
     from django.conf import settings
 
-    from messaging import health
-    from messaging_site.asgi import application  # sets Django up
+    from messaging_site import asgi  # sets Django up
 
     endpoints = [
         *build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
         *build_endpoint_description_strings(host=settings.HOST, port=settings.HEALTH_CHECK_PORT),
     ]
     logger.info("server starts on %s, probes on %s", settings.PORT, settings.HEALTH_CHECK_PORT)
-    Server(by_port(application, health.application, settings.HEALTH_CHECK_PORT), endpoints=endpoints).run()
+    application = by_port(asgi.application, asgi.health.application, settings.HEALTH_CHECK_PORT)
+    Server(application, endpoints=endpoints).run()
 
 
 if __name__ == "__main__":

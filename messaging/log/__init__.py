@@ -87,8 +87,11 @@ class MessageLog:
 
     async def close(self) -> None:
         """Commit what waits, then let go of the threads."""
-        await asyncio.to_thread(self._writer.close)
-        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._readers.shutdown()
         for connection in self._connections:
             connection.inc_thread_sharing()  # its own thread has ended
             connection.close()

@@ -33,7 +33,8 @@ class MemoryStore(ConnectionStore):
         for connection, expiry in rows:
             if expiry <= now:
                 await self.remove_connection(connection)
-        return [connection for connection, expiry in rows if expiry > now]
+        live = [connection for connection, expiry in rows if expiry > now]
+        return sorted(live, key=lambda connection: connection.age)
 
     async def count(self, group: str) -> int:
         return len(await self.get_connections(group))

@@ -1,0 +1,320 @@
+"""The message log on PostgreSQL: committed once, in one order, with nothing skipped by a reader."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Permission, User
+from django.db import connection, connections, transaction
+from django.utils import timezone
+
+from messaging.contracts import (
+    START,
+    Appended,
+    ConversationNotFound,
+    Cursor,
+    IdConflict,
+    NewMessage,
+    StaffMember,
+    StoredMessage,
+    StoreUnavailable,
+)
+from messaging.log import MessageLog, writer
+from messaging.models import Conversation, Message, QuickMessage
+from messaging.tests.services import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+VISITOR = str(uuid4())
+
+
+@pytest.fixture(autouse=True)
+async def orm_thread() -> AsyncIterator[None]:
+    """The thread on which these tests' own ORM calls run gives its connection back."""
+    yield
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[MessageLog]:
+    log = MessageLog()
+    yield log
+    await log.close()
+
+
+def new(client_id: str, content: str = "hello", conversation: str = VISITOR) -> NewMessage:
+    return NewMessage(conversation, f"visitor:{conversation}", client_id, "user", content)
+
+
+def reply(client_id: str, conversation: str) -> NewMessage:
+    return NewMessage(conversation, "staff:1", client_id, "admin", "an answer", author="Ada")
+
+
+def contents(messages: tuple[StoredMessage, ...]) -> list[str]:
+    return [message.content for message in messages]
+
+
+async def rows() -> int:
+    return await Message.objects.acount()
+
+
+async def test_an_append_is_committed_when_it_returns(log: MessageLog) -> None:
+    appended = await log.append(new("message-1"))
+    row = await Message.objects.aget()
+    assert appended == Appended(writer.stored(row), duplicate=False)
+    assert (row.content, row.principal, row.client_id, row.sender) == (
+        "hello",
+        f"visitor:{VISITOR}",
+        "message-1",
+        "user",
+    )
+    assert str((await Conversation.objects.aget()).id) == VISITOR
+
+
+async def test_the_same_id_of_the_same_principal_is_stored_once(log: MessageLog) -> None:
+    first = await log.append(new("message-1"))
+    again = await log.append(new("message-1"))
+    assert again == Appended(first.message, duplicate=True)
+    at_once = await asyncio.gather(*(log.append(new("message-2")) for _ in range(20)))
+    assert {appended.message.seq for appended in at_once} == {at_once[0].message.seq}
+    assert [appended.duplicate for appended in at_once].count(False) == 1
+    assert await rows() == 2
+
+
+async def test_another_principal_may_use_the_same_id(log: MessageLog) -> None:
+    other = str(uuid4())
+    await log.append(new("message-1"))
+    assert not (await log.append(new("message-1", conversation=other))).duplicate
+    assert await rows() == 2
+
+
+async def test_the_same_id_for_other_content_is_a_conflict_and_changes_nothing(log: MessageLog) -> None:
+    await log.append(new("message-1"))
+    with pytest.raises(IdConflict):
+        await log.append(new("message-1", "something else"))
+    assert contents((await log.newest(VISITOR, 10)).messages) == ["hello"]
+
+
+async def test_a_reply_needs_a_conversation_that_exists(log: MessageLog) -> None:
+    with pytest.raises(ConversationNotFound):
+        await log.append(reply("message-1", VISITOR))
+    await log.append(new("message-2"))
+    assert (await log.append(reply("message-1", VISITOR))).message.author == "Ada"
+
+
+async def test_what_waits_shares_a_transaction_and_one_bad_message_spoils_only_itself(log: MessageLog) -> None:
+    good = [new(f"message-{number:03}") for number in range(50)]
+    refused = new("message-bad", "refused by PostgreSQL: \x00")
+    outcomes = await asyncio.gather(*map(log.append, [*good, refused]), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Appended] * 50 + [StoreUnavailable]
+    assert await rows() == 50
+
+
+async def test_many_processes_that_write_the_same_messages_store_each_once() -> None:
+    logs = [MessageLog() for _ in range(4)]
+    visitors = [str(uuid4()) for _ in range(5)]
+    batch = [new(f"message-{n:03}", conversation=visitor) for n in range(20) for visitor in visitors]
+    outcomes = await asyncio.gather(*(log.append(message) for log in logs for message in batch))
+    assert await rows() == 100
+    assert [outcome.duplicate for outcome in outcomes].count(False) == 100
+    for log in logs:
+        await log.close()
+
+
+async def test_pages_since_a_cursor_hold_every_message_once_and_in_order(log: MessageLog) -> None:
+    for number in range(25):
+        await log.append(new(f"message-{number:03}", str(number)))
+    read, cursor, more = [], START, True
+    while more:
+        page = await log.since(VISITOR, cursor, 10, "this-one")
+        read += contents(page.messages)
+        cursor, more = page.cursor, page.more
+    assert read == [str(number) for number in range(25)]
+    assert cursor == await log.head(VISITOR)
+
+
+async def test_pages_before_a_cursor_lead_to_the_first_message(log: MessageLog) -> None:
+    for number in range(12):
+        await log.append(new(f"message-{number:03}", str(number)))
+    newest = await log.newest(VISITOR, 5)
+    assert (contents(newest.messages), newest.more) == (["7", "8", "9", "10", "11"], True)
+    older = await log.before(VISITOR, newest.messages[0].cursor, 5)
+    assert (contents(older.messages), older.more) == (["2", "3", "4", "5", "6"], True)
+    oldest = await log.before(VISITOR, older.cursor, 5)
+    assert (contents(oldest.messages), oldest.more) == (["0", "1"], False)
+
+
+async def test_a_visitor_reads_its_own_conversation_and_staff_read_all(log: MessageLog) -> None:
+    other = str(uuid4())
+    await log.append(new("message-1", "mine"))
+    await log.append(new("message-2", "yours", other))
+    assert contents((await log.newest(VISITOR, 10)).messages) == ["mine"]
+    assert contents((await log.newest(None, 10)).messages) == ["mine", "yours"]
+    assert (await log.head(None)).seq > (await log.head(VISITOR)).seq
+
+
+class Transaction:
+    """A transaction of another process: it inserts at once and commits when it is told to."""
+
+    def __init__(self, content: str) -> None:
+        self._content = content
+        self._may_commit = threading.Event()
+        self._inserted = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def insert(self) -> None:
+        self._thread.start()
+        assert self._inserted.wait(10)
+
+    def commit(self) -> None:
+        self._may_commit.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        with transaction.atomic():
+            Message.objects.create(
+                conversation_id=VISITOR, principal=self._content, client_id="x", sender="user", content=self._content
+            )
+            self._inserted.set()
+            assert self._may_commit.wait(10)
+        connection.close()
+
+
+async def test_a_reader_between_two_commits_in_the_opposite_order_of_their_cursors_skips_nothing(
+    log: MessageLog,
+) -> None:
+    await log.append(new("message-1", "before"))
+    slow, fast = Transaction("slow"), Transaction("fast")
+    await asyncio.to_thread(slow.insert)
+    await asyncio.to_thread(fast.insert)
+    await asyncio.to_thread(fast.commit)
+    page = await log.newest(VISITOR, 10)
+    assert contents(page.messages) == ["before", "fast"]
+    await asyncio.to_thread(slow.commit)
+    resumed = await log.since(VISITOR, page.cursor, 10, "a-new-connection")
+    assert contents(resumed.messages) == ["before", "slow", "fast"]
+
+
+async def test_a_page_that_ends_between_them_is_continued_without_overlap_by_its_own_connection_only(
+    log: MessageLog,
+) -> None:
+    await log.append(new("message-1", "before"))
+    slow, fast = Transaction("slow"), Transaction("fast")
+    await asyncio.to_thread(slow.insert)
+    await asyncio.to_thread(fast.insert)
+    await asyncio.to_thread(fast.commit)
+    await log.append(new("message-2", "after"))
+    page = await log.since(VISITOR, START, 2, "mine")
+    assert (contents(page.messages), page.more) == (["before", "fast"], True)
+    await asyncio.to_thread(slow.commit)
+    assert contents((await log.since(VISITOR, page.cursor, 10, "mine")).messages) == ["after"]
+    everything = await log.since(VISITOR, page.cursor, 10, "another")
+    assert contents(everything.messages) == ["before", "slow", "fast", "after"]
+
+
+async def test_the_overlap_ends_where_every_transaction_has_ended(log: MessageLog) -> None:
+    for number in range(4):
+        await log.append(new(f"message-{number}", str(number)))
+    long_ago = timezone.now() - timedelta(minutes=1)
+    await Message.objects.filter(content__in=["0", "1", "2"]).aupdate(created_at=long_ago)
+    page = await log.since(VISITOR, START, 2, "mine")
+    assert contents((await log.since(VISITOR, page.cursor, 10, "another")).messages) == ["2", "3"]
+
+
+async def test_positions_name_what_came_since_the_floor_and_the_floor_waits_for_open_transactions(
+    log: MessageLog,
+) -> None:
+    await log.append(new("message-1", "old"))
+    await Message.objects.aupdate(created_at=timezone.now() - timedelta(minutes=1))
+    places, floor = await log.positions(None)
+    assert places == []
+    slow = Transaction("slow")
+    await asyncio.to_thread(slow.insert)
+    fast = (await log.append(new("message-2", "fast"))).message
+    assert await log.positions(floor) == ([fast.cursor], floor)
+    await asyncio.to_thread(slow.commit)
+    places, _ = await log.positions(floor)
+    assert contents(await log.messages([place.seq for place in places])) == ["slow", "fast"]
+
+
+async def test_a_staff_member_is_known_with_the_rights_of_this_moment(log: MessageLog) -> None:
+    @sync_to_async
+    def hire() -> User:
+        user = User.objects.create_user("ada", first_name="Ada", last_name="Lovelace", is_staff=True)
+        user.user_permissions.add(Permission.objects.get(codename="view_message"))
+        return user
+
+    user = await hire()
+    assert await log.staff_member(user.pk) == StaffMember(user.pk, "Ada Lovelace", may_view=True, may_reply=False)
+    await User.objects.filter(pk=user.pk).aupdate(is_active=False)
+    assert await log.staff_member(user.pk) is None
+
+
+async def test_quick_messages_are_the_active_ones_in_their_order(log: MessageLog) -> None:
+    await QuickMessage.objects.all().adelete()
+    await QuickMessage.objects.acreate(key="b", label="B", content="b", position=1)
+    await QuickMessage.objects.acreate(key="a", label="A", content="a", position=2)
+    await QuickMessage.objects.acreate(key="off", label="Off", content="off", active=False)
+    assert await log.quick_messages() == (
+        {"key": "b", "label": "B", "content": "b"},
+        {"key": "a", "label": "A", "content": "a"},
+    )
+
+
+async def test_a_locked_database_is_unavailable_in_time_and_the_message_can_be_sent_again(log: MessageLog) -> None:
+    await log.append(new("message-1", "before"))
+    locked, release = threading.Event(), threading.Event()
+
+    def lock() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE messaging_message IN ACCESS EXCLUSIVE MODE")
+            locked.set()
+            assert release.wait(20)
+        connection.close()
+
+    thread = threading.Thread(target=lock)
+    thread.start()
+    await asyncio.to_thread(locked.wait, 10)
+    with pytest.raises(StoreUnavailable):
+        await log.append(new("message-2", "during"))
+    with pytest.raises(StoreUnavailable):
+        await log.head(VISITOR)
+    release.set()
+    await asyncio.to_thread(thread.join)
+    await log.append(new("message-2", "during"))
+    assert contents((await log.newest(VISITOR, 10)).messages) == ["before", "during"]
+
+
+async def test_database_connections_that_were_cut_are_replaced(log: MessageLog) -> None:
+    await log.append(new("message-1", "before"))
+    await log.head(None)
+
+    @sync_to_async
+    def cut() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+
+    await cut()
+    await log.append(new("message-2", "after"))
+    assert contents((await log.newest(VISITOR, 10)).messages) == ["before", "after"]
+
+
+async def test_closing_commits_what_waits() -> None:
+    log = MessageLog()
+    appends = [asyncio.ensure_future(log.append(new(f"message-{number:03}"))) for number in range(100)]
+    await asyncio.sleep(0)
+    await log.close()
+    await asyncio.gather(*appends)
+    assert await rows() == 100
+
+
+def test_a_cursor_sorts_as_text_and_survives_its_text() -> None:
+    cursors = [Cursor(2, 5), Cursor(10, 3), Cursor(300, 1)]
+    assert sorted(map(str, reversed(cursors))) == list(map(str, cursors))
+    assert [Cursor.parse(str(cursor)) for cursor in cursors] == cursors
+    assert Cursor.parse(str(Cursor(1, 2, "abc"))) == Cursor(1, 2, "abc")
+    assert [Cursor.parse(text) for text in ("", "x", "1.2", "0" * 13, "z" * 13 + "." + "0" * 11)] == [None] * 5

@@ -1,0 +1,119 @@
+"""What a client may send and what it is told. Schemas and random frames are in files of their own."""
+
+import json
+
+import pytest
+
+from messaging.protocol import decode, encode, frames, split_page
+from messaging.protocol.codes import PAGE_LIMIT, CloseCode, ErrorCode, ProtocolError
+
+
+def refusal(text: str | bytes, version: int = 2) -> tuple[ErrorCode, str | None, int | None]:
+    with pytest.raises(ProtocolError) as caught:
+        decode(text, version)
+    return caught.value.code, caught.value.id, caught.value.limit
+
+
+def message(**fields: object) -> str:
+    fields = {"action": "sendMessage", "id": "message-1", "content": "hello", **fields}
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def test_fields_are_read_at_the_top_level_or_under_data() -> None:
+    expected = frames.SendMessage("hello", "message-1")
+    assert decode(message(), 2) == expected
+    nested = {"action": "sendMessage", "data": {"id": "message-1", "content": "hello"}}
+    assert decode(json.dumps(nested), 2) == expected
+
+
+def test_identify_says_its_version_and_anything_but_2_is_version_1() -> None:
+    text = {"action": "identify", "type": "user", "v": 2, "id": "i", "token": "t", "since": "c", "lang": "de"}
+    assert decode(json.dumps(text), 1) == frames.Identify("user", 2, "i", "t", "c")
+    assert decode(json.dumps({"action": "identify", "type": "admin", "v": 3}), 1) == frames.Identify("admin", 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("  hello\r\nworld\t ", "hello\nworld"),
+        ("\u0000a\u001bb", "ab"),
+        ("e\u0301", "é"),
+        ("😀" * 2000, "😀" * 2000),
+    ],
+)
+def test_content_is_cleaned(given: str, stored: str) -> None:
+    assert decode(message(content=given), 2) == frames.SendMessage(stored, "message-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"{}", (ErrorCode.UNSUPPORTED, None, None)),
+        ("", (ErrorCode.BAD_JSON, None, None)),
+        ("{", (ErrorCode.BAD_JSON, None, None)),
+        ('{"action":NaN}', (ErrorCode.BAD_JSON, None, None)),
+        ("[" * 16_000, (ErrorCode.BAD_JSON, None, None)),
+        ("1" * 16_000, (ErrorCode.BAD_JSON, None, None)),
+        ("null", (ErrorCode.BAD_FRAME, None, None)),
+        ("[]", (ErrorCode.BAD_FRAME, None, None)),
+        ('{"action":1}', (ErrorCode.BAD_FRAME, None, None)),
+        ('{"action":"fly","id":"x"}', (ErrorCode.UNKNOWN_ACTION, "x", None)),
+        ('{"action":"identify","type":"root"}', (ErrorCode.BAD_TYPE, None, None)),
+        ('{"action":"identify","type":"user","token":7}', (ErrorCode.BAD_FRAME, None, None)),
+        ('{"action":"identify","type":["user"]}', (ErrorCode.BAD_TYPE, None, None)),
+        ('{"action":"history"}', (ErrorCode.BAD_ID, None, None)),
+        ('{"action":"history","id":"h","limit":101}', (ErrorCode.BAD_FRAME, "h", 100)),
+        ('{"action":"history","id":"h","limit":true}', (ErrorCode.BAD_FRAME, "h", 100)),
+        ('{"action":"history","id":"h","since":"a","before":"b"}', (ErrorCode.BAD_FRAME, "h", None)),
+        (f'{{"action":"history","id":"h","since":"{"a" * 65}"}}', (ErrorCode.BAD_FRAME, "h", 64)),
+        ('{"action":"ping","id":"no spaces"}', (ErrorCode.BAD_ID, None, None)),
+        (message(id="short"), (ErrorCode.BAD_ID, "short", None)),
+        (message(id="x" * 65), (ErrorCode.BAD_ID, None, None)),
+        (message(id=None), (ErrorCode.BAD_ID, None, None)),
+        (message(content=None), (ErrorCode.EMPTY, "message-1", None)),
+        (message(content=" \n\u0007 "), (ErrorCode.EMPTY, "message-1", None)),
+        (message(content=5), (ErrorCode.BAD_FRAME, "message-1", None)),
+        (message(content="x" * 2001), (ErrorCode.TOO_LONG, "message-1", 2000)),
+        (message().replace("hello", "\\ud800"), (ErrorCode.BAD_FRAME, "message-1", None)),
+        (message(quick="Not A Key"), (ErrorCode.BAD_FRAME, "message-1", None)),
+        ('{"pad":"' + "x" * 16_384 + '"}', (ErrorCode.TOO_LARGE, None, 16_384)),
+        ('{"pad":"' + "é" * 8_192 + '"}', (ErrorCode.TOO_LARGE, None, 16_384)),
+    ],
+)
+def test_bad_input_is_named_with_what_is_allowed(text: str | bytes, expected: object) -> None:
+    assert refusal(text) == expected
+
+
+def test_version_1_may_leave_out_id_and_content() -> None:
+    assert decode('{"action":"sendMessage","timestamp":1,"type":"user"}', 1) == frames.SendMessage(None)
+
+
+def test_a_frame_is_compact_json_without_what_it_does_not_say() -> None:
+    ack = frames.Ack("message-1", "m", "c", "2026-01-01T00:00:00.000Z", duplicate=False)
+    assert encode(ack) == (
+        '{"type":"ack","id":"message-1","messageId":"m","cursor":"c",'
+        '"timestamp":"2026-01-01T00:00:00.000Z","duplicate":false}'
+    )
+    assert encode(frames.Pong("t")) == '{"type":"pong","timestamp":"t","action":"pong"}'
+
+
+def test_a_long_history_page_is_split_below_the_limit_and_only_its_last_frame_ends_it() -> None:
+    messages = tuple(frames.Message(f"m{n}", "é" * 2000, "t", "user", f"c{n}", "v") for n in range(20))
+    pages = split_page(frames.HistoryPage("h", messages, "end", more=False))
+    assert [message for page in pages for message in page.messages] == list(messages)
+    assert all(len(encode(page).encode()) <= PAGE_LIMIT for page in pages)
+    assert [(page.more, page.partial) for page in pages] == [(True, True)] * (len(pages) - 1) + [(False, None)]
+    assert [page.cursor for page in pages] == [*(page.messages[-1].cursor for page in pages[:-1]), "end"]
+
+
+def test_a_close_code_says_by_its_range_whether_to_come_back() -> None:
+    assert {code: code < 4100 for code in CloseCode} == {
+        CloseCode.RESTART: True,
+        CloseCode.SLOW_READER: True,
+        CloseCode.TRY_LATER: True,
+        CloseCode.BAD_FRAMES: False,
+        CloseCode.UNAUTHORIZED: False,
+        CloseCode.FORBIDDEN: False,
+        CloseCode.NO_IDENTIFY: False,
+        CloseCode.TOO_LARGE: False,
+    }
