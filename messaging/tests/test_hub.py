@@ -1,0 +1,144 @@
+"""Fan-out: who is handed what, once and in one order, and what happens while the channel layer is away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import channel_layers
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from django.db import connections
+
+from messaging.contracts import ADMINS, NewMessage
+from messaging.log import MessageLog
+from messaging.protocol import encode, frames
+from messaging.service import MessagingService
+from messaging.service.actions import Publish
+from messaging.stores.memory import MemoryStore
+from messaging.tests.redis_services import Redis
+from messaging.tests.services import started
+from messaging.transports.hub import Hub
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@dataclass(eq=False)
+class Member:
+    id: str = "c1"
+    principal: str = "staff:1"
+    version: int = 2
+    got: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+
+    def push(self, text: str, cursor: str) -> None:
+        self.got.put_nowait((text, cursor))
+
+    async def next(self, seconds: float = 10) -> str:
+        async with asyncio.timeout(seconds):
+            return (await self.got.get())[1]
+
+
+def publish(number: int, group: str = ADMINS, **rules: object) -> Publish:
+    cursor = f"{number:013x}.{number:011x}"
+    return Publish(group, frames.Message(str(number), "hello", "t", "user", cursor, "v"), **rules)
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[MessageLog]:
+    log = MessageLog()
+    yield log
+    await log.close()
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def service(log: MessageLog) -> MessagingService:
+    return MessagingService(MemoryStore(), log, heartbeat_ms=25_000, retention_days=30, pod="pod-a")
+
+
+@pytest.fixture
+async def hub(service: MessagingService) -> AsyncIterator[Hub]:
+    hub = Hub(service)
+    yield hub
+    await hub.close()
+
+
+async def test_a_group_is_handed_the_encoded_frame_with_its_cursor(hub: Hub) -> None:
+    admin, stranger = Member(), Member("c2")
+    hub.join(admin, [ADMINS])
+    hub.join(stranger, ["conversation:x"])
+    hub.publish([publish(1)])
+    assert await admin.got.get() == (encode(publish(1).frame), publish(1).frame.cursor)
+    assert stranger.got.empty()
+
+
+async def test_the_excluded_and_those_of_an_older_version_are_left_out(hub: Hub) -> None:
+    old, sender, colleague, other = Member("old", version=1), Member("c1"), Member("c2"), Member("c3", "staff:2")
+    for member in (old, sender, colleague, other):
+        hub.join(member, [ADMINS])
+    hub.publish([publish(1, min_version=2, exclude="c1"), publish(2, min_version=2, exclude="staff:1"), publish(3)])
+    assert [await other.next() for _ in range(3)] == [publish(n).frame.cursor for n in (1, 2, 3)]
+    assert [await colleague.next() for _ in range(2)] == [publish(n).frame.cursor for n in (1, 3)]
+    assert [await sender.next(), await old.next()] == [publish(3).frame.cursor] * 2
+
+
+async def test_who_has_left_is_handed_nothing(hub: Hub) -> None:
+    gone, there = Member(), Member("c2")
+    hub.join(gone, [ADMINS])
+    hub.join(there, [ADMINS])
+    hub.leave(gone, [ADMINS])
+    hub.publish([publish(1)])
+    await there.next()
+    assert gone.got.empty()
+
+
+async def test_what_is_published_again_is_handed_on_once(hub: Hub) -> None:
+    member = Member()
+    hub.join(member, [ADMINS])
+    hub.publish([publish(1)])
+    hub.publish([publish(1), publish(2)])
+    assert [await member.next(), await member.next()] == [publish(1).frame.cursor, publish(2).frame.cursor]
+
+
+async def test_a_message_that_nobody_announced_is_found_in_the_log(hub: Hub, log: MessageLog) -> None:
+    member = Member()
+    hub.join(member, [ADMINS])
+    visitor = str(uuid4())
+    appended = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-1", "user", "hello"))
+    assert await member.next(seconds=5) == str(appended.message.cursor)
+
+
+async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(service: MessagingService) -> None:
+    redis = Redis()
+    with started(redis):
+        host = {"address": redis.url, "socket_timeout": 15, "socket_connect_timeout": 1}
+        before = channel_layers.set("default", RedisPubSubChannelLayer(hosts=[host]))
+        here, there = Hub(service), Hub(service)
+        channel_layers.set("default", before)
+        mine, theirs = Member(), Member()
+        here.join(mine, [ADMINS])
+        there.join(theirs, [ADMINS])
+        numbers = list(range(1, 101))
+        while theirs.got.empty():  # until both have subscribed
+            here.publish([publish(numbers[0])])
+            there.publish([publish(numbers[0])])
+            await asyncio.sleep(0.05)
+        for number in numbers[1:]:
+            (here if number % 2 else there).publish([publish(number)])
+        orders = [[await member.next() for _ in numbers] for member in (mine, theirs)]
+        assert orders[0] == orders[1]
+        assert sorted(orders[0]) == [publish(number).frame.cursor for number in numbers]
+
+        redis.kill()
+        here.publish([publish(500)])
+        assert await mine.next(seconds=3) == publish(500).frame.cursor
+        assert not here.layer_up
+        redis.start()
+        number = 600
+        while not here.layer_up:
+            here.publish([publish(number)])
+            number += 1
+            await asyncio.sleep(0.1)
+        await here.close()
+        await there.close()

@@ -1,0 +1,331 @@
+"""The product's rules, as values: one frame in, a list of actions out. The stores are real ones."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Permission, User
+from django.db import connections
+from django.utils import timezone
+
+from messaging import tokens
+from messaging.contracts import ADMINS, conversation_group
+from messaging.log import MessageLog
+from messaging.models import Message, QuickMessage
+from messaging.protocol import frames
+from messaging.protocol.codes import CloseCode, ErrorCode
+from messaging.service import MessagingService
+from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply
+from messaging.service.identity import RECHECK_SECONDS
+from messaging.service.registry import TOUCH_SECONDS
+from messaging.stores.memory import MemoryStore
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SPEAK_GERMAN = {"key": "speak-german", "label": "Please speak German", "content": "speak german"}
+
+
+@dataclass
+class House:
+    """A service over its two stores, and whoever is in it."""
+
+    service: MessagingService
+    store: MemoryStore
+
+    async def send(self, connection: Connection, action: str, **fields: object) -> list[Action]:
+        return await self.service.receive(connection, json.dumps({"action": action, **fields}))
+
+    async def visitor(self, version: int = 2) -> Connection:
+        connection = Connection(uuid4().hex)
+        await self.send(connection, "identify", type="user", v=version)
+        return connection
+
+    async def admin(self, *rights: str, version: int = 2) -> Connection:
+        connection = Connection(uuid4().hex)
+        token = tokens.mint_admin((await staff(*rights)).pk)
+        await self.send(connection, "identify", type="admin", v=version, token=token)
+        assert connection.role == "admin"
+        return connection
+
+
+@sync_to_async
+def staff(*rights: str) -> User:
+    user = User.objects.create_user(f"ada-{uuid4().hex}", first_name="Ada", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    return user
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    await QuickMessage.objects.all().adelete()
+    await QuickMessage.objects.acreate(**SPEAK_GERMAN)
+    log, store = MessageLog(), MemoryStore()
+    yield House(MessagingService(store, log, heartbeat_ms=25_000, retention_days=30, pod="pod-a"), store)
+    await log.close()
+    await sync_to_async(connections.close_all)()
+
+
+def replies(actions: list[Action]) -> list[object]:
+    return [action.frame for action in actions if isinstance(action, Reply)]
+
+
+def refusal(actions: list[Action]) -> tuple[object, ...]:
+    """The code of the one error, then the close code where it closes."""
+    error, *rest = actions
+    assert isinstance(error, Reply)
+    assert isinstance(error.frame, frames.Error)
+    assert error.frame.error == error.frame.message != ""
+    return (error.frame.code, *(action.code for action in rest if isinstance(action, Close)))
+
+
+async def test_a_new_connection_is_greeted_with_the_limits(house: House) -> None:
+    (reply,) = await house.service.connect(Connection("c1"))
+    assert isinstance(reply, Reply)
+    greeting = frames.Connection("c1", reply.frame.timestamp, 25_000, limits={"frame": 16_384, "content": 2_000})
+    assert reply == Reply(greeting)
+
+
+async def test_a_visitor_without_a_token_is_a_new_one_and_comes_back_by_the_token_it_got(house: House) -> None:
+    first, second = Connection("c1"), Connection("c2")
+    joined, reply = await house.send(first, "identify", type="user", v=2, id="i")
+    assert joined == Join()
+    frame = reply.frame
+    assert frame == frames.Identified(
+        "user",
+        frame.timestamp,
+        v=2,
+        id="i",
+        token=frame.token,
+        conversation=first.conversation,
+        cursor="0000000000000.00000000000",
+        recovered=False,
+        quick=(SPEAK_GERMAN,),
+        presence={"admins": 0},
+    )
+    await house.send(second, "identify", type="user", v=2, token=frame.token)
+    assert second.conversation == first.conversation
+    assert await house.store.count(conversation_group(first.conversation)) == 2
+
+
+async def test_a_forged_token_makes_a_new_visitor(house: House) -> None:
+    connection = Connection("c1")
+    await house.send(connection, "identify", type="user", v=2, token=tokens.mint_admin(1))
+    assert connection.conversation is not None
+
+
+async def test_a_message_goes_to_admins_and_the_visitors_other_pages_and_then_its_sender_is_told(house: House) -> None:
+    visitor = await house.visitor()
+    ack, *publishes = await house.send(visitor, "sendMessage", id="message-1", content=" hello ", quick="speak-german")
+    row = await Message.objects.aget()
+    assert ack == Reply(frames.Ack("message-1", str(row.id), visitor.head, ack.frame.timestamp, duplicate=False))
+    message = frames.Message(
+        str(row.id),
+        "hello",
+        ack.frame.timestamp,
+        "user",
+        visitor.head,
+        visitor.conversation,
+        connection_id=visitor.id,
+        quick="speak-german",
+    )
+    own = replace(message, id="message-1")
+    assert publishes == [
+        Publish(ADMINS, message),
+        Publish(conversation_group(visitor.conversation), own, min_version=2, exclude=visitor.id),
+    ]
+
+
+async def test_a_message_sent_again_gets_the_same_ack_and_is_published_again(house: House) -> None:
+    visitor = await house.visitor()
+    ack, *publishes = await house.send(visitor, "sendMessage", id="message-1", content="hello")
+    again, *published_again = await house.send(visitor, "sendMessage", id="message-1", content="hello")
+    assert again == Reply(replace(ack.frame, duplicate=True))
+    assert published_again == publishes
+    conflict = await house.send(visitor, "sendMessage", id="message-1", content="other")
+    assert refusal(conflict) == (ErrorCode.ID_CONFLICT,)
+
+
+async def test_a_reply_goes_to_the_visitor_the_other_admins_and_its_authors_other_pages(house: House) -> None:
+    visitor, admin = await house.visitor(), await house.admin("view_message", "add_message")
+    await house.send(visitor, "sendMessage", id="message-1", content="hello")
+    ack, *publishes = await house.send(
+        admin, "sendMessage", id="message-2", content="hallo", to=visitor.conversation.upper()
+    )
+    message = frames.Message(
+        ack.frame.message_id,
+        "hallo",
+        ack.frame.timestamp,
+        "admin",
+        admin.head,
+        visitor.conversation,
+        connection_id=admin.id,
+        author="Ada",
+    )
+    assert publishes == [
+        Publish(conversation_group(visitor.conversation), message, min_version=2),
+        Publish(ADMINS, message, min_version=2, exclude=admin.principal),
+        Publish(admin.principal, replace(message, id="message-2"), min_version=2, exclude=admin.id),
+    ]
+
+
+async def test_a_reply_needs_the_right_and_a_conversation(house: House) -> None:
+    visitor, reader = await house.visitor(), await house.admin("view_message")
+    to = {"id": "message-1", "content": "hallo", "to": visitor.conversation}
+    assert refusal(await house.send(reader, "sendMessage", **to)) == (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
+    admin = await house.admin("view_message", "add_message")
+    assert refusal(await house.send(admin, "sendMessage", **to)) == (ErrorCode.NOT_FOUND,)
+    assert refusal(await house.send(admin, "sendMessage", **{**to, "to": "nobody"})) == (ErrorCode.NOT_FOUND,)
+    assert refusal(await house.send(admin, "sendMessage", **{**to, "to": None})) == (ErrorCode.BAD_FRAME,)
+    assert await Message.objects.acount() == 0
+
+
+async def test_nobody_becomes_admin_without_the_right(house: House) -> None:
+    denied = (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
+    visitor_token = tokens.mint_visitor(str(uuid4()))
+    for token in (None, "", "x", visitor_token, tokens.mint_admin(987_654)):
+        connection = Connection(uuid4().hex)
+        assert refusal(await house.send(connection, "identify", type="admin", v=2, token=token)) == denied
+        assert (connection.role, connection.groups) == (None, ())
+    clerk = tokens.mint_admin((await staff()).pk)
+    refused = await house.send(Connection("c1"), "identify", type="admin", v=2, token=clerk)
+    assert refusal(refused) == (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
+    assert await house.store.count(ADMINS) == 0
+
+
+async def test_a_connection_stays_who_it_is(house: House) -> None:
+    visitor, admin = await house.visitor(), await house.admin("view_message")
+    forbidden = (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
+    token = tokens.mint_admin((await staff("view_message")).pk)
+    assert refusal(await house.send(visitor, "identify", type="admin", v=2, token=token)) == forbidden
+    assert refusal(await house.send(admin, "identify", type="user", v=2)) == forbidden
+    other = tokens.mint_visitor(str(uuid4()))
+    assert refusal(await house.send(visitor, "identify", type="user", v=2, token=other)) == forbidden
+
+
+async def test_an_admins_rights_are_looked_at_again(house: House) -> None:
+    admin = await house.admin("view_message")
+    await User.objects.filter(pk=admin.staff).aupdate(is_active=False)
+    assert replies(await house.send(admin, "ping"))[0].TYPE == "pong"
+    admin.checked_at = time.monotonic() - RECHECK_SECONDS - 1
+    assert refusal(await house.send(admin, "ping")) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
+
+
+async def test_a_visitor_reads_only_its_own_conversation(house: House) -> None:
+    mine, theirs = await house.visitor(), await house.visitor()
+    await house.send(mine, "sendMessage", id="message-1", content="mine")
+    await house.send(theirs, "sendMessage", id="message-2", content="theirs")
+    (page,) = replies(await house.send(mine, "history", id="h"))
+    assert [(message.content, message.id) for message in page.messages] == [("mine", "message-1")]
+    refused = await house.send(mine, "history", id="h", conversation=theirs.conversation)
+    assert refusal(refused) == (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
+
+
+async def test_staff_read_all_conversations_or_one_without_other_peoples_ids(house: House) -> None:
+    visitor, other, admin = await house.visitor(), await house.visitor(), await house.admin("view_message")
+    await house.send(visitor, "sendMessage", id="message-1", content="one")
+    await house.send(other, "sendMessage", id="message-2", content="two")
+    (page,) = replies(await house.send(admin, "history", id="h"))
+    assert [(message.content, message.id) for message in page.messages] == [("one", None), ("two", None)]
+    (page,) = replies(await house.send(admin, "history", id="h", conversation=other.conversation))
+    assert [message.content for message in page.messages] == ["two"]
+
+
+async def test_recovered_says_whether_history_since_a_cursor_is_complete(house: House) -> None:
+    visitor = await house.visitor()
+    await house.send(visitor, "sendMessage", id="message-1", content="hello")
+
+    async def recovered(since: str | None) -> bool | None:
+        (frame,) = replies(await house.send(visitor, "identify", type="user", v=2, since=since))
+        return frame.recovered
+
+    assert await recovered(visitor.head)
+    assert await recovered("0000000000000.00000000000")
+    assert not await recovered(None)
+    assert not await recovered("never a cursor")
+    assert not await recovered(f"{10**9:013x}.{int(time.time() * 1000):011x}")
+    long_ago = timezone.now() - timedelta(days=31)
+    assert not await recovered(f"{1:013x}.{int(long_ago.timestamp() * 1000):011x}")
+
+
+async def test_pong_names_the_newest_message_that_the_connection_was_given(house: House) -> None:
+    visitor = await house.visitor()
+    await house.send(visitor, "sendMessage", id="message-1", content="hello")
+    (pong,) = replies(await house.send(visitor, "ping", id="p"))
+    assert pong == frames.Pong(pong.timestamp, "p", visitor.head)
+
+
+async def test_a_heartbeat_refreshes_the_row_of_a_connection_when_that_is_due(house: House) -> None:
+    visitor = await house.visitor()
+    await house.store.close()
+    await house.send(visitor, "ping")
+    assert await house.store.count(conversation_group(visitor.conversation)) == 0
+    visitor.touched_at -= TOUCH_SECONDS + 1
+    await house.send(visitor, "ping")
+    assert await house.store.count(conversation_group(visitor.conversation)) == 1
+
+
+async def test_disconnect_forgets_the_connection(house: House) -> None:
+    admin = await house.admin("view_message")
+    assert await house.store.count(ADMINS) == 1
+    await house.service.disconnect(admin)
+    await house.service.disconnect(Connection("never identified"))
+    assert await house.store.count(ADMINS) == 0
+
+
+async def test_five_bad_frames_close_and_good_ones_between_them_do_not_help(house: House) -> None:
+    visitor = await house.visitor()
+    for _ in range(4):
+        assert refusal(await house.service.receive(visitor, "{")) == (ErrorCode.BAD_JSON,)
+        await house.send(visitor, "ping")
+    assert refusal(await house.service.receive(visitor, "{")) == (ErrorCode.BAD_JSON, CloseCode.BAD_FRAMES)
+
+
+async def test_version_1_gets_version_1_frames_only(house: House) -> None:
+    admin = await house.admin("view_message")
+    visitor = Connection("c1")
+    joined, identified = await house.send(visitor, "identify", type="user")
+    assert identified == Reply(frames.Identified("user", identified.frame.timestamp))
+    status, *publishes = await house.send(visitor, "sendMessage", data={"content": "hello"})
+    assert (joined, status) == (Join(), Reply(frames.MessageStatus(1, status.frame.timestamp)))
+    assert {publish.group: publish.min_version for publish in publishes} == {
+        ADMINS: 1,
+        conversation_group(visitor.conversation): 2,
+    }
+    assert refusal(await house.send(visitor, "history", id="h")) == (ErrorCode.UNKNOWN_ACTION,)
+    (pong,) = replies(await house.send(visitor, "ping"))
+    assert pong == frames.Pong(pong.timestamp)
+    assert admin.head == "0000000000000.00000000000"
+
+
+async def test_version_1_may_send_the_default_quick_message_without_saying_who_it_is(house: House) -> None:
+    visitor = Connection("c1")
+    joined, status, *_ = await house.send(visitor, "sendMessage")
+    assert (joined, status.frame.TYPE, visitor.role) == (Join(), "messageStatus", "user")
+    row = await Message.objects.aget()
+    assert (row.content, row.quick) == ("speak german", "speak-german")
+
+
+async def test_version_1_may_set_its_type_by_its_other_frame(house: House) -> None:
+    visitor = Connection("c1")
+    joined, updated = await house.send(visitor, "setConnectionType", data={"connectionType": "user"})
+    assert (joined, updated) == (Join(), Reply(frames.ConnectionTypeUpdated("user", updated.frame.timestamp)))
+    refused = await house.send(Connection("c2"), "setConnectionType", data={"connectionType": "admin"})
+    assert refusal(refused) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
+
+
+async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(house: House) -> None:
+    known, floor = await house.service.present()
+    visitor = await house.visitor()
+    first, *_ = await house.send(visitor, "sendMessage", id="message-1", content="announced")
+    second, *_ = await house.send(visitor, "sendMessage", id="message-2", content="lost")
+    publishes, _ = await house.service.missed({*known, first.frame.cursor}, floor)
+    assert [(publish.group, publish.frame.content, publish.exclude) for publish in publishes] == [
+        (ADMINS, "lost", ""),
+        (conversation_group(visitor.conversation), "lost", ""),
+    ]
+    assert publishes[0].frame.cursor == second.frame.cursor
