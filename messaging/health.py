@@ -1,19 +1,22 @@
 """Two questions. `/health`: is the process alive? `/ready`: may it get traffic? (docs/architecture.md)"""
 
 import json
+import signal
+from ipaddress import ip_address
 from typing import Any
 
 from messaging.contracts import StoreUnavailable
-from messaging.runtime import get_hub, get_log
+from messaging.runtime import get_hub, get_log, get_sockets
 
 PATHS = ("/health", "/ready")
 
 
-async def readiness() -> tuple[bool, dict[str, str]]:
+async def readiness() -> tuple[bool, dict[str, str | bool]]:
     """Whether this process may get traffic, and the state of what it depends on.
 
-    The database is asked, for as long as the log waits at most. The channel layer is only reported: it carries hints,
-    and were every pod to leave the load balancer when Redis is down, an outage of hints would be one of everything.
+    One that drains gets none. The database is asked, for as long as the log waits at most. The channel layer is only
+    reported: it carries hints, and were every pod to leave the load balancer when Redis is down, an outage of hints
+    would be one of everything.
     """
     try:
         await get_log().ping()
@@ -21,16 +24,29 @@ async def readiness() -> tuple[bool, dict[str, str]]:
     except StoreUnavailable:
         database = "unavailable"
     layer = "ok" if get_hub().layer_up else "degraded"
-    return database == "ok", {"database": database, "redis": layer}
+    draining = get_sockets().draining
+    state: dict[str, str | bool] = {"database": database, "redis": layer, "draining": draining}
+    return database == "ok" and not draining, state
+
+
+def _is_local(scope: dict[str, Any]) -> bool:
+    """Only this machine (in a pod: this pod) may stop the process."""
+    client = scope.get("client")
+    return client is not None and ip_address(client[0]).is_loopback
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """The ASGI application of the two probes: 200 or 503, and JSON that says why."""
+    """The ASGI application of the probes: 200 or 503, and JSON that says why. `POST /drain` is `messaging_drain`'s."""
     if scope["type"] != "http":
         raise ValueError(f"no {scope['type']} here")
+    status: int
+    body: dict[str, str | bool]
     match scope["path"]:
         case "/health":
             status, body = 200, {"status": "alive"}
+        case "/drain" if scope["method"] == "POST" and _is_local(scope):
+            signal.raise_signal(signal.SIGTERM)
+            status, body = 202, {"status": "draining"}
         case "/ready":
             ready, parts = await readiness()
             status, body = (200 if ready else 503), {"status": "ready" if ready else "not ready", **parts}

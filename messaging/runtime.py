@@ -14,7 +14,9 @@ from messaging.log import MessageLog
 from messaging.service import MessagingService
 from messaging.stores.base import ConnectionStore
 from messaging.transports.hub import Hub
+from messaging.transports.sockets import Sockets
 
+_sockets: dict[asyncio.AbstractEventLoop, Sockets] = {}
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
 
@@ -52,8 +54,14 @@ def get_hub() -> Hub:
     return _hubs[loop]
 
 
+def get_sockets() -> Sockets:
+    """The open sockets of the running event loop."""
+    return _sockets.setdefault(asyncio.get_running_loop(), Sockets(settings.MAX_CONNECTIONS))
+
+
 async def close() -> None:
     """Let what is under way finish, then close the hub of this loop, the log and the store."""
+    _sockets.pop(asyncio.get_running_loop(), None)
     hub = _hubs.pop(asyncio.get_running_loop(), None)
     if hub is not None:
         await hub.close()

@@ -13,6 +13,8 @@ from django.conf import settings  # noqa: E402  Django is set up above
 from messaging import health  # noqa: E402
 from messaging.transports.consumers import MessagingConsumer  # noqa: E402
 
+__all__ = ["application", "health"]
+
 websocket_application = MessagingConsumer.as_asgi()
 WEBSOCKET_PATHS = ("/ws", "/ws/") if settings.SERVICE_ROLE in ("all", "websocket") else ()
 

@@ -1,14 +1,16 @@
-"""The server of pods: daphne, started as `python -m messaging_site.server`.
+"""The server of pods: daphne, hardened, started as `python -m messaging_site.server`.
 
 Two listeners in one event loop, the application on PORT and the probes on HEALTH_CHECK_PORT: a loop that hangs fails
-its liveness probe.
+its liveness probe. SIGTERM and SIGINT drain it; a second signal ends it at once.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+import signal
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from messaging_site.env import stop_on_bad_configuration
@@ -20,8 +22,11 @@ with contextlib.suppress(ImportError):
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 from daphne.endpoints import build_endpoint_description_strings
+from daphne.http_protocol import WebRequest
 from daphne.server import Server as DaphneServer
 from twisted.internet import defer, reactor
+
+from messaging_site.flow import Socket
 
 logger = logging.getLogger(__name__)
 
@@ -29,37 +34,110 @@ ASGIApplication = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 BACKLOG = 4096  # Twisted's own 50 makes 1,000 clients that come back at once wait for SYN retries of up to 15 s
 SOCKET_BYTES = 64 * 1024  # of one frame; a larger one closes with 1009 (RFC 6455 section 7.4.1)
+HEADER_SECONDS = 10  # from the first byte of a request to its application
 HTTP_SECONDS = 30  # for one request
 PING_SECONDS = 20
+END_SECONDS = 5  # for the sockets to end once they were told, and again for what they left to be committed
+SPREAD = 0.75  # of SHUTDOWN_TIMEOUT: the rest is for the last ones to end
+SOCKET = "messaging.socket"  # where a scope carries its protocol on the way from daphne to our flow control
 
 
 class Server(DaphneServer):
-    """daphne with our limits; closes the messaging runtime when it stops."""
+    """daphne with limits, backpressure and a drain."""
 
-    def __init__(self, application: ASGIApplication, **options: Any) -> None:
+    def __init__(self, application: ASGIApplication, *, shutdown_timeout: float = 0.0, **options: Any) -> None:
         options["endpoints"] = [f"{endpoint}:backlog={BACKLOG}" for endpoint in options.get("endpoints", ())]
         options["websocket_max_message_size"] = options["websocket_max_frame_size"] = SOCKET_BYTES
-        options.update(server_name="", http_timeout=HTTP_SECONDS, ping_interval=PING_SECONDS, ping_timeout=PING_SECONDS)
-        super().__init__(application, **options)
+        # No age limit for sockets: a visitor may stay. No name: it helps only those who look for a version.
+        options |= {"websocket_timeout": -1, "server_name": "", "http_timeout": HTTP_SECONDS}
+        options |= {"ping_interval": PING_SECONDS, "ping_timeout": PING_SECONDS}
+        super().__init__(_with_flow_control(application), **options)
+        self._shutdown_timeout = shutdown_timeout
+        self._ports: list[Any] = []
+        self._drain: asyncio.Task[None] | None = None
 
     def run(self) -> None:
-        from messaging import runtime
-
-        reactor.callWhenRunning(self._begin)
-        # twisted's interface declares this method's arguments wrong
-        reactor.addSystemEventTrigger("during", "shutdown", lambda: _deferred(runtime.close()))  # type: ignore[arg-type]
+        # By the loop, which runs only after this, and which does not swallow an exception as Twisted's silenced log does.
+        reactor.callWhenRunning(lambda: asyncio.get_event_loop().call_soon(self._begin))
         super().run()
+
+    def listen_success(self, port: Any) -> None:
+        self._ports.append(port)
+        super().listen_success(port)
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        scope["root_path"] = self.root_path  # daphne would take it from a header that anybody can send
+        if isinstance(protocol, Socket):
+            scope[SOCKET] = protocol
+        return super().create_application(protocol, scope)
+
+    def timeout_checker(self) -> None:
+        """daphne calls this every 2 s. Twisted's own time-out begins anew with every byte of a header."""
+        super().timeout_checker()
+        latest = time.time() - HEADER_SECONDS
+        for protocol, details in list(self.connections.items()):
+            late = details["connected"] < latest and "application_instance" not in details
+            if late and isinstance(protocol, WebRequest) and "disconnected" not in details:
+                protocol.channel.loseConnection()
+
+    def kill_all_applications(self) -> Any:
+        """daphne's raises KeyError where a connection has no application (yet, or no longer)."""
+        tasks = [details.get("application_instance") for details in self.connections.values()]
+        running = [task for task in tasks if task is not None and not task.done()]
+        for task in running:
+            task.cancel()
+        return defer.Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))
+
+    def drain(self) -> None:
+        """Send every connection elsewhere, finish what is under way and stop. A second call stops at once."""
+        if self._drain is None:
+            self._drain = asyncio.ensure_future(self._drained())
+        else:
+            logger.warning("second signal: server ends at once")
+            self.stop()
 
     def _begin(self) -> None:
         from messaging import runtime
 
+        self.ws_factory.protocol = Socket
         # Close with 1009 what is too large; by default the TCP connection just ends (1006 in the browser).
         self.ws_factory.setProtocolOptions(failByDrop=False)
         runtime.get_hub()
+        if self.signal_handlers:
+            # Not the loop's add_signal_handler: the reactor has taken the wake-up descriptor that it relies on.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: reactor.callFromThread(self.drain))
+
+    async def _drained(self) -> None:
+        from messaging import runtime
+
+        sockets = runtime.get_sockets()
+        logger.info("server drains %s sockets over %s s", len(sockets), self._shutdown_timeout)
+        sockets.draining = True
+        # The first endpoint is the application's; the probes go on, and answer that this process is not ready.
+        await defer.maybeDeferred(self._ports[0].stopListening).asFuture(asyncio.get_running_loop())
+        left = await sockets.drain(self._shutdown_timeout * SPREAD, patience=END_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await runtime.close()
+        logger.info("server ends, %s sockets left", left)
+        self.stop()
 
 
-def _deferred(coroutine: Coroutine[Any, Any, None]) -> defer.Deferred[None]:
-    return defer.Deferred.fromFuture(asyncio.ensure_future(coroutine))
+def _with_flow_control(application: ASGIApplication) -> ASGIApplication:
+    async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        socket: Socket | None = scope.pop(SOCKET, None)
+        if socket is None:
+            return await application(scope, receive, send)
+        flow = socket.flow
+
+        async def send_when_writable(event: Any) -> None:
+            await flow.writable()
+            await send(event)
+
+        await application(scope, lambda: flow.receive(receive), send_when_writable)
+
+    return serve
 
 
 def by_port(application: ASGIApplication, health: ASGIApplication, health_port: int) -> ASGIApplication:
@@ -79,15 +157,15 @@ def main() -> None:
     stop_on_bad_configuration()
     from django.conf import settings
 
-    from messaging_site import asgi  # sets Django up
+    from messaging_site.asgi import application, health  # sets Django up
 
     endpoints = [
         *build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
         *build_endpoint_description_strings(host=settings.HOST, port=settings.HEALTH_CHECK_PORT),
     ]
     logger.info("server starts on %s, probes on %s", settings.PORT, settings.HEALTH_CHECK_PORT)
-    application = by_port(asgi.application, asgi.health.application, settings.HEALTH_CHECK_PORT)
-    Server(application, endpoints=endpoints).run()
+    chosen = by_port(application, health.application, settings.HEALTH_CHECK_PORT)
+    Server(chosen, shutdown_timeout=settings.SHUTDOWN_TIMEOUT, endpoints=endpoints).run()
 
 
 if __name__ == "__main__":

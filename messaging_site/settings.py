@@ -61,6 +61,7 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W008",  # the ingress redirects to HTTPS
     "security.W021",  # so is preloading
 ]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024  # bytes of a request: forms, no files
 X_FRAME_OPTIONS = "DENY"
 
 # --- Applications -------------------------------------------------------------------------------------------
@@ -202,6 +203,8 @@ else:
 HOST = env.text("HOST", "0.0.0.0")  # noqa: S104  a pod is reached on its own address
 PORT = env.number("PORT", 8080, least=1, most=65_535)
 HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535)
+MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1)  # of one process
+SHUTDOWN_TIMEOUT = env.number("SHUTDOWN_TIMEOUT", 20, most=3_600)  # seconds in which connections are sent elsewhere
 HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the probes are internal
 
 STATIC_URL = "/static/"

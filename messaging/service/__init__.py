@@ -4,12 +4,13 @@ The service awaits only the two stores that it was given and answers with action
 """
 
 import logging
+import random
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from messaging.contracts import StoreUnavailable
 from messaging.protocol import decode, frames
-from messaging.protocol.codes import RULES, ErrorCode, ProtocolError
+from messaging.protocol.codes import RULES, CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.frames import ClientFrame
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply, timestamp
 from messaging.service.identity import Identity
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RETRY_MS = 1000  # what a client is told to wait while a store is down
+RESTART_MS = 1000  # within which it is told to come back when this process stops
 
 
 class MessagingService:
@@ -49,6 +51,17 @@ class MessagingService:
     async def connect(self, connection: Connection) -> list[Action]:
         """What a new connection is told."""
         return [Reply(frames.Connection(connection.id, timestamp(), self._heartbeat_ms))]
+
+    def full(self) -> list[Action]:
+        """What a connection is told that is one too many for this process."""
+        text = "This server is full; try again."
+        frame = frames.Error(ErrorCode.UNAVAILABLE, text, text, timestamp(), retry_after_ms=RETRY_MS)
+        return [Reply(frame), Close(CloseCode.TRY_LATER)]
+
+    def restart(self) -> list[Action]:
+        """What a connection is told when its process stops; the delay keeps clients from coming back as one."""
+        delay = random.randrange(RESTART_MS)  # noqa: S311  not a secret
+        return [Reply(frames.ServerShutdown(timestamp(), delay)), Close(CloseCode.RESTART, f'{{"in":{delay}}}')]
 
     async def receive(self, connection: Connection, text: str | bytes) -> list[Action]:
         """What follows from one frame. The frames of one connection are to be handed over one after another."""

@@ -68,7 +68,10 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Close:
+    """`reason`: for the close frame, at most 123 bytes (RFC 6455 section 5.5)."""
+
     code: CloseCode
+    reason: str = ""
 
 
 Action = Reply | Join | Publish | Close

@@ -11,7 +11,7 @@ from channels.consumer import AsyncConsumer
 
 from messaging.protocol import encode
 from messaging.protocol.codes import IDENTIFY_SECONDS, CloseCode
-from messaging.runtime import get_hub, get_service
+from messaging.runtime import get_hub, get_service, get_sockets
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply
 from messaging.transports.origin import allowed_origin
 
@@ -30,8 +30,10 @@ class MessagingConsumer(AsyncConsumer):
         self.connection = Connection(id=uuid4().hex)
         self.outbox: deque[str] = deque()
         self.outbox_bytes = 0
-        self.close_code: CloseCode | None = None
+        self.closing: Close | None = None
         self.writer: asyncio.Task[None] | None = None
+        self.serving = False
+        self.restarting = False
 
     # What the hub asks of a member.
 
@@ -49,23 +51,30 @@ class MessagingConsumer(AsyncConsumer):
 
     def push(self, text: str, cursor: str = "") -> None:
         """Put a frame in the outbox; past OUTBOX_BYTES the connection closes instead."""
-        if self.close_code is not None:
+        if self.closing is not None:
             return
         if self.outbox_bytes + len(text) > OUTBOX_BYTES:
             logger.warning("reader too slow", extra={"connection": self.id, "bytes": self.outbox_bytes})
             self.outbox.clear()
-            self.close(CloseCode.SLOW_READER)
+            self.close(Close(CloseCode.SLOW_READER))
             return
         self.connection.head = max(self.connection.head, cursor)
         self.outbox.append(text)
         self.outbox_bytes += len(text)
         self._write_soon()
 
-    def close(self, code: CloseCode) -> None:
+    def close(self, closing: Close) -> None:
         """Close once the outbox is sent; nothing more is taken from the client or for it."""
-        if self.close_code is None:
-            self.close_code = code
+        if self.closing is None:
+            self.closing = closing
             self._write_soon()
+
+    def restart(self) -> None:
+        """Send the client elsewhere, after the frame that is being served."""
+        if self.serving:
+            self.restarting = True
+        else:
+            self.perform(self.service.restart())
 
     # ASGI.
 
@@ -80,9 +89,10 @@ class MessagingConsumer(AsyncConsumer):
             await send({"type": "websocket.close"})
             return
         self.send_event = send
-        self.service, self.hub = get_service(), get_hub()
+        self.service, self.hub, self.sockets = get_service(), get_hub(), get_sockets()
+        self.admitted = self.sockets.add(self)
         loop = asyncio.get_running_loop()
-        self.deadline = loop.call_later(IDENTIFY_SECONDS, self.close, CloseCode.NO_IDENTIFY)
+        self.deadline = loop.call_later(IDENTIFY_SECONDS, self.close, Close(CloseCode.NO_IDENTIFY))
         try:
             while (event := await receive())["type"] != "websocket.disconnect":
                 await self.dispatch(event)
@@ -91,18 +101,25 @@ class MessagingConsumer(AsyncConsumer):
             self.hub.leave(self, self.connection.groups)
             if self.writer is not None:
                 self.writer.cancel()
-            await self.service.disconnect(self.connection)
+            try:
+                await self.service.disconnect(self.connection)
+            finally:
+                self.sockets.remove(self)
 
     async def dispatch(self, event: dict[str, Any]) -> None:
         match event:
             case {"type": "websocket.connect"}:
                 await self.send_event({"type": "websocket.accept"})
-                self.perform(await self.service.connect(self.connection))
-            case {"type": "websocket.receive"} if self.close_code is None:
+                self.perform(await self.service.connect(self.connection) if self.admitted else self.service.full())
+            case {"type": "websocket.receive"} if self.closing is None:
                 self.deadline.cancel()
                 text = event.get("text")
                 frame = event.get("bytes", b"") if text is None else text
+                self.serving = True
                 self.perform(await self.service.receive(self.connection, frame))
+                self.serving = False
+                if self.restarting:
+                    self.restart()
 
     def perform(self, actions: Iterable[Action]) -> None:
         """Do what the service asks, in order."""
@@ -115,8 +132,8 @@ class MessagingConsumer(AsyncConsumer):
                     self.hub.join(self, self.connection.groups)
                 case Publish():
                     publishes.append(action)
-                case Close(code):
-                    self.close(code)
+                case Close():
+                    self.close(action)
         if publishes:
             self.hub.publish(publishes)
 
@@ -130,5 +147,6 @@ class MessagingConsumer(AsyncConsumer):
             self.outbox_bytes -= len(text)
             await self.send_event({"type": "websocket.send", "text": text})
         self.writer = None
-        if self.close_code is not None:
-            await self.send_event({"type": "websocket.close", "code": int(self.close_code)})
+        if self.closing is not None:
+            code, reason = int(self.closing.code), self.closing.reason
+            await self.send_event({"type": "websocket.close", "code": code, "reason": reason})

@@ -1,0 +1,56 @@
+"""The open WebSockets of this process: how many there may be, and how they are sent elsewhere when it stops."""
+
+import asyncio
+import random
+from typing import Protocol
+
+
+class Restartable(Protocol):
+    """A socket that can tell its client to reconnect elsewhere."""
+
+    def restart(self) -> None:
+        """Tell the client and close, after the frame that is being served."""
+
+
+class Sockets:
+    """One per process. `limit`: how many may be open."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: set[Restartable] = set()
+        self._changed = asyncio.Event()
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, socket: Restartable) -> bool:
+        """Count `socket` in; False where it is one too many."""
+        self._open.add(socket)
+        return len(self._open) <= self._limit and not self.draining
+
+    def remove(self, socket: Restartable) -> None:
+        self._open.discard(socket)
+        self._changed.set()
+
+    async def drain(self, spread: float, patience: float) -> int:
+        """Restart every socket, evenly over `spread` seconds and in random order; wait for their ends.
+
+        Returns how many are still open `patience` seconds after that.
+        """
+        self.draining = True
+        sockets = list(self._open)
+        random.shuffle(sockets)
+        loop = asyncio.get_running_loop()
+        for index, socket in enumerate(sockets):
+            # A slot of its own for each: that many come back per second somewhere else, and never more.
+            loop.call_later((index + random.random()) * spread / len(sockets), socket.restart)  # noqa: S311
+        deadline = loop.time() + (spread if sockets else 0) + patience
+        while self._open and loop.time() < deadline:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                break
+        return len(self._open)
