@@ -126,10 +126,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class StaffMember:
+    """What a staff member may do now. `password_mark` changes with the password."""
+
     id: int
     name: str
     may_view: bool
     may_reply: bool
+    password_mark: str = ""
 
 
 class StoreUnavailable(Exception):

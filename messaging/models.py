@@ -63,6 +63,16 @@ class Message(models.Model):
         return str(self.id)
 
 
+class EndedSession(models.Model):
+    """A login session that was signed out: the connections that it opened are to be closed on every pod."""
+
+    digest = models.CharField(primary_key=True, max_length=32, editable=False)
+    ended_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return self.digest[:8]
+
+
 class QuickMessage(models.Model):
     """A message that a visitor sends by one tap. The first one is what version 1 clients send."""
 

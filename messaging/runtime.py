@@ -6,10 +6,12 @@ Backends are dotted paths with OPTIONS, as Django's are: `MESSAGING_STORE = {"BA
 import asyncio
 import socket
 from functools import cache
+from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from messaging.limits import Limiter
 from messaging.log import MessageLog
 from messaging.service import MessagingService
 from messaging.stores.base import ConnectionStore
@@ -20,12 +22,22 @@ _sockets: dict[asyncio.AbstractEventLoop, Sockets] = {}
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
 
+def _backend(config: dict[str, Any]) -> Any:
+    return import_string(config["BACKEND"])(**config.get("OPTIONS", {}))
+
+
 @cache
 def get_store() -> ConnectionStore:
     """The connection store."""
-    config = settings.MESSAGING_STORE
-    store: ConnectionStore = import_string(config["BACKEND"])(**config.get("OPTIONS", {}))
+    store: ConnectionStore = _backend(settings.MESSAGING_STORE)
     return store
+
+
+@cache
+def get_limiter() -> Limiter:
+    """The rate limits."""
+    limiter: Limiter = _backend(settings.MESSAGING_LIMITER)
+    return limiter
 
 
 @cache
@@ -40,6 +52,8 @@ def get_service() -> MessagingService:
     return MessagingService(
         get_store(),
         get_log(),
+        limiter=get_limiter(),
+        rates=settings.MESSAGING_RATES,
         heartbeat_ms=settings.MESSAGING_HEARTBEAT_MS,
         retention_days=settings.MESSAGE_RETENTION_DAYS,
         pod=socket.gethostname(),
@@ -56,7 +70,9 @@ def get_hub() -> Hub:
 
 def get_sockets() -> Sockets:
     """The open sockets of the running event loop."""
-    return _sockets.setdefault(asyncio.get_running_loop(), Sockets(settings.MAX_CONNECTIONS))
+    return _sockets.setdefault(
+        asyncio.get_running_loop(), Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS)
+    )
 
 
 async def close() -> None:
@@ -65,9 +81,8 @@ async def close() -> None:
     hub = _hubs.pop(asyncio.get_running_loop(), None)
     if hub is not None:
         await hub.close()
-    if get_log.cache_info().currsize:
-        await get_log().close()
-    if get_store.cache_info().currsize:
-        await get_store().close()
-    for part in (get_service, get_log, get_store):
+    for get_part in (get_log, get_store, get_limiter):
+        if get_part.cache_info().currsize:
+            await get_part().close()
+    for part in (get_service, get_log, get_store, get_limiter):
         part.cache_clear()

@@ -3,9 +3,11 @@
 Signed with SECRET_KEY (its fallbacks are accepted), one salt per purpose: no token serves for the other.
 """
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.core import signing
+from django.utils.crypto import salted_hmac
 
 VISITOR_SECONDS = 30 * 24 * 3600
 ADMIN_SECONDS = 60
@@ -28,15 +30,33 @@ def read_visitor(token: str) -> str | None:
         return None
 
 
-def mint_admin(staff: int) -> str:
-    """A token for the staff member with this primary key, good for ADMIN_SECONDS and for `identify` alone."""
-    return signing.dumps(staff, salt=_ADMIN)
+@dataclass(frozen=True, slots=True)
+class AdminGrant:
+    """Who minted an admin token: a staff member's primary key, and the digest of the session it was done in."""
+
+    staff: int
+    session: str = ""
 
 
-def read_admin(token: str) -> int | None:
-    """The staff member's primary key; None where the token is forged, expired or of another purpose."""
-    value = _read(token, _ADMIN, ADMIN_SECONDS)
-    return value if isinstance(value, int) else None
+def session_digest(session_key: str) -> str:
+    """A name for a login session that its key can't be told from."""
+    return salted_hmac("messaging.session", session_key, algorithm="sha256").hexdigest()[:32]
+
+
+def mint_admin(staff: int, session: str = "") -> str:
+    """A token for the staff member with this primary key, good for ADMIN_SECONDS and for `identify` alone.
+
+    `session`: the digest of the login session whose end closes the connections that the token opened.
+    """
+    return signing.dumps([staff, session], salt=_ADMIN)
+
+
+def read_admin(token: str) -> AdminGrant | None:
+    """Who minted it; None where the token is forged, expired or of another purpose."""
+    match _read(token, _ADMIN, ADMIN_SECONDS):
+        case [int(staff), str(session)]:
+            return AdminGrant(staff, session)
+    return None
 
 
 def _read(token: str, salt: str, seconds: int) -> object:

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError, FileAwareEnv
 
+from messaging.limits import Rate
+
 T = TypeVar("T")
 
 _env = FileAwareEnv()  # NAME_FILE is read where NAME is not set: how secrets are mounted
@@ -53,6 +55,23 @@ def choice(name: str, default: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise ImproperlyConfigured(f"{name}={value!r} must be one of {', '.join(allowed)}")
     return value
+
+
+def rate(name: str, burst: int, seconds: float) -> Rate | None:
+    """BURST/SECONDS: so many at once, then one every so many seconds; or `off`."""
+    value = text(name)
+    if value is None:
+        return Rate(burst, seconds)
+    if value == "off":
+        return None
+    parts = value.split("/")
+    try:
+        parsed = Rate(int(parts[0]), float(parts[1]))
+    except (ValueError, IndexError):
+        parsed = Rate(0, 0)
+    if len(parts) != 2 or parsed.burst < 1 or not 0 < parsed.seconds < 86_400:
+        raise ImproperlyConfigured(f"{name}={value!r} must be BURST/SECONDS, as in {burst}/{seconds}, or off")
+    return parsed
 
 
 def _read(name: str, read: Callable[[], T]) -> T:

@@ -57,7 +57,7 @@ class Server(DaphneServer):
         self._drain: asyncio.Task[None] | None = None
 
     def run(self) -> None:
-        # By the loop, which runs only after this, and which does not swallow an exception as Twisted's silenced log does.
+        # By the loop, which runs only after this, and does not swallow an exception as Twisted's log does.
         reactor.callWhenRunning(lambda: asyncio.get_event_loop().call_soon(self._begin))
         super().run()
 

@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from messaging.redis_url import parse_redis_url
+from messaging.service.throttle import Rates
 from messaging_site import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -153,6 +154,14 @@ CONNECTION_TTL = env.number("CONNECTION_TTL", 86_400, least=60)  # seconds
 MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1)
 MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 25_000, least=1_000, most=240_000)
 MESSAGING_PUBLISH_DELAY_MS = env.number("MESSAGING_PUBLISH_DELAY_MS", 0, most=60_000)
+MESSAGING_RATES = Rates(
+    visitor=env.rate("RATE_LIMIT_VISITOR", 5, 2.0),
+    address=env.rate("RATE_LIMIT_ADDRESS", 30, 0.5),
+    admin=env.rate("RATE_LIMIT_ADMIN", 20, 0.05),
+    identify=env.rate("RATE_LIMIT_IDENTIFY", 10, 6.0),
+)
+SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10)  # in one process; 0: no limit
+TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 0, most=10)  # whose X-Forwarded-For is believed
 WEBSOCKET_PUBLIC_URL = env.text("WEBSOCKET_PUBLIC_URL")
 
 
@@ -181,6 +190,7 @@ if LOCAL:
         "BACKEND": "messaging.stores.memory.MemoryStore",
         "OPTIONS": {"ttl": CONNECTION_TTL},
     }
+    MESSAGING_LIMITER: dict[str, Any] = {"BACKEND": "messaging.limits.memory.MemoryLimiter"}
     CHANNEL_LAYERS: dict[str, Any] = {
         "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
     }
@@ -190,6 +200,10 @@ else:
     MESSAGING_STORE = {
         "BACKEND": "messaging.stores.redis.RedisStore",
         "OPTIONS": {"url": REDIS_URL, "password": REDIS_PASSWORD, "ttl": CONNECTION_TTL},
+    }
+    MESSAGING_LIMITER = {
+        "BACKEND": "messaging.limits.redis.RedisLimiter",
+        "OPTIONS": {"url": REDIS_URL, "password": REDIS_PASSWORD},
     }
     CHANNEL_LAYERS = {
         "default": {

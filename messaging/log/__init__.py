@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -71,8 +71,11 @@ class MessageLog:
     async def conversation_exists(self, conversation: str) -> bool:
         return await self._read(lambda: reader.conversation_exists(conversation))
 
-    async def staff_member(self, id: int) -> StaffMember | None:
-        return await self._read(lambda: reader.staff_member(id))
+    async def staff_members(self, ids: Iterable[int]) -> dict[int, StaffMember]:
+        return await self._read(lambda: reader.staff_members(ids))
+
+    async def ended_sessions(self, digests: Iterable[str]) -> set[str]:
+        return await self._read(lambda: reader.ended_sessions(digests))
 
     async def quick_messages(self) -> tuple[dict[str, str], ...]:
         """They may be QUICK_SECONDS old: every visitor that connects asks for them."""

@@ -16,9 +16,10 @@ from django.db.models.functions import Now
 
 from messaging.contracts import START, Cursor, Page, StaffMember, StoredMessage
 from messaging.log.writer import stored
-from messaging.models import Conversation, Message, QuickMessage
+from messaging.models import Conversation, EndedSession, Message, QuickMessage
 
 OVERLAP = timedelta(seconds=8)
+HINT = timedelta(seconds=1)  # how long a hint may take
 SETTLED = "s"  # the `page_of` of a page that ends before the overlap: anyone may continue right behind it
 
 T = TypeVar("T")
@@ -76,14 +77,15 @@ def _overlap(cursor: Cursor) -> int:
 
 
 def positions(floor: int | None) -> tuple[list[Cursor], int]:
-    """The places of all messages behind number `floor` (None: of the overlap), and the next floor.
+    """The places of the messages behind number `floor` (None: of the overlap), and the next floor.
 
-    Every message up to the next floor is settled: no transaction can add one there any more.
+    Messages younger than HINT are left out: theirs may well be on its way. Every message up to the next floor is
+    settled: no transaction can add one there any more.
     """
     if floor is None:
         settled = Message.objects.filter(created_at__lt=Now() - OVERLAP)
         floor = settled.order_by("-created_at").values_list("seq", flat=True).first() or 0
-    rows = Message.objects.filter(seq__gt=floor).order_by("seq").annotate(now=Now())
+    rows = Message.objects.filter(seq__gt=floor, created_at__lt=Now() - HINT).order_by("seq").annotate(now=Now())
     places = []
     for seq, created_at, now in rows.values_list("seq", "created_at", "now"):
         places.append(_cursor(seq, created_at))
@@ -101,17 +103,24 @@ def conversation_exists(conversation: str) -> bool:
     return Conversation.objects.filter(id=conversation).exists()
 
 
-def staff_member(id: int) -> StaffMember | None:
-    """The active staff member with this primary key and what they may do now; None where there is none."""
-    user = get_user_model().objects.filter(pk=id, is_active=True, is_staff=True).first()
-    if user is None:
-        return None
-    return StaffMember(
-        id=user.pk,
-        name=user.get_full_name() or user.get_username(),
-        may_view=user.has_perm("messaging.view_message"),
-        may_reply=user.has_perm("messaging.add_message"),
-    )
+def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
+    """The active staff members with these primary keys, and what they may do now."""
+    users = get_user_model().objects.filter(pk__in=list(ids), is_active=True, is_staff=True)
+    return {
+        user.pk: StaffMember(
+            id=user.pk,
+            name=user.get_full_name() or user.get_username(),
+            may_view=user.has_perm("messaging.view_message"),
+            may_reply=user.has_perm("messaging.add_message"),
+            password_mark=user.get_session_auth_hash()[:16],
+        )
+        for user in users
+    }
+
+
+def ended_sessions(digests: Iterable[str]) -> set[str]:
+    """Those of `digests` whose login session was signed out."""
+    return set(EndedSession.objects.filter(digest__in=list(digests)).values_list("digest", flat=True))
 
 
 def quick_messages() -> tuple[dict[str, str], ...]:

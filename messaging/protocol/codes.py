@@ -19,6 +19,7 @@ class CloseCode(IntEnum):
     RESTART = 4001
     SLOW_READER = 4008
     TRY_LATER = 4013
+    RATE_LIMITED = 4029
     BAD_FRAMES = 4400
     UNAUTHORIZED = 4401
     FORBIDDEN = 4403
@@ -40,6 +41,7 @@ class ErrorCode(StrEnum):
     ID_CONFLICT = "id_conflict"
     NOT_FOUND = "not_found"
     TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
     FORBIDDEN = "forbidden"
     UNAUTHORIZED = "unauthorized"
     UNAVAILABLE = "unavailable"
@@ -60,6 +62,7 @@ RULES: dict[ErrorCode, Rule] = {
     ErrorCode.TOO_LARGE: Rule(CloseCode.TOO_LARGE),
     ErrorCode.FORBIDDEN: Rule(CloseCode.FORBIDDEN),
     ErrorCode.UNAUTHORIZED: Rule(CloseCode.UNAUTHORIZED),
+    ErrorCode.RATE_LIMITED: Rule(CloseCode.RATE_LIMITED, after=20),
     ErrorCode.UNAVAILABLE: Rule(CloseCode.TRY_LATER, after=5),
 }
 
@@ -67,12 +70,22 @@ RULES: dict[ErrorCode, Rule] = {
 class ProtocolError(Exception):
     """A client's frame can't be served; `message` is safe to show to that client.
 
-    `id` is the frame's own id where it had one, `limit` the limit that it passed.
+    `id` is the frame's own id where it had one, `limit` the limit that it passed, `retry_after_ms` when the same
+    frame may be sent again.
     """
 
-    def __init__(self, code: ErrorCode, message: str, *, id: str | None = None, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        id: str | None = None,
+        limit: int | None = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.id = id
         self.limit = limit
+        self.retry_after_ms = retry_after_ms

@@ -5,17 +5,19 @@ The service awaits only the two stores that it was given and answers with action
 
 import logging
 import random
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from messaging.contracts import StoreUnavailable
+from messaging.limits import Limiter
 from messaging.protocol import decode, frames
 from messaging.protocol.codes import RULES, CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.frames import ClientFrame
-from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply, timestamp
+from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
 from messaging.service.identity import Identity
 from messaging.service.messages import Messages, publishes
 from messaging.service.registry import Registry
+from messaging.service.throttle import Rates, Throttle
 
 if TYPE_CHECKING:
     from messaging.log import MessageLog
@@ -24,13 +26,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RETRY_MS = 1000  # what a client is told to wait while a store is down
+_REFUSALS: dict[Refusal, tuple[ErrorCode, str]] = {
+    "full": (ErrorCode.UNAVAILABLE, "This server is full; try again."),
+    "address": (ErrorCode.RATE_LIMITED, "Too many connections from one address; try again."),
+}
 RESTART_MS = 1000  # within which it is told to come back when this process stops
 
 
 class MessagingService:
     """`heartbeat_ms`: how often clients are asked to ping. `retention_days`: how long messages are kept.
 
-    `pod`: the name of this process in the connection store.
+    `limiter` and `rates`: how often people may write. `pod`: the name of this process in the connection store.
     """
 
     def __init__(
@@ -38,25 +44,25 @@ class MessagingService:
         connections: "ConnectionStore",
         log: "MessageLog",
         *,
+        limiter: Limiter,
+        rates: Rates,
         heartbeat_ms: int,
         retention_days: int,
         pod: str,
     ) -> None:
         self._log = log
+        self._throttle = Throttle(limiter, rates)
         self._heartbeat_ms = heartbeat_ms
         self._registry = Registry(connections, pod)
         self._identity = Identity(log, self._registry, retention_days)
         self._messages = Messages(log)
 
-    async def connect(self, connection: Connection) -> list[Action]:
-        """What a new connection is told."""
+    async def connect(self, connection: Connection, refusal: Refusal | None = None) -> list[Action]:
+        """What a new connection is told, or why its transport can't serve it."""
+        if refusal is not None:
+            code, text = _REFUSALS[refusal]
+            return _refuse(connection, ProtocolError(code, text, retry_after_ms=RETRY_MS), after=1)
         return [Reply(frames.Connection(connection.id, timestamp(), self._heartbeat_ms))]
-
-    def full(self) -> list[Action]:
-        """What a connection is told that is one too many for this process."""
-        text = "This server is full; try again."
-        frame = frames.Error(ErrorCode.UNAVAILABLE, text, text, timestamp(), retry_after_ms=RETRY_MS)
-        return [Reply(frame), Close(CloseCode.TRY_LATER)]
 
     def restart(self) -> list[Action]:
         """What a connection is told when its process stops; the delay keeps clients from coming back as one."""
@@ -76,9 +82,17 @@ class MessagingService:
         except StoreUnavailable as error:
             logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
             text = "Not available right now; try again."
-            return _refuse(connection, ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame)))
+            refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
+            return _refuse(connection, refusal)
         connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
         return actions
+
+    async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
+        """What those of `connections` are told that have lost the right to be admins: signed out, password changed,
+        deactivated, right taken. Raises StoreUnavailable.
+        """
+        found = await self._identity.revoked(connections)
+        return [(connection, _refuse(connection, error, after=1)) for connection, error in found]
 
     async def disconnect(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
@@ -103,8 +117,10 @@ class MessagingService:
         await self._identity.recheck(connection)
         match frame:
             case frames.Identify():
+                self._throttle.identify(connection, frame.id)
                 return await self._identity.identify(connection, frame)
             case frames.SetConnectionType():
+                self._throttle.identify(connection, None)
                 await self._identity.become(connection, frame.type, frame.token)
                 return [Join(), Reply(frames.ConnectionTypeUpdated(frame.type, timestamp()))]
             case frames.SendMessage():
@@ -121,6 +137,7 @@ class MessagingService:
         if connection.role is None:
             await self._identity.become(connection, "user", None)  # version 1 may skip identify
             joined.append(Join())
+        await self._throttle.message(connection, frame.id)
         appended = await self._messages.append(connection, frame)
         message = appended.message
         cursor = str(message.cursor)
@@ -138,11 +155,11 @@ def _id(frame: ClientFrame) -> str | None:
     return None if isinstance(frame, frames.SetConnectionType) else frame.id
 
 
-def _refuse(connection: Connection, error: ProtocolError) -> list[Action]:
-    retry = RETRY_MS if error.code is ErrorCode.UNAVAILABLE else None
-    frame = frames.Error(error.code, error.message, error.message, timestamp(), error.id, error.limit, retry)
+def _refuse(connection: Connection, error: ProtocolError, after: int | None = None) -> list[Action]:
+    text, retry = error.message, error.retry_after_ms
+    frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry)
     rule = RULES.get(error.code)
     if rule is None:
         return [Reply(frame)]
     connection.strikes[error.code] = strikes = connection.strikes.get(error.code, 0) + 1
-    return [Reply(frame), Close(rule.close)] if strikes >= rule.after else [Reply(frame)]
+    return [Reply(frame), Close(rule.close)] if strikes >= (after or rule.after) else [Reply(frame)]

@@ -2,25 +2,32 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from messaging.contracts import ADMINS, conversation_group, staff_group
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.protocol.fields import Role
 from messaging.protocol.frames import Message, ServerFrame
 
+Refusal = Literal["full", "address"]  # why a transport takes no more connections, at all or from one address
+
 
 @dataclass(slots=True)
 class Connection:
     """What the service knows of one WebSocket; its transport keeps it and hands it to every call.
 
-    `head` is the newest message cursor that was handed to this connection; its transport moves it on.
+    `address` is a pseudonym
+    of the client's. `head` is the newest message cursor that was handed to this connection; its transport moves it on.
     """
 
     id: str
+    address: str = ""
     role: Role | None = None
     version: int = 1
     conversation: str | None = None
     staff: int | None = None
+    session: str = ""
+    password_mark: str = ""
     name: str = ""
     may_reply: bool = False
     head: str = ""

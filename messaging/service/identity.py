@@ -1,11 +1,12 @@
 """Who a connection belongs to and what it may do."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from messaging import tokens
-from messaging.contracts import START, Cursor
+from messaging.contracts import START, Cursor, StaffMember
 from messaging.protocol import frames
 from messaging.protocol.codes import ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
@@ -53,10 +54,11 @@ class Identity:
         if connection.role not in (None, role):
             raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its role.")
         if role == "admin":
-            staff = tokens.read_admin(token or "")
-            if staff is None or connection.staff not in (None, staff):
+            grant = tokens.read_admin(token or "")
+            if grant is None or connection.staff not in (None, grant.staff):
                 raise ProtocolError(ErrorCode.UNAUTHORIZED, "An admin needs a fresh token of the admin page.")
-            await self._check_rights(connection, staff)
+            connection.session = grant.session
+            await self._check_rights(connection, grant.staff)
         else:
             visitor = tokens.read_visitor(token or "") or connection.conversation or str(uuid4())
             if connection.conversation not in (None, visitor):
@@ -70,16 +72,26 @@ class Identity:
         if connection.staff is not None and time.monotonic() - connection.checked_at > RECHECK_SECONDS:
             await self._check_rights(connection, connection.staff)
 
+    async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, ProtocolError]]:
+        """Those of `connections` whose staff member may no longer have them, and why.
+
+        Rights that were given or taken meanwhile, but for the one to read, are noted on the connection.
+        """
+        admins = [connection for connection in connections if connection.staff is not None]
+        members = await self._log.staff_members({connection.staff or 0 for connection in admins})
+        ended = await self._log.ended_sessions({connection.session for connection in admins})
+        revoked = []
+        for connection in admins:
+            try:
+                _admit(connection, members.get(connection.staff or 0), connection.session in ended)
+            except ProtocolError as error:
+                revoked.append((connection, error))
+        return revoked
+
     async def _check_rights(self, connection: Connection, staff: int) -> None:
-        member = await self._log.staff_member(staff)
-        if member is None:
-            raise ProtocolError(ErrorCode.UNAUTHORIZED, "This account may not sign in here.")
-        if not member.may_view:
-            raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not read messages.")
-        connection.staff = member.id
-        connection.name = member.name
-        connection.may_reply = member.may_reply
-        connection.checked_at = time.monotonic()
+        members = await self._log.staff_members([staff])
+        ended = await self._log.ended_sessions([connection.session])
+        _admit(connection, members.get(staff), bool(ended))
 
     def _recoverable(self, since: str | None, head: Cursor) -> bool:
         """Whether history after `since` is complete: it is a place that this log had and still has."""
@@ -88,3 +100,15 @@ class Identity:
             return False
         kept_since = (time.time() - self._retention_days * 86_400) * 1000
         return cursor.seq <= head.seq and (cursor.seq == START.seq or cursor.ms >= kept_since)
+
+
+def _admit(connection: Connection, member: StaffMember | None, signed_out: bool) -> None:
+    if member is None or signed_out or connection.password_mark not in ("", member.password_mark):
+        raise ProtocolError(ErrorCode.UNAUTHORIZED, "You are signed out.")
+    if not member.may_view:
+        raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not read messages.")
+    connection.staff = member.id
+    connection.name = member.name
+    connection.may_reply = member.may_reply
+    connection.password_mark = member.password_mark
+    connection.checked_at = time.monotonic()

@@ -1,7 +1,7 @@
 """Fan-out: who is handed what, once and in one order, and what happens while the channel layer is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -12,14 +12,18 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.db import connections
 
 from messaging.contracts import ADMINS, NewMessage
+from messaging.limits.memory import MemoryLimiter
 from messaging.log import MessageLog
 from messaging.protocol import encode, frames
 from messaging.service import MessagingService
-from messaging.service.actions import Publish
+from messaging.service.actions import Action, Connection, Publish
+from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import started
 from messaging.transports.hub import Hub
+
+UNLIMITED = Rates(visitor=None, address=None, admin=None, identify=None)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,9 +31,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @dataclass(eq=False)
 class Member:
     id: str = "c1"
-    principal: str = "staff:1"
+    staff: int = 1
     version: int = 2
     got: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+
+    def __post_init__(self) -> None:
+        self.connection = Connection(self.id, role="admin", version=self.version, staff=self.staff)
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        raise AssertionError(actions)
 
     def push(self, text: str, cursor: str) -> None:
         self.got.put_nowait((text, cursor))
@@ -54,7 +64,8 @@ async def log() -> AsyncIterator[MessageLog]:
 
 @pytest.fixture
 def service(log: MessageLog) -> MessagingService:
-    return MessagingService(MemoryStore(), log, heartbeat_ms=25_000, retention_days=30, pod="pod-a")
+    options = {"limiter": MemoryLimiter(), "rates": UNLIMITED, "heartbeat_ms": 25_000, "retention_days": 30}
+    return MessagingService(MemoryStore(), log, pod="pod-a", **options)
 
 
 @pytest.fixture
@@ -74,7 +85,7 @@ async def test_a_group_is_handed_the_encoded_frame_with_its_cursor(hub: Hub) -> 
 
 
 async def test_the_excluded_and_those_of_an_older_version_are_left_out(hub: Hub) -> None:
-    old, sender, colleague, other = Member("old", version=1), Member("c1"), Member("c2"), Member("c3", "staff:2")
+    old, sender, colleague, other = Member("old", version=1), Member("c1"), Member("c2"), Member("c3", staff=2)
     for member in (old, sender, colleague, other):
         hub.join(member, [ADMINS])
     hub.publish([publish(1, min_version=2, exclude="c1"), publish(2, min_version=2, exclude="staff:1"), publish(3)])

@@ -15,14 +15,17 @@ from django.utils import timezone
 
 from messaging import tokens
 from messaging.contracts import ADMINS, conversation_group
+from messaging.limits import Rate
+from messaging.limits.memory import MemoryLimiter
 from messaging.log import MessageLog
-from messaging.models import Message, QuickMessage
+from messaging.models import EndedSession, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service import MessagingService
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply
 from messaging.service.identity import RECHECK_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
+from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,9 +48,9 @@ class House:
         await self.send(connection, "identify", type="user", v=version)
         return connection
 
-    async def admin(self, *rights: str, version: int = 2) -> Connection:
+    async def admin(self, *rights: str, version: int = 2, session: str = "") -> Connection:
         connection = Connection(uuid4().hex)
-        token = tokens.mint_admin((await staff(*rights)).pk)
+        token = tokens.mint_admin((await staff(*rights)).pk, session)
         await self.send(connection, "identify", type="admin", v=version, token=token)
         assert connection.role == "admin"
         return connection
@@ -65,7 +68,9 @@ async def house() -> AsyncIterator[House]:
     await QuickMessage.objects.all().adelete()
     await QuickMessage.objects.acreate(**SPEAK_GERMAN)
     log, store = MessageLog(), MemoryStore()
-    yield House(MessagingService(store, log, heartbeat_ms=25_000, retention_days=30, pod="pod-a"), store)
+    rates = Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60))
+    options = {"limiter": MemoryLimiter(), "rates": rates, "heartbeat_ms": 25_000, "retention_days": 30}
+    yield House(MessagingService(store, log, pod="pod-a", **options), store)
     await log.close()
     await sync_to_async(connections.close_all)()
 
@@ -215,6 +220,33 @@ async def test_an_admins_rights_are_looked_at_again(house: House) -> None:
     assert refusal(await house.send(admin, "ping")) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
 
 
+async def test_staff_who_sign_out_or_lose_a_right_are_told_and_closed(house: House) -> None:
+    admins = [await house.admin("view_message", session=name) for name in ("a", "b", "c", "d", "e")]
+    _stays, inactive, without_right, new_password, signed_out = admins
+    assert await house.service.revoked(admins) == []
+
+    @sync_to_async
+    def change() -> None:
+        User.objects.filter(pk=inactive.staff).update(is_active=False)
+        User.objects.get(pk=without_right.staff).user_permissions.clear()
+        user = User.objects.get(pk=new_password.staff)
+        user.set_password("another one")
+        user.save()
+        EndedSession.objects.create(digest="e")
+
+    await change()
+    revoked = {connection.id: refusal(actions) for connection, actions in await house.service.revoked(admins)}
+    unauthorized = (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
+    assert revoked == {
+        inactive.id: unauthorized,
+        without_right.id: (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN),
+        new_password.id: unauthorized,
+        signed_out.id: unauthorized,
+    }
+    token = tokens.mint_admin(signed_out.staff, "e")
+    assert refusal(await house.send(Connection("late"), "identify", type="admin", v=2, token=token)) == unauthorized
+
+
 async def test_a_visitor_reads_only_its_own_conversation(house: House) -> None:
     mine, theirs = await house.visitor(), await house.visitor()
     await house.send(mine, "sendMessage", id="message-1", content="mine")
@@ -323,9 +355,59 @@ async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(h
     visitor = await house.visitor()
     first, *_ = await house.send(visitor, "sendMessage", id="message-1", content="announced")
     second, *_ = await house.send(visitor, "sendMessage", id="message-2", content="lost")
-    publishes, _ = await house.service.missed({*known, first.frame.cursor}, floor)
+    publishes = []
+    while not publishes:
+        publishes, _ = await house.service.missed({*known, first.frame.cursor}, floor)
     assert [(publish.group, publish.frame.content, publish.exclude) for publish in publishes] == [
         (ADMINS, "lost", ""),
         (conversation_group(visitor.conversation), "lost", ""),
     ]
     assert publishes[0].frame.cursor == second.frame.cursor
+
+
+async def limited(house: House, connection: Connection, number: int, **fields: object) -> int | None:
+    """The wait in ms that the message is refused with; None where it is taken."""
+    answer = (await house.send(connection, "sendMessage", id=f"message-{number}", content="hello", **fields))[0].frame
+    if answer.TYPE == "ack":
+        return None
+    assert (answer.code, answer.id) == (ErrorCode.RATE_LIMITED, f"message-{number}")
+    return answer.retry_after_ms
+
+
+async def test_a_visitor_who_writes_too_fast_is_told_when_the_same_message_may_come_again(house: House) -> None:
+    visitor = await house.visitor()
+    assert [await limited(house, visitor, number) for number in range(5)] == [None] * 5
+    assert 59_000 < await limited(house, visitor, 5) <= 60_000
+    assert await Message.objects.acount() == 5
+
+
+async def test_one_address_is_limited_whoever_it_says_it_is(house: House) -> None:
+    visitors = [await house.visitor() for _ in range(9)]
+    for visitor in visitors:
+        visitor.address = "pseudonym"
+    assert [await limited(house, visitor, 1) for visitor in visitors[:8]] == [None] * 8
+    assert 59_000 < await limited(house, visitors[8], 1) <= 60_000
+
+
+async def test_staff_have_a_limit_of_their_own(house: House) -> None:
+    visitor, admin = await house.visitor(), await house.admin("view_message", "add_message")
+    await house.send(visitor, "sendMessage", id="message-0", content="hello")
+    to = visitor.conversation
+    assert [await limited(house, admin, number, to=to) for number in range(1, 4)] == [None] * 3
+    assert 59_000 < await limited(house, admin, 4, to=to) <= 60_000
+
+
+async def test_who_does_not_slow_down_is_closed(house: House) -> None:
+    visitor = await house.visitor()
+    for number in range(5):
+        await house.send(visitor, "sendMessage", id=f"message-{number}", content="hello")
+    answers = [await house.send(visitor, "sendMessage", id="message-x", content="hello") for _ in range(20)]
+    assert [refusal(answer) for answer in answers[:19]] == [(ErrorCode.RATE_LIMITED,)] * 19
+    assert refusal(answers[19]) == (ErrorCode.RATE_LIMITED, CloseCode.RATE_LIMITED)
+
+
+async def test_one_connection_says_who_it_is_ten_times_a_minute_at_most(house: House) -> None:
+    visitor = await house.visitor()
+    for _ in range(9):
+        assert len(await house.send(visitor, "identify", type="user", v=2)) == 2
+    assert refusal(await house.send(visitor, "identify", type="user", v=2)) == (ErrorCode.RATE_LIMITED,)

@@ -153,7 +153,8 @@ async def test_the_redis_index_drops_members_whose_row_is_gone(redis_server: Red
         await store.remove_connection(row)
     await store.store_connection(admin("evicted"))
     await store.store_connection(admin("alive"))
-    await store._redis.delete("connection:evicted")
+    with redis_server.client() as client:
+        client.delete("connection:evicted")
     assert await store.get_connections(ADMINS) == [admin("alive")]
     assert await store.count(ADMINS) == 1
     await store.close()

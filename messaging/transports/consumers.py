@@ -13,6 +13,7 @@ from messaging.protocol import encode
 from messaging.protocol.codes import IDENTIFY_SECONDS, CloseCode
 from messaging.runtime import get_hub, get_service, get_sockets
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply
+from messaging.transports.address import pseudonym
 from messaging.transports.origin import allowed_origin
 
 logger = logging.getLogger(__name__)
@@ -37,24 +38,12 @@ class MessagingConsumer(AsyncConsumer):
 
     # What the hub asks of a member.
 
-    @property
-    def id(self) -> str:
-        return self.connection.id
-
-    @property
-    def principal(self) -> str:
-        return self.connection.principal
-
-    @property
-    def version(self) -> int:
-        return self.connection.version
-
     def push(self, text: str, cursor: str = "") -> None:
         """Put a frame in the outbox; past OUTBOX_BYTES the connection closes instead."""
         if self.closing is not None:
             return
         if self.outbox_bytes + len(text) > OUTBOX_BYTES:
-            logger.warning("reader too slow", extra={"connection": self.id, "bytes": self.outbox_bytes})
+            logger.warning("reader too slow", extra={"connection": self.connection.id, "bytes": self.outbox_bytes})
             self.outbox.clear()
             self.close(Close(CloseCode.SLOW_READER))
             return
@@ -90,7 +79,8 @@ class MessagingConsumer(AsyncConsumer):
             return
         self.send_event = send
         self.service, self.hub, self.sockets = get_service(), get_hub(), get_sockets()
-        self.admitted = self.sockets.add(self)
+        self.connection.address = pseudonym(scope)
+        self.refusal = self.sockets.add(self, self.connection.address)
         loop = asyncio.get_running_loop()
         self.deadline = loop.call_later(IDENTIFY_SECONDS, self.close, Close(CloseCode.NO_IDENTIFY))
         try:
@@ -104,13 +94,13 @@ class MessagingConsumer(AsyncConsumer):
             try:
                 await self.service.disconnect(self.connection)
             finally:
-                self.sockets.remove(self)
+                self.sockets.remove(self, self.connection.address)
 
     async def dispatch(self, event: dict[str, Any]) -> None:
         match event:
             case {"type": "websocket.connect"}:
                 await self.send_event({"type": "websocket.accept"})
-                self.perform(await self.service.connect(self.connection) if self.admitted else self.service.full())
+                self.perform(await self.service.connect(self.connection, self.refusal))
             case {"type": "websocket.receive"} if self.closing is None:
                 self.deadline.cancel()
                 text = event.get("text")

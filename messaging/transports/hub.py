@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
 
-from messaging.contracts import Cursor, StoreUnavailable
+from messaging.contracts import ADMINS, Cursor, StoreUnavailable
 from messaging.protocol import encode
 from messaging.service import MessagingService
-from messaging.service.actions import Publish
+from messaging.service.actions import Action, Connection, Publish
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ LAYER_GROUP = "messaging"
 PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts as down
 DOWN_SECONDS = 1.0  # how long a layer that is down is left alone
 WAITING = 10_000  # hints that wait for the layer; past that, receivers find the messages in the log
+WATCH_SECONDS = 3.0  # between two looks at what staff may do
 CATCH_UP_SECONDS = 2.0  # between two looks into the log for what no hint announced
 
 Hint = tuple[str, int, str, str, str]  # group, least version, exclude, cursor, encoded frame
@@ -32,11 +33,10 @@ class Member(Protocol):
     """A connection as the hub sees it."""
 
     @property
-    def id(self) -> str: ...
-    @property
-    def principal(self) -> str: ...
-    @property
-    def version(self) -> int: ...
+    def connection(self) -> Connection: ...
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Do what the service asks."""
 
     def push(self, text: str, cursor: str) -> None:
         """Hand over a frame; must neither wait nor raise."""
@@ -54,7 +54,7 @@ class Hub:
         self._known: OrderedDict[str, set[str]] = OrderedDict()  # cursor -> groups that were given it
         self._down_until = 0.0
         self._wake = asyncio.Event()
-        self._tasks = [asyncio.create_task(run()) for run in (self._receive, self._flush, self._catch_up)]
+        self._tasks = [asyncio.create_task(run()) for run in (self._receive, self._flush, self._catch_up, self._watch)]
 
     @property
     def layer_up(self) -> bool:
@@ -146,6 +146,21 @@ class Hub:
                 logger.warning("catch-up failed", extra={"error": str(error)})
             await asyncio.sleep(CATCH_UP_SECONDS)
 
+    async def _watch(self) -> None:
+        """Close the connections of staff who have signed out or lost the right, whichever process they did it in."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            admins = {member.connection.id: member for member in self._groups.get(ADMINS, ())}
+            if not admins:
+                continue
+            try:
+                revoked = await self._service.revoked([member.connection for member in admins.values()])
+            except StoreUnavailable as error:
+                logger.warning("rights not checked", extra={"error": str(error)})
+                continue
+            for connection, actions in revoked:
+                admins[connection.id].perform(actions)
+
     def _deliver(self, hints: Iterable[Hint]) -> None:
         for group, min_version, exclude, cursor, text in hints:
             given = self._known.setdefault(cursor, set())
@@ -153,7 +168,8 @@ class Hub:
                 continue  # a resent message, or one that the log was faster with
             given.add(group)
             for member in self._groups.get(group, ()):
-                if member.version >= min_version and exclude not in (member.id, member.principal):
+                connection = member.connection
+                if connection.version >= min_version and exclude not in (connection.id, connection.principal):
                     member.push(text, cursor)
 
     def _forget(self, floor: int) -> None:

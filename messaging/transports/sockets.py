@@ -2,7 +2,10 @@
 
 import asyncio
 import random
+from collections import Counter
 from typing import Protocol
+
+from messaging.service.actions import Refusal
 
 
 class Restartable(Protocol):
@@ -13,24 +16,32 @@ class Restartable(Protocol):
 
 
 class Sockets:
-    """One per process. `limit`: how many may be open."""
+    """One per process. `limit`: how many may be open; `limit_per_address`: by one client, 0 for as many as it likes."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limit_per_address: int) -> None:
         self._limit = limit
+        self._limit_per_address = limit_per_address
         self._open: set[Restartable] = set()
+        self._addresses: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self.draining = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, socket: Restartable) -> bool:
-        """Count `socket` in; False where it is one too many."""
+    def add(self, socket: Restartable, address: str) -> Refusal | None:
+        """Count `socket` in; says why where it is one too many."""
         self._open.add(socket)
-        return len(self._open) <= self._limit and not self.draining
+        self._addresses[address] += 1
+        if len(self._open) > self._limit or self.draining:
+            return "full"
+        return "address" if 0 < self._limit_per_address < self._addresses[address] else None
 
-    def remove(self, socket: Restartable) -> None:
+    def remove(self, socket: Restartable, address: str) -> None:
         self._open.discard(socket)
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
         self._changed.set()
 
     async def drain(self, spread: float, patience: float) -> int:

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class AdminPageConfig(AppConfig):
+    name = "messaging.adminpage"
+    label = "adminpage"

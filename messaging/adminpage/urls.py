@@ -1,0 +1,13 @@
+"""The live page; mounted under /admin/, before the Django admin's own URLs, whose last one catches everything."""
+
+from django.contrib import admin
+from django.urls import path
+
+from messaging.adminpage import views
+
+app_name = "adminpage"
+urlpatterns = [
+    path("live/", admin.site.admin_view(views.live), name="live"),
+    # Not an admin_view: that one answers a signed-out script with a redirect to the login page.
+    path("live/token/", views.token, name="token"),
+]

@@ -1,0 +1,56 @@
+"""Rate limits that several pods share."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from messaging.contracts import StoreUnavailable
+from messaging.limits import Bucket, Limiter
+from messaging.limits.memory import MemoryLimiter
+from messaging.redis_client import RedisClient
+
+logger = logging.getLogger(__name__)
+
+# Each bucket by itself, so that Redis Cluster serves it too. The clock is Redis' own: pods' may differ.
+_TAKE = """
+local now = redis.call('TIME')
+now = now[1] + now[2] / 1e6
+local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + ARGV[2]
+local wait = full_at - now - ARGV[1] * ARGV[2]
+if wait > 0 then return tostring(wait) end
+redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', math.ceil((full_at - now) * 1000))
+return '0'
+"""
+DOWN_SECONDS = 1.0  # how long a Redis that failed is left alone
+
+
+class RedisLimiter(Limiter):
+    """Layout: `limit:{key}` holds the time at which the bucket is full again, and expires then.
+
+    While Redis is down the buckets of this process go on: limited, not open. Where one bucket of several refuses, the
+    others may have been taken from.
+    """
+
+    def __init__(
+        self, *, url: str, password: str | None = None, timeout: float = 0.1, max_connections: int = 8
+    ) -> None:
+        self._client = RedisClient(url, password, timeout=timeout, max_connections=max_connections)
+        self._fallback = MemoryLimiter()
+        self._down_until = 0.0
+
+    async def take(self, buckets: Sequence[Bucket]) -> float:
+        if time.monotonic() < self._down_until:
+            return self._fallback.take_now(buckets)
+        pipeline = self._client.pipeline()
+        for bucket in buckets:
+            pipeline.eval(_TAKE, 1, f"limit:{bucket.key}", bucket.rate.burst, bucket.rate.seconds)
+        try:
+            answers = await self._client.run(pipeline)
+        except StoreUnavailable as error:
+            logger.warning("limits of this process alone", extra={"error": str(error)})
+            self._down_until = time.monotonic() + DOWN_SECONDS
+            return self._fallback.take_now(buckets)
+        return max((float(answer) for answer in answers), default=0.0)
+
+    async def close(self) -> None:
+        await self._client.close()

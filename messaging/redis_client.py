@@ -1,0 +1,66 @@
+"""A Redis as this product uses one: bounded in time and in connections, one error for all that can go wrong."""
+
+import asyncio
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError
+
+from messaging.contracts import StoreUnavailable
+from messaging.redis_url import RedisURL, parse_redis_url
+
+
+class RedisClient:
+    """`timeout`: seconds for one command; `max_connections`: to each server, more commands wait their turn."""
+
+    def __init__(self, url: str, password: str | None, *, timeout: float, max_connections: int) -> None:
+        self.redis, self._sentinels = _connect(parse_redis_url(url, password), timeout, max_connections)
+        # redis-py's pools raise where a turn could be waited for.
+        self._turns = asyncio.Semaphore(max_connections)
+        self._patience = 2 * timeout
+
+    def pipeline(self) -> Any:
+        """Commands that travel together; no transaction, since a cluster keeps their keys in different places."""
+        return self.redis.pipeline(transaction=False)
+
+    async def run(self, pipeline: Any) -> list[Any]:
+        """The answers to `pipeline`. Raises StoreUnavailable: unknown which of its commands were done."""
+        try:
+            async with asyncio.timeout(self._patience), self._turns:
+                results: list[Any] = await pipeline.execute()
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            raise StoreUnavailable(f"Redis: {error!r}") from error
+        return results
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+        for sentinel in self._sentinels:
+            await sentinel.aclose()
+
+
+def _connect(url: RedisURL, timeout: float, max_connections: int) -> "tuple[Redis | RedisCluster, list[Redis]]":
+    """The client for the data, and those for the sentinels that know where it is."""
+    options: dict[str, Any] = {
+        "username": url.username,
+        "password": url.password,
+        "ssl": url.tls,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "max_connections": max_connections,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2),
+    }
+    match url.kind:
+        case "cluster":
+            return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in url.nodes], **options), []
+        case "sentinel":
+            # A sentinel has a password of its own, seldom the data servers': it is asked without one.
+            sentinel = Sentinel(url.nodes, sentinel_kwargs={"socket_timeout": timeout, "ssl": url.tls})  # type: ignore[no-untyped-call]
+            master: Redis = sentinel.master_for(url.master, db=url.db, **options)
+            return master, sentinel.sentinels
+        case _:
+            ((host, port),) = url.nodes
+            return Redis(host=host, port=port, db=url.db, **options), []

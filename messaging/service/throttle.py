@@ -1,0 +1,54 @@
+"""How often people may write, and connections say who they are."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from messaging.limits import Bucket, Limiter, Rate
+from messaging.limits.memory import MemoryLimiter
+from messaging.protocol.codes import ErrorCode, ProtocolError
+from messaging.service.actions import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The limits of the wire protocol; None: no limit."""
+
+    visitor: Rate | None
+    address: Rate | None
+    admin: Rate | None
+    identify: Rate | None
+
+
+class Throttle:
+    """Raises ProtocolError rate_limited, with the time after which the same frame may come again."""
+
+    def __init__(self, limiter: Limiter, rates: Rates) -> None:
+        self._limiter = limiter
+        self._rates = rates
+        self._identifies = MemoryLimiter()  # of one connection each: nobody else needs to know
+
+    def identify(self, connection: Connection, id: str | None) -> None:
+        if self._rates.identify is not None:
+            _refuse(self._identifies.take_now([Bucket(connection.id, self._rates.identify)]), id)
+
+    async def message(self, connection: Connection, id: str | None) -> None:
+        buckets = self._buckets(connection)
+        if buckets:
+            _refuse(await self._limiter.take(buckets), id)
+
+    def _buckets(self, connection: Connection) -> Sequence[Bucket]:
+        if connection.role == "admin":
+            limits = [(connection.principal, self._rates.admin)]
+        else:
+            limits = [
+                (connection.principal, self._rates.visitor),
+                (f"address:{connection.address}", self._rates.address),
+            ]
+        return [Bucket(key, rate) for key, rate in limits if rate is not None]
+
+
+def _refuse(wait: float, id: str | None) -> None:
+    if wait > 0:
+        text = "Too many messages; send this one again later."
+        raise ProtocolError(ErrorCode.RATE_LIMITED, text, id=id, retry_after_ms=math.ceil(wait * 1000))

@@ -1,0 +1,114 @@
+"""What all tests share: the real services, and the product deployed on them.
+
+PostgreSQL starts before Django's settings load, so that tests of the ORM run on it. That is why pyproject.toml does
+not name the settings: pytest-django would load them before it loads this file.
+"""
+
+import contextlib
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+from django.conf import settings
+
+from messaging.tests.deployments import SECRET_KEY, Deployment, Kubernetes, local
+from messaging.tests.redis_services import Redis, RedisCluster, RedisSentinel
+from messaging.tests.services import MissingProgram, Postgres, Service, program, running, started
+
+UNIT_DATABASE = "unit"
+LOG_LINES = 60  # of each service, in the report of a failed test
+
+already_logged = pytest.StashKey[dict[Service, int]]()
+services = pytest.StashKey[contextlib.ExitStack]()
+postgres_key = pytest.StashKey[Postgres]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.help or config.option.version:
+        return
+    try:
+        for name in ("postgres", "initdb", "redis-server"):
+            program(name)
+    except MissingProgram as missing:
+        raise pytest.UsageError(str(missing)) from None
+    postgres = config.stash[postgres_key] = Postgres()
+    stack = config.stash[services] = contextlib.ExitStack()
+    stack.enter_context(started(postgres))
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "messaging_site.settings",
+        "DEPLOYMENT_MODE": "local",
+        "DATABASE_URL": postgres.create_database(UNIT_DATABASE),
+        "SECRET_KEY": SECRET_KEY,
+    }
+    settings.DATABASES  # noqa: B018  loads them: pytest-django sets up what is configured when its turn comes
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if services in config.stash:
+        config.stash[services].close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[already_logged] = {service: len(service.log) for service in running}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows what the services logged during a test that failed."""
+    report = yield
+    if report.failed:
+        for service in running:
+            new = service.log[item.stash[already_logged].get(service, 0) :].splitlines()[-LOG_LINES:]
+            if new:
+                report.sections.append((f"log of {service.name} on port {service.port}", "\n".join(new)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Postgres:
+    return pytestconfig.stash[postgres_key]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    redis = Redis()
+    with started(redis):
+        yield redis
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel() -> Iterator[RedisSentinel]:
+    redis = RedisSentinel()
+    with redis.started():
+        yield redis
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    redis = RedisCluster()
+    with redis.started():
+        yield redis
+
+
+@pytest.fixture(scope="session")
+def kubernetes(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Kubernetes:
+    return Kubernetes(postgres, tmp_path_factory.mktemp("static"))
+
+
+@pytest.fixture(scope="session")
+def local_deployment() -> Iterator[Deployment]:
+    with local() as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def kubernetes_deployment(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
+    with kubernetes.deployed(redis_server.url) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session", params=["local", "kubernetes"])
+def deployment(request: pytest.FixtureRequest) -> Deployment:
+    """What behaves alike in both modes."""
+    return request.getfixturevalue(f"{request.param}_deployment")

@@ -1,0 +1,240 @@
+"""The product as it is deployed, in real processes: one on a laptop, several in front of Redis and PostgreSQL."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
+
+from messaging.tests.services import HOST, Postgres, Service, free_port, started
+
+ROOT = Path(__file__).resolve().parents[2]
+# The tests sign tokens of their own, so the servers share this key with them.
+SECRET_KEY = "a key of the tests, long enough for every check and known to everybody"
+PASSWORD = "correct horse battery staple"
+# All visitors of the tests have one address. The tests of the limits themselves set them.
+UNLIMITED = {
+    "RATE_LIMIT_VISITOR": "off",
+    "RATE_LIMIT_ADDRESS": "off",
+    "RATE_LIMIT_ADMIN": "off",
+    "RATE_LIMIT_IDENTIFY": "off",
+    "SOCKETS_PER_ADDRESS": "0",
+    "SHUTDOWN_TIMEOUT": "1",
+}
+
+# Staff members and their rights. "operator" is a superuser.
+STAFF: dict[str, tuple[str, ...]] = {
+    "operator": (),
+    "colleague": ("view_message", "add_message"),
+    "reader": ("view_message",),
+    "clerk": (),
+}
+_CREATE_STAFF = f"""
+from django.contrib.auth.models import Permission, User
+for name, rights in {STAFF!r}.items():
+    user = User.objects.create_user(name, password={PASSWORD!r}, is_staff=True, is_superuser=name == "operator")
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="messaging", codename__in=rights))
+"""
+# Everybody here comes from one address and writes faster than people do; tests of the limits set their own.
+UNLIMITED = {
+    "RATE_LIMIT_VISITOR": "off",
+    "RATE_LIMIT_ADDRESS": "off",
+    "RATE_LIMIT_ADMIN": "off",
+    "RATE_LIMIT_IDENTIFY": "off",
+    "SOCKETS_PER_ADDRESS": "0",
+}
+PREPARED = "prepared"  # the database that deployments copy
+
+
+def manage(environment: Mapping[str, str], *arguments: str) -> str:
+    """What `manage.py` printed. Raises AssertionError with its output where it failed."""
+    result = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"manage.py {arguments[0]} failed:\n{result.stdout}"
+    return result.stdout
+
+
+def prepare_database(environment: Mapping[str, str]) -> None:
+    """The product's tables, and STAFF in them."""
+    manage(environment, "migrate", "--verbosity=0")
+    manage(environment, "shell", "-c", _CREATE_STAFF)
+
+
+class Server(Service):
+    """One application process. Its application is on `port`, its probes are on `health_port`."""
+
+    name = "the server"
+    working_directory = ROOT
+    health_port: int
+
+    def __init__(self, **environment: str) -> None:
+        super().__init__()
+        self.environment |= {"PYTHONUNBUFFERED": "1", "SECRET_KEY": SECRET_KEY} | UNLIMITED | environment
+
+    @property
+    def origin(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://{HOST}:{self.port}/ws"
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(OSError), _opener().open(f"http://{HOST}:{self.health_port}/ready", timeout=5):
+            return True
+        return False
+
+
+class LocalServer(Server):
+    """What `make run` starts, with a database file of its own."""
+
+    def __init__(self, **environment: str) -> None:
+        super().__init__(DEPLOYMENT_MODE="local", **environment)
+        self.health_port = self.port
+        self.environment.setdefault("DATABASE_URL", f"sqlite:///{self.directory / 'db.sqlite3'}")
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "manage.py", "runserver", "--noreload", f"{HOST}:{self.port}"]
+
+
+class Pod(Server):
+    """What a pod starts."""
+
+    def __init__(self, **environment: str) -> None:
+        super().__init__(DEPLOYMENT_MODE="kubernetes", HOST=HOST, HTTPS_ONLY="false", **environment)
+        self.health_port = free_port()
+        self.environment |= {
+            "PORT": str(self.port),
+            "HEALTH_CHECK_PORT": str(self.health_port),
+            "ALLOWED_HOSTS": f"localhost,{HOST}",
+            "CSRF_TRUSTED_ORIGINS": self.origin,
+        }
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "messaging_site.server"]
+
+
+class Deployment:
+    """Servers that share one database, and what a test needs to reach them."""
+
+    def __init__(self, servers: Sequence[Server], database: str) -> None:
+        self.servers = servers
+        self.database = database
+        self._sessions: dict[str, StaffSession] = {}
+
+    @property
+    def websocket_urls(self) -> list[str]:
+        return [server.websocket_url for server in self.servers]
+
+    @property
+    def log(self) -> str:
+        return "".join(server.log for server in self.servers)
+
+    async def admin_token(self, username: str = "operator") -> str:
+        """A token that the live page would get for `username`, by a real login and a real POST.
+
+        Raises urllib.error.URLError where no server answers, HTTPError where the server refuses.
+        """
+        return await asyncio.to_thread(self.session(username).token)
+
+    def session(self, username: str) -> "StaffSession":
+        return self._sessions.setdefault(username, StaffSession(self.servers, username))
+
+    def run(self, code: str) -> str:
+        """What Django `code` prints that runs against this deployment's database."""
+        return manage(self.servers[0].environment, "shell", "-c", code)
+
+
+@contextlib.contextmanager
+def local() -> Iterator[Deployment]:
+    """One process, SQLite, everything else in memory."""
+    server = LocalServer()
+    prepare_database(server.environment)
+    with started(server):
+        yield Deployment([server], server.environment["DATABASE_URL"])
+
+
+class Kubernetes:
+    """Deploys pods, each time on a new copy of a prepared database: PostgreSQL makes one in a tenth of a second."""
+
+    def __init__(self, postgres: Postgres, static_root: Path) -> None:
+        self._postgres = postgres
+        self._environment = {"STATIC_ROOT": str(static_root)}
+        self._copies = itertools.count(1)
+        pod = Pod(DATABASE_URL=postgres.create_database(PREPARED), REDIS_URL="redis://unused", **self._environment)
+        prepare_database(pod.environment)
+        manage(pod.environment, "collectstatic", "--noinput", "--verbosity=0")
+        pod.stop()
+
+    @contextlib.contextmanager
+    def deployed(self, redis_url: str, **environment: str) -> Iterator[Deployment]:
+        """Two pods."""
+        database = self._postgres.create_database(f"deployed_{next(self._copies)}", PREPARED)
+        environment = {"DATABASE_URL": database, "REDIS_URL": redis_url} | self._environment | environment
+        pods = [Pod(**environment) for _ in range(2)]
+        with started(*pods):
+            yield Deployment(pods, database)
+
+
+class StaffSession:
+    """The browser of a staff member who has logged in; it goes on at the next server where one is down."""
+
+    def __init__(self, servers: Sequence[Server], username: str) -> None:
+        self._servers = servers
+        self._username = username
+        self._cookies = CookieJar()  # cookies don't know ports: both servers get them
+        self._browser = _opener(HTTPCookieProcessor(self._cookies))
+        self._login = threading.Lock()
+
+    def token(self) -> str:
+        with self._login:
+            if "sessionid" not in self.cookies:
+                self._log_in()
+        answer = json.loads(self.request("/admin/live/token/", {}))
+        assert answer == {"token": answer["token"], "expiresIn": 60}
+        return answer["token"]
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        return {cookie.name: cookie.value or "" for cookie in self._cookies}
+
+    def _log_in(self) -> None:
+        self.request("/admin/login/")  # sets the CSRF cookie
+        form = {"username": self._username, "password": PASSWORD, "next": "/admin/"}
+        self.request("/admin/login/", form)
+        assert "sessionid" in self.cookies, f"{self._username} could not log in"
+
+    def request(self, path: str, form: Mapping[str, str] | None = None) -> bytes:
+        """GET, or POST where there is a `form`."""
+        headers = {"X-CSRFToken": self.cookies.get("csrftoken", "")}
+        data = None if form is None else urlencode(form).encode()
+        refused: OSError = URLError("no server")
+        for server in self._servers:
+            try:
+                request = Request(server.origin + path, data, headers)  # noqa: S310  always http
+                with self._browser.open(request, timeout=10) as answer:
+                    return answer.read()
+            except URLError as error:
+                if not isinstance(error.reason, OSError):
+                    raise
+                refused = error
+        raise refused
+
+
+def _opener(*handlers: HTTPCookieProcessor) -> OpenerDirector:
+    return build_opener(ProxyHandler({}), *handlers)  # a developer's proxy must not see requests to 127.0.0.1

@@ -1,0 +1,227 @@
+"""The real services that tests run against, each on a free port and in a directory that goes with it.
+
+A service is ready when `start` returns. `kill` is SIGKILL; a killed service starts again on the same port.
+"""
+
+import contextlib
+import glob
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psycopg
+
+HOST = "127.0.0.1"
+# Debian and Homebrew keep PostgreSQL's own programs off the PATH.
+PROGRAM_DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/*/bin", "/usr/local/opt/*/bin")
+PACKAGES = {  # program: Debian's package, Homebrew's package
+    "redis-server": ("redis-server", "redis"),
+    "postgres": ("postgresql", "postgresql"),
+    "initdb": ("postgresql", "postgresql"),
+}
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # a developer's DATABASE_URL must not reach a test
+
+_ports = random.SystemRandom()  # the `random` module itself is seeded by Hypothesis
+_ports_given: set[int] = set()
+running: list["Service"] = []  # for the report of a failed test
+
+
+class MissingProgram(Exception):
+    """A program that the tests start is not installed; the text says which command installs it."""
+
+
+class ServiceFailed(Exception):
+    """A service ended, or was not ready in time; the text ends with its output."""
+
+
+def program(name: str) -> str:
+    """The path of `name`. Raises MissingProgram."""
+    newest_first = sorted((path for pattern in PROGRAM_DIRECTORIES for path in glob.glob(pattern)), reverse=True)
+    path = shutil.which(name) or shutil.which(name, path=os.pathsep.join(newest_first))
+    if path is None:
+        debian, homebrew = PACKAGES[name]
+        raise MissingProgram(
+            f"The tests need {name}. Install it: `apt-get install {debian}` or `brew install {homebrew}`."
+        )
+    return path
+
+
+def free_port() -> int:
+    """A port that nobody uses, below the range from which systems pick ports for outgoing connections."""
+    while True:
+        port = _ports.randrange(10_000, 32_000)
+        if port in _ports_given:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            _ports_given.add(port)
+            return port
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 20) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Not within {timeout} s: {what}")
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def started(*services: "Service") -> Iterator[None]:
+    """Starts `services` in order and stops them in reverse."""
+    with contextlib.ExitStack() as stack:
+        for service in services:
+            stack.callback(service.stop)
+            service.start()
+        yield
+
+
+class Service:
+    """A program with a port, a directory and a log. Subclasses say its `command` and when it `is_ready`."""
+
+    name: str
+    stop_signal = signal.SIGTERM
+    working_directory: str | Path = "/"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="messaging-test-"))
+        self.environment = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        self.user: str | None = None
+        self._log = self.directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def log(self) -> str:
+        """All that the program printed, in every one of its lives."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def tail(self) -> str:
+        return "\n".join(self.log.splitlines()[-40:])
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd=self.working_directory,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl+C ends pytest, and pytest ends its services
+                **as_user(self.user),
+            )
+        running.append(self)
+        try:
+            wait_until(self._ready_or_ended, f"{self.name} is ready")
+        except TimeoutError as error:
+            raise ServiceFailed(f"{error}\n{self.tail}") from None
+
+    def _ready_or_ended(self) -> bool:
+        assert self._process is not None
+        if (code := self._process.poll()) is not None:
+            raise ServiceFailed(f"{self.name} ended with {code}:\n{self.tail}")
+        return self.is_ready()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL: no farewell, no flush."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ends the program as its operator would and removes its directory. Harmless where it does not run."""
+        self._end(self.stop_signal)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        running.remove(self)
+        process.send_signal(number)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise ServiceFailed(f"{self.name} did not end within 30 s of {number.name}:\n{self.tail}") from None
+
+
+def as_user(name: str | None) -> Mapping[str, object]:
+    """Popen's arguments that run a program as `name`."""
+    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []} if name else {}
+
+
+class Postgres(Service):
+    """PostgreSQL as its packages configure it, but without fsync: its files live as long as the test run."""
+
+    name = "PostgreSQL"
+    stop_signal = signal.SIGINT  # "fast": it ends sessions instead of waiting for them
+
+    def __init__(self) -> None:
+        super().__init__()
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root; its Debian package made this user
+            self.user = "postgres"
+            shutil.chown(self.directory, self.user)
+        self._data = self.directory / "data"
+
+    def command(self) -> Sequence[str]:
+        options = (f"listen_addresses={HOST}", f"port={self.port}", "unix_socket_directories=", "fsync=off")
+        return [program("postgres"), "-D", str(self._data), *(f"--{option}" for option in options)]
+
+    def start(self) -> None:
+        if not self._data.exists():
+            initdb = [
+                program("initdb"),
+                "-D",
+                str(self._data),
+                "-U",
+                "messaging",
+                "-E",
+                "UTF8",
+                "--no-locale",
+            ]
+            subprocess.run(
+                [*initdb, "--auth=trust", "--no-sync"],
+                check=True,
+                cwd="/",
+                stdout=subprocess.DEVNULL,
+                **as_user(self.user),
+            )
+        super().start()
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            self.execute("SELECT 1")
+            return True
+        return False
+
+    def url(self, database: str) -> str:
+        return f"postgres://messaging@{HOST}:{self.port}/{database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Returns the URL of a new database, a copy of `template`, which nobody may be using."""
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url(name)

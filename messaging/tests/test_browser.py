@@ -1,0 +1,329 @@
+"""What people see: both pages in Chromium, against the server that `make run` starts."""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from messaging.tests.deployments import PASSWORD, Deployment, LocalServer, prepare_database
+from messaging.tests.proxy import ChaosProxy
+from messaging.tests.services import HOST, started, wait_until
+
+AXE = Path(__file__).resolve().parents[2] / "node_modules/axe-core/axe.min.js"
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 800}
+BUTTON = "Please speak German"  # the quick message that a new installation has
+PATIENCE_MS = 30_000  # the longest delay between two tries of the client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
+        path = shutil.which("chromium")
+        assert path, "The tests need Chromium. Install it: `apt-get install chromium`."
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class People:
+    """Opens pages, each person in a browser profile of their own. Every script error fails the test."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._stack = contextlib.ExitStack()
+        self.errors: list[str] = []
+
+    def profile(self, **options: Any) -> BrowserContext:
+        context = self._browser.new_context(**{"viewport": DESKTOP} | options)
+        self._stack.callback(context.close)
+        context.set_default_timeout(PATIENCE_MS)
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        return context
+
+    def visitor(self, origin: str, **options: Any) -> Page:
+        page = self.profile(**options).new_page()
+        page.goto(f"{origin}/user/")
+        expect(status(page)).to_have_text("Connected. Your messages are kept.")
+        return page
+
+    def admin(self, origin: str, username: str = "operator", **options: Any) -> Page:
+        page = self.profile(**options).new_page()
+        page.goto(f"{origin}/admin/")
+        log_in(page, username)
+        page.get_by_role("link", name="Live conversations").click()
+        expect(status(page)).to_have_text("Live")
+        return page
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture
+def people(browser: Browser) -> Iterator[People]:
+    people = People(browser)
+    yield people
+    people.close()
+    assert people.errors == []
+
+
+@pytest.fixture
+def origin(own_deployment: Deployment) -> str:
+    return own_deployment.servers[0].origin
+
+
+@pytest.fixture(scope="module")
+def prepared_database() -> Iterator[Path]:
+    template = LocalServer()
+    prepare_database(template.environment)
+    yield template.directory / "db.sqlite3"
+    template.stop()
+
+
+@pytest.fixture
+def own_deployment(prepared_database: Path) -> Iterator[Deployment]:
+    """A server of this test's own: its list of conversations holds nobody else's."""
+    server = LocalServer()
+    shutil.copy(prepared_database, server.directory)
+    with started(server):
+        yield Deployment([server], server.environment["DATABASE_URL"])
+
+
+def log_in(page: Page, username: str) -> None:
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+
+
+def status(page: Page) -> Locator:
+    return page.get_by_role("status")
+
+
+def write(page: Page, text: str) -> None:
+    page.get_by_role("textbox").fill(text)
+    page.get_by_role("button", name="Send").click()
+
+
+def shown(page: Page) -> list[tuple[str, str]]:
+    """The thread as a person reads it: what was written, and its state."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll("#messages > li")].map((item) => [
+            item.querySelector("[data-part=content]").textContent, item.dataset.state])""",
+    )
+
+
+def texts(page: Page) -> list[str]:
+    return [text for text, _ in shown(page)]
+
+
+def wait_for_thread(page: Page, *thread: tuple[str, str]) -> None:
+    """Until the page shows exactly this."""
+    wait_until(lambda: [tuple(item) for item in shown(page)] == list(thread), f"the thread {thread}", timeout=40)
+
+
+def wait_until_both_show(one: Page, other: Page, contents: list[str]) -> None:
+    """Until both pages show these messages as sent, each once, in whatever order, but in the same."""
+
+    def settled() -> bool:
+        return shown(one) == shown(other) and sorted(shown(one)) == sorted(list(item) for item in sent(*contents))
+
+    wait_until(settled, f"both pages show {contents}", timeout=60)
+
+
+def come_back(*pages: Page) -> None:
+    """What a device tells its pages when it finds its network again: they try at once instead of waiting longer."""
+    for page in pages:
+        page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def sent(*contents: str) -> list[tuple[str, str]]:
+    return [(content, "sent") for content in contents]
+
+
+def open_conversation(page: Page) -> None:
+    """Open the only conversation."""
+    page.get_by_role("navigation", name="Conversations").get_by_role("link").click()
+
+
+def test_a_visitor_and_an_admin_write_to_each_other_and_a_reload_keeps_all(people: People, origin: str) -> None:
+    admin, visitor = people.admin(origin), people.visitor(origin, viewport=PHONE)
+    visitor.get_by_role("button", name=BUTTON).click()
+    write(visitor, "And slowly, please")
+    open_conversation(admin)
+    wait_for_thread(admin, *sent("speak german", "And slowly, please"))
+    write(admin, "Gern!")
+
+    conversation = sent("speak german", "And slowly, please", "Gern!")
+    for page in (visitor, admin):
+        wait_for_thread(page, *conversation)
+        page.reload()
+        wait_for_thread(page, *conversation)
+
+
+def test_a_message_written_while_the_server_is_down_is_delivered_once(
+    people: People, own_deployment: Deployment, origin: str
+) -> None:
+    server = own_deployment.servers[0]
+    admin, visitor = people.admin(origin), people.visitor(origin)
+    write(visitor, "before")
+    open_conversation(admin)
+    wait_for_thread(admin, *sent("before"))
+
+    server.kill()
+    expect(status(visitor)).to_have_text("Connection lost. Reconnecting …")
+    expect(status(admin)).to_have_text(re.compile("Not live since .*"))
+    write(visitor, "meanwhile")
+    write(admin, "my reply")
+    wait_for_thread(visitor, ("before", "sent"), ("meanwhile", "waiting"))
+    wait_for_thread(admin, ("before", "sent"), ("my reply", "waiting"))
+
+    server.start()
+    wait_until_both_show(visitor, admin, ["before", "meanwhile", "my reply"])
+
+
+def test_a_message_that_waits_survives_a_reload(people: People, origin: str) -> None:
+    visitor = people.visitor(origin)
+    visitor.route_web_socket("**/ws", lambda _: None)  # opens, and never answers
+    visitor.reload()
+    write(visitor, "patience")
+    wait_for_thread(visitor, ("patience", "waiting"))
+    reloaded = visitor.context.new_page()
+    reloaded.goto(f"{origin}/user/")
+    wait_for_thread(reloaded, *sent("patience"))
+    wait_for_thread(visitor, *sent("patience"))  # by its sibling
+
+
+def test_a_draft_survives_a_reload(people: People, origin: str) -> None:
+    visitor, admin = people.visitor(origin), people.admin(origin)
+    visitor.get_by_role("button", name=BUTTON).click()
+    open_conversation(admin)
+    for page in (visitor, admin):
+        page.get_by_role("textbox").fill("not finis")
+        page.reload()
+        expect(page.get_by_role("textbox")).to_have_value("not finis")
+
+
+def test_two_tabs_are_one_visitor_and_show_the_same(people: People, origin: str) -> None:
+    profile = people.profile()
+    tabs = [profile.new_page(), profile.new_page()]
+    for tab in tabs:
+        tab.goto(f"{origin}/user/", wait_until="commit")
+    for number, tab in enumerate(tabs):
+        write(tab, f"from tab {number}")
+    wait_until_both_show(*tabs, ["from tab 0", "from tab 1"])
+
+
+def test_a_message_that_the_server_refuses_can_be_discarded(people: People, origin: str) -> None:
+    visitor = people.visitor(origin)
+    write(visitor, "\x01")  # nothing is left of it at the server
+    item = visitor.get_by_role("log").get_by_role("listitem")
+    expect(item).to_contain_text("Not sent: The message is empty.")
+    item.get_by_role("button", name="Discard").click()
+    wait_for_thread(visitor)
+
+
+def test_a_text_that_is_too_long_stays_in_the_field(people: People, origin: str) -> None:
+    visitor = people.visitor(origin)
+    write(visitor, "x" * 2001)
+    expect(visitor.get_by_text("2001 of 2000 characters")).to_be_visible()
+    expect(visitor.get_by_role("textbox")).to_have_value("x" * 2001)
+    assert shown(visitor) == []
+
+
+def test_an_admin_without_the_right_to_reply_has_no_field(people: People, origin: str) -> None:
+    visitor, reader = people.visitor(origin), people.admin(origin, "reader")
+    visitor.get_by_role("button", name=BUTTON).click()
+    open_conversation(reader)
+    wait_for_thread(reader, *sent("speak german"))
+    expect(reader.get_by_role("textbox")).to_have_count(0)
+
+
+def test_a_signed_out_admin_is_told_so_and_keeps_the_draft(
+    people: People, own_deployment: Deployment, origin: str
+) -> None:
+    visitor, admin = people.visitor(origin), people.admin(origin)
+    visitor.get_by_role("button", name=BUTTON).click()
+    open_conversation(admin)
+    admin.get_by_role("textbox").fill("not finis")
+    admin.context.clear_cookies(name="sessionid")
+    own_deployment.servers[0].kill()
+    own_deployment.servers[0].start()
+    expect(status(admin)).to_have_text(re.compile("Not live since .* You are signed out."))
+
+    admin.get_by_role("link", name="Sign in again").click()
+    log_in(admin, "operator")
+    open_conversation(admin)
+    expect(admin.get_by_role("textbox")).to_have_value("not finis")
+
+
+def test_a_phone_shows_one_pane_and_goes_back(people: People, origin: str) -> None:
+    visitor, admin = people.visitor(origin), people.admin(origin, viewport=PHONE)
+    write(visitor, "longer than the screen\n" * 80)
+    open_conversation(admin)
+    expect(admin.get_by_role("navigation", name="Conversations")).to_be_hidden()
+    for part in (status(admin), admin.get_by_role("textbox")):
+        expect(part).to_be_in_viewport(ratio=1)  # the conversation scrolls, not the page
+    admin.get_by_role("link", name="All conversations").click()
+    expect(admin.get_by_role("log")).to_be_hidden()
+    expect(admin.get_by_role("navigation", name="Conversations").get_by_role("link")).to_be_focused()
+
+
+def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(people: People, own_deployment: Deployment) -> None:
+    """Every connection of either page is cut again and again while both sides write."""
+    rounds = 30
+    with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
+        origin = f"http://{HOST}:{proxy.port}"
+        admin, visitor = people.admin(origin), people.visitor(origin)
+        write(visitor, "hello")
+        open_conversation(admin)
+        wait_for_thread(admin, *sent("hello"))
+        questions = [f"question {number}" for number in range(rounds)]
+        answers = [f"answer {number}" for number in range(rounds)]
+        proxy.start_cutting(0.4)
+        for question, answer in zip(questions, answers, strict=True):
+            write(visitor, question)
+            write(admin, answer)
+            come_back(visitor, admin)
+        wait_until(lambda: come_back(visitor, admin) or proxy.cuts >= 50, "the network was bad enough", timeout=60)
+        proxy.stop_cutting()
+        wait_until_both_show(visitor, admin, ["hello", *questions, *answers])
+    assert [text for text in texts(visitor) if text.startswith("question")] == questions
+    assert [text for text in texts(visitor) if text.startswith("answer")] == answers
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_axe_finds_no_violation(people: People, origin: str, scheme: str, size: dict[str, int]) -> None:
+    options = {"color_scheme": scheme, "viewport": size}
+    visitor, admin = people.visitor(origin, **options), people.admin(origin, **options)
+    assert violations(visitor) == []
+    visitor.get_by_role("button", name=BUTTON).click()
+    wait_for_thread(visitor, *sent("speak german"))
+    expect(admin.get_by_role("navigation", name="Conversations").get_by_role("link")).to_be_visible()
+    assert violations(admin) == []
+    open_conversation(admin)
+    write(admin, "Gern!")
+    for page in (visitor, admin):
+        wait_for_thread(page, *sent("speak german", "Gern!"))
+        assert violations(page) == []
+
+
+def violations(page: Page) -> list[str]:
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{item['id']}: {node['html']}" for item in found for node in item["nodes"]]

@@ -1,0 +1,44 @@
+"""docs/configuration.md and the code name the same environment variables, and links between documents hold."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Read by Django's own createsuperuser, not by this project.
+DJANGO = {"DJANGO_SUPERUSER_USERNAME", "DJANGO_SUPERUSER_PASSWORD", "DJANGO_SUPERUSER_EMAIL"}
+
+
+def variables_read() -> set[str]:
+    """The names in `env.<function>("NAME", ...)` and `"NAME" in os.environ`."""
+    found = set()
+    for file in (ROOT / "messaging_site").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="env")), args=[ast.Constant(value=str(name)), *_]):
+                    found.add(name)
+                case ast.Compare(left=ast.Constant(value=str(name)), comparators=[ast.Attribute(attr="environ")]):
+                    found.add(name)
+    return found
+
+
+def test_every_environment_variable_is_documented_and_no_other() -> None:
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) - DJANGO == variables_read()
+
+
+def test_only_the_site_reads_the_environment() -> None:
+    modules = [file for file in (ROOT / "messaging").rglob("*.py") if "tests" not in file.parts]
+    assert modules
+    assert {file.name for file in modules if re.search(r"\benviron\b|\bgetenv\b", file.read_text())} == set()
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    broken = {
+        (document.name, link)
+        for document in documents
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+        if not (document.parent / link).exists()
+    }
+    assert broken == set()

@@ -1,0 +1,132 @@
+"""Rate limits: what every limiter promises, whose address counts, and how limits are set."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings as SettingsWrapper
+
+from messaging.limits import Bucket, Limiter, Rate
+from messaging.limits.memory import MemoryLimiter
+from messaging.limits.redis import RedisLimiter
+from messaging.tests.redis_services import Redis
+from messaging.tests.services import started
+from messaging.transports.address import client_address, pseudonym
+from messaging_site import env
+
+LIMITERS = {"memory": None, "redis": "redis_server", "redis_cluster": "redis_cluster"}
+SLOW = Rate(burst=3, seconds=60)
+
+
+@pytest.fixture(params=LIMITERS)
+async def make_limiter(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Limiter]]:
+    fixture = LIMITERS[request.param]
+    url = request.getfixturevalue(fixture).url if fixture else None
+    made: list[Limiter] = []
+
+    def make() -> Limiter:
+        made.append(RedisLimiter(url=url, timeout=2) if url else MemoryLimiter())
+        return made[-1]
+
+    yield make
+    for limiter in made:
+        await limiter.close()
+
+
+@pytest.fixture
+def limiter(make_limiter: Callable[[], Limiter]) -> Limiter:
+    return make_limiter()
+
+
+def bucket(rate: Rate = SLOW) -> Bucket:
+    return Bucket(uuid4().hex, rate)
+
+
+async def test_a_burst_passes_and_the_next_one_waits(limiter: Limiter) -> None:
+    mine, other = bucket(), bucket()
+    assert [await limiter.take([mine]) for _ in range(3)] == [0, 0, 0]
+    assert 58 < await limiter.take([mine]) <= 60
+    assert await limiter.take([other]) == 0
+
+
+async def test_the_bucket_fills_again(limiter: Limiter) -> None:
+    fast = bucket(Rate(burst=2, seconds=0.2))
+    while not (wait := await limiter.take([fast])):
+        pass
+    assert 0 < wait <= 0.2
+    await asyncio.sleep(wait + 0.05)
+    assert await limiter.take([fast]) == 0
+
+
+async def test_of_several_buckets_the_emptiest_decides(limiter: Limiter) -> None:
+    shared = bucket()
+    for _ in range(3):
+        assert await limiter.take([bucket(), shared]) == 0
+    assert 58 < await limiter.take([bucket(), shared]) <= 60
+
+
+async def test_refusals_do_not_make_the_wait_longer(limiter: Limiter) -> None:
+    mine = bucket()
+    waits = [await limiter.take([mine]) for _ in range(20)]
+    assert max(waits) <= 60
+
+
+@pytest.mark.parametrize("make_limiter", ["redis", "redis_cluster"], indirect=True)
+async def test_processes_share_a_limit(make_limiter: Callable[[], Limiter]) -> None:
+    here, there, mine = make_limiter(), make_limiter(), bucket()
+    assert [await here.take([mine]), await there.take([mine]), await here.take([mine])] == [0, 0, 0]
+    assert await there.take([mine]) > 58
+
+
+async def test_without_redis_this_process_goes_on_to_limit() -> None:
+    redis = Redis()
+    with started(redis):
+        limiter, mine = RedisLimiter(url=redis.url), bucket()
+        assert await limiter.take([mine]) == 0
+        redis.kill()
+        assert [await limiter.take([mine]) for _ in range(3)] == [0, 0, 0]
+        assert await limiter.take([mine]) > 58
+        await limiter.close()
+
+
+def scope(client: str, *forwarded: str) -> dict[str, object]:
+    return {"client": [client, 1234], "headers": [(b"x-forwarded-for", value.encode()) for value in forwarded]}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "expected"),
+    [
+        (0, ("6.6.6.6",), "10.0.0.1"),
+        (1, ("6.6.6.6, 1.2.3.4",), "1.2.3.4"),
+        (1, ("6.6.6.6", "1.2.3.4"), "1.2.3.4"),
+        (2, ("6.6.6.6, 1.2.3.4, 10.0.0.2",), "1.2.3.4"),
+        (2, ("1.2.3.4",), "10.0.0.1"),
+        (1, ("<script>",), "10.0.0.1"),
+        (1, (), "10.0.0.1"),
+    ],
+)
+def test_only_what_our_own_proxies_say_is_believed(
+    settings: SettingsWrapper, proxies: int, forwarded: tuple[str, ...], expected: str
+) -> None:
+    settings.TRUSTED_PROXY_COUNT = proxies
+    assert client_address(scope("10.0.0.1", *forwarded)) == expected
+
+
+def test_an_address_is_known_by_a_pseudonym_and_an_ipv6_network_by_one() -> None:
+    assert pseudonym(scope("10.0.0.1")) == pseudonym(scope("10.0.0.1")) != pseudonym(scope("10.0.0.2"))
+    assert pseudonym(scope("2001:db8::1")) == pseudonym(scope("2001:db8::ffff")) != pseudonym(scope("2001:db8:0:1::1"))
+    assert "10.0.0.1" not in pseudonym(scope("10.0.0.1"))
+
+
+def test_a_limit_is_set_by_burst_and_seconds_or_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert env.rate("RATE", 5, 2.0) == Rate(5, 2.0)
+    monkeypatch.setenv("RATE", "10/0.5")
+    assert env.rate("RATE", 5, 2.0) == Rate(10, 0.5)
+    monkeypatch.setenv("RATE", "off")
+    assert env.rate("RATE", 5, 2.0) is None
+    for wrong in ("5", "0/1", "5/0", "5/x", "1/2/3", "-1/2"):
+        monkeypatch.setenv("RATE", wrong)
+        with pytest.raises(ImproperlyConfigured, match=r"RATE='.*' must be BURST/SECONDS, as in 5/2.0, or off"):
+            env.rate("RATE", 5, 2.0)

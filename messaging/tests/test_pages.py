@@ -1,0 +1,131 @@
+"""What the two pages and the token endpoint answer, and to whom."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AbstractBaseUser, Permission, User
+from django.test import Client
+
+from messaging import tokens
+from messaging.models import QuickMessage
+
+pytestmark = pytest.mark.django_db
+
+
+def staff(*rights: str) -> User:
+    user = User.objects.create_user("staff", password="secret", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="messaging", codename__in=rights))
+    return user
+
+
+def signed_in(user: AbstractBaseUser, **options: bool) -> Client:
+    client = Client(**options)
+    client.force_login(user)
+    return client
+
+
+def configuration(page: str) -> dict[str, Any]:
+    found = re.search(r'<script id="messaging-config" type="application/json">(.*?)</script>', page)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_visitor_page_shows_the_active_quick_messages_in_their_order(client: Client) -> None:
+    QuickMessage.objects.all().delete()
+    QuickMessage.objects.create(key="louder", label="Louder", content="speak up", position=2)
+    QuickMessage.objects.create(key="slower", label="Slower", content="slow down", position=1)
+    QuickMessage.objects.create(key="old", label="Old", content="old", active=False)
+    page = client.get("/user/").content.decode()
+    assert re.findall(r'<button[^>]* data-key="([^"]*)"[^>]*>([^<]*)<', page) == [
+        ("slower", "Slower"),
+        ("louder", "Louder"),
+    ]
+
+
+def test_the_visitor_page_is_never_cached(client: Client) -> None:
+    assert "no-store" in client.get("/user/")["Cache-Control"]
+
+
+def test_a_page_names_the_web_socket_of_its_own_host(client: Client) -> None:
+    page = client.get("/user/", headers={"host": "localhost:8000"}).content.decode()
+    expected = {"webSocketUrl": "ws://localhost:8000/ws", "heartbeatMs": 25_000, "language": "en"}
+    assert configuration(page) == expected
+
+
+def test_a_page_over_https_names_a_secure_web_socket(client: Client) -> None:
+    page = client.get("/user/", secure=True, headers={"host": "localhost"}).content.decode()
+    assert configuration(page)["webSocketUrl"] == "wss://localhost/ws"
+
+
+def test_a_public_url_of_the_web_socket_replaces_the_own_one(client: Client, settings: Any) -> None:
+    settings.WEBSOCKET_PUBLIC_URL = "wss://sockets.example.org/production"
+    page = client.get("/user/").content.decode()
+    assert configuration(page)["webSocketUrl"] == "wss://sockets.example.org/production"
+
+
+def test_a_page_has_no_inline_code(client: Client) -> None:
+    pages = [client.get("/user/"), signed_in(staff("view_message")).get("/admin/live/")]
+    for page in pages:
+        assert (
+            re.findall(r"<style|<script(?! id=\"messaging-config\")(?![^>]* src=)|\son\w+=", page.content.decode())
+            == []
+        )
+
+
+def test_the_live_page_asks_a_stranger_to_sign_in(client: Client) -> None:
+    answer = client.get("/admin/live/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/admin/live/")
+
+
+def test_the_live_page_needs_the_right_to_read_messages() -> None:
+    assert signed_in(staff()).get("/admin/live/").status_code == 403
+
+
+def test_the_live_page_tells_its_script_where_tokens_are() -> None:
+    user = staff("view_message")
+    page = signed_in(user).get("/admin/live/").content.decode()
+    assert configuration(page) == {
+        "webSocketUrl": "ws://testserver/ws",
+        "heartbeatMs": 25_000,
+        "language": "en",
+        "staff": user.pk,
+        "tokenUrl": "/admin/live/token/",
+        "loginUrl": "/admin/login/?next=/admin/live/",
+    }
+
+
+def test_the_admin_index_links_to_the_live_page_for_those_who_may_open_it() -> None:
+    client = signed_in(user := staff())
+    assert b'href="/admin/live/"' not in client.get("/admin/").content
+    user.user_permissions.add(Permission.objects.get(codename="view_message"))
+    assert b'href="/admin/live/"' in client.get("/admin/").content
+
+
+def test_a_token_names_the_staff_member_who_asked() -> None:
+    user = staff("view_message")
+    answer = signed_in(user).post("/admin/live/token/")
+    token = answer.json()["token"]
+    assert (answer.status_code, answer.json()) == (200, {"token": token, "expiresIn": 60})
+    assert tokens.read_admin(token).staff == user.pk
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_a_stranger_gets_an_error_instead_of_a_token(client: Client) -> None:
+    answer = client.post("/admin/live/token/")
+    assert (answer.status_code, answer.json()) == (403, {"error": "Not signed in."})
+
+
+def test_staff_without_the_right_to_read_gets_an_error_instead_of_a_token() -> None:
+    answer = signed_in(staff()).post("/admin/live/token/")
+    assert (answer.status_code, answer.json()) == (403, {"error": "This account may not read messages."})
+
+
+def test_a_token_is_not_given_to_a_foreign_page() -> None:
+    client = signed_in(staff("view_message"), enforce_csrf_checks=True)
+    assert client.post("/admin/live/token/").status_code == 403
+
+
+def test_a_token_is_not_given_to_a_get() -> None:
+    assert signed_in(staff("view_message")).get("/admin/live/token/").status_code == 405

@@ -1,0 +1,192 @@
+"""The documented protocol, frame by frame: a raw connection, and the frames that a test expects on it."""
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from jsonschema import Draft202012Validator
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websocket
+from websockets.exceptions import ConnectionClosed
+
+Frame = dict[str, Any]
+
+SOON = 15.0  # seconds: what a test waits for at most
+SCHEMA = Path(__file__).parents[2] / "docs" / "protocol" / "server.schema.json"
+SERVER_FRAMES = Draft202012Validator(json.loads(SCHEMA.read_text()))  # every frame received here is held against it
+
+
+class Matching:
+    """Equals every text that matches `pattern`: stands in an expected frame for what the server makes up."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = re.compile(pattern)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self._pattern.fullmatch(other) is not None
+
+    def __hash__(self) -> int:
+        return hash(self._pattern)
+
+    def __repr__(self) -> str:
+        return f"<text like {self._pattern.pattern}>"
+
+
+class Count:
+    """Equals every whole number from 0: other tests' connections come and go."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, int) and other >= 0
+
+    def __hash__(self) -> int:
+        return 0
+
+
+COUNT = Count()
+TEXT = Matching(r".+")
+CURSOR = Matching(r"[!-~]{1,64}")
+TIME = Matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+UUID = Matching(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+UUID7 = Matching(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+WELCOME: Frame = {
+    "type": "connection",
+    "connectionId": TEXT,
+    "message": "Connected successfully",
+    "timestamp": TIME,
+    "protocol": 2,
+    "heartbeatMs": 25_000,
+    "limits": {"frame": 16_384, "content": 2_000},
+}
+QUICK = [{"key": "speak-german", "label": TEXT, "content": "speak german"}]
+
+
+def ack(id: str, *, duplicate: bool = False) -> Frame:
+    return {
+        "type": "ack", "id": id, "messageId": UUID7, "cursor": CURSOR, "timestamp": TIME, "duplicate": duplicate,
+    }  # fmt: skip
+
+
+def error(code: str, **fields: Any) -> Frame:
+    return {"type": "error", "code": code, "error": TEXT, "message": TEXT, "timestamp": TIME} | fields
+
+
+def message(content: str, conversation: str, **fields: Any) -> Frame:
+    """A visitor's message as version 2 admins get it live."""
+    return {
+        "type": "message", "messageId": UUID7, "content": content, "timestamp": TIME, "from": "user",
+        "connectionId": TEXT, "cursor": CURSOR, "conversation": conversation,
+    } | fields  # fmt: skip
+
+
+def new_id() -> str:
+    return uuid4().hex
+
+
+async def eventually(condition: Callable[[], bool], what: str, within: float = SOON) -> None:
+    """Returns as soon as `condition` holds. Raises AssertionError when it does not `within` so many seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+class Connection:
+    """One WebSocket, frame by frame. `id` is the server's name for it, `conversation` a visitor's own."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self.id = ""
+        self.token = ""
+        self.conversation = ""
+
+    async def welcome(self) -> None:
+        frame = await self.receive()
+        assert frame == WELCOME
+        self.id = frame["connectionId"]
+
+    async def send(self, action: str, **fields: Any) -> None:
+        await self.send_raw(json.dumps({"action": action} | fields))
+
+    async def send_raw(self, data: str | bytes) -> None:
+        with contextlib.suppress(ConnectionClosed):  # the next `receive` or `closed` tells
+            await self._socket.send(data)
+
+    async def receive(self) -> Frame:
+        async with asyncio.timeout(SOON):
+            text = await self._socket.recv()
+        frame = json.loads(text)
+        SERVER_FRAMES.validate(frame)
+        return frame
+
+    async def request(self, action: str, **fields: Any) -> Frame:
+        """Sends a frame and returns the next one that comes."""
+        await self.send(action, **fields)
+        return await self.receive()
+
+    async def identify(self, type: str = "user", **fields: Any) -> Frame:
+        frame = await self.request("identify", v=2, type=type, **fields)
+        assert frame["type"] == "identified", frame
+        self.token, self.conversation = frame.get("token", ""), frame.get("conversation", "")
+        return frame
+
+    async def say(self, content: str, **fields: Any) -> Frame:
+        """Sends a message; returns its ack."""
+        id = fields.setdefault("id", new_id())
+        answer = await self.request("sendMessage", content=content, **fields)
+        assert answer == ack(id)
+        return answer
+
+    async def receive_many(self, count: int) -> list[Frame]:
+        return [await self.receive() for _ in range(count)]
+
+    async def until_pong(self) -> list[Frame]:
+        """The frames that come before the pong of a ping sent now: all that the server had for this connection."""
+        id = new_id()
+        await self.send("ping", id=id)
+        frames = []
+        while (frame := await self.receive()).get("id") != id:
+            frames.append(frame)
+        assert frame["type"] == "pong"
+        return frames
+
+    async def until_closed(self) -> tuple[list[Frame], int]:
+        """The frames that still come, and the code with which the server then closes."""
+        frames = []
+        try:
+            while True:
+                frames.append(await self.receive())
+        except ConnectionClosed:
+            assert self._socket.close_code is not None
+            return frames, self._socket.close_code
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str, *, origin: str | None = None) -> AsyncIterator[Connection]:
+    """A connection that the server has welcomed. Raises websockets.exceptions.InvalidStatus where it refuses."""
+    async with websocket(url, origin=origin, proxy=None, ping_interval=None, max_size=None) as socket:  # type: ignore[arg-type]
+        connection = Connection(socket)
+        await connection.welcome()
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def visitor(url: str, token: str | None = None) -> AsyncIterator[Connection]:
+    """A version 2 visitor, new without a `token`."""
+    async with connect(url) as connection:
+        await connection.identify(**({"token": token} if token else {}))
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def admin(url: str, token: str) -> AsyncIterator[Connection]:
+    """A version 2 admin."""
+    async with connect(url) as connection:
+        await connection.identify("admin", token=token)
+        yield connection

@@ -1,0 +1,38 @@
+"""Who is at the other end of a connection, as far as limits need to know: a pseudonym that changes every day."""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
+
+from django.conf import settings
+
+
+def pseudonym(scope: dict[str, Any]) -> str:
+    """A key for the client's address: no address is kept, and tomorrow's key can't be told from today's.
+
+    IPv6 addresses of one /64 are one: a household or a host has all of them (RFC 6177).
+    """
+    address = ip_address(client_address(scope))
+    network = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
+    today = datetime.now(UTC).date().isoformat()
+    return hmac.new(settings.SECRET_KEY.encode(), f"{today} {network}".encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def client_address(scope: dict[str, Any]) -> str:
+    """The client's address: of the socket, or what the outermost of TRUSTED_PROXY_COUNT proxies saw.
+
+    Every proxy appends who it was asked by, so entries further left are the client's own word.
+    """
+    forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    hops = [hop.strip() for hop in ",".join(forwarded).split(",")]
+    client = scope.get("client")
+    address: str = client[0] if client else "::"  # a Unix socket has no address
+    count = settings.TRUSTED_PROXY_COUNT
+    if not 0 < count <= len(hops):
+        return address
+    try:
+        return str(ip_address(hops[-count]))
+    except ValueError:
+        return address

@@ -1,0 +1,145 @@
+// @ts-check
+/**
+ * What the person wrote and the server has not acknowledged yet. It survives a reload, and tabs share it.
+ *
+ * Every entry has a storage key of its own: two tabs can then add and settle at the same time without a common value
+ * that one of them would overwrite with its older copy.
+ *
+ * @typedef {object} Draft
+ * @property {string} content
+ * @property {string} [quick]  key of the quick message
+ * @property {string} [to]  conversation, for an admin's reply
+ *
+ * @typedef {Draft & {id: string, at: number, failed?: string, ack?: import("./link.js").Frame}} Entry
+ *   failed: why it won't be sent by itself; ack: the server's answer, on its way to the other tabs
+ */
+
+export const MOST_ENTRIES = 50;
+export const OLDEST_MS = 24 * 60 * 60 * 1000;
+
+/** The outbox has no room: nothing was kept, the text must stay where it is. */
+export class OutboxFull extends Error {}
+
+export class Outbox {
+  /** @type {Map<string, Entry>} */
+  #entries = new Map();
+  #count = 0;
+  #prefix;
+  #storage;
+  #now;
+
+  /** Called with the entry after another tab got its ack. @type {(entry: Entry) => void} */
+  onSettledElsewhere = () => {};
+  /** Called after every change. */
+  onChange = () => {};
+
+  /**
+   * @param {string} name  one per page and author
+   * @param {Storage | null} storage  null: the browser forbids it; the outbox then ends with the page
+   * @param {() => number} now
+   */
+  constructor(name, storage, now = Date.now) {
+    this.#prefix = `${name}:`;
+    this.#storage = storage;
+    this.#now = now;
+    this.reload();
+  }
+
+  /** Read the storage again: a sleeping page misses the events of other tabs. */
+  reload() {
+    if (!this.#storage) return;
+    this.#entries.clear();
+    for (let index = 0; index < this.#storage.length; index++) {
+      const key = /** @type {string} */ (this.#storage.key(index));
+      if (key.startsWith(this.#prefix)) this.#read(this.#storage.getItem(key));
+    }
+    this.onChange();
+  }
+
+  /** Oldest first: ids begin with the time. @returns {Entry[]} */
+  entries() {
+    return [...this.#entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /** The entry to send now. One that waited for a day is no longer sent without asking. @returns {Entry | undefined} */
+  next() {
+    for (const entry of this.entries()) {
+      if (entry.failed) continue;
+      if (this.#now() - entry.at < OLDEST_MS) return entry;
+      this.fail(entry.id, "it waited for more than a day");
+    }
+  }
+
+  /** @param {Draft} draft @returns {Entry} @throws {OutboxFull} */
+  add(draft) {
+    if (this.#entries.size >= MOST_ENTRIES) throw new OutboxFull();
+    const entry = { ...draft, id: this.#id(), at: this.#now() };
+    this.#write(entry);
+    return entry;
+  }
+
+  /** @param {string} id @param {string} reason */
+  fail(id, reason) {
+    const entry = this.#entries.get(id);
+    if (entry) this.#write({ ...entry, failed: reason });
+  }
+
+  /** Send it again, under the same id: the first try may have arrived. @param {string} id */
+  retry(id) {
+    const entry = this.#entries.get(id);
+    if (entry) this.#write({ ...entry, at: this.#now(), failed: undefined });
+  }
+
+  /** @param {string} id @param {import("./link.js").Frame} ack */
+  settle(id, ack) {
+    const entry = this.#entries.get(id);
+    if (!entry) return;
+    this.#write({ ...entry, ack }); // other tabs see this value, then its removal
+    this.remove(id);
+  }
+
+  /** @param {string} id */
+  remove(id) {
+    this.#entries.delete(id);
+    this.#storage?.removeItem(this.#prefix + id);
+    this.onChange();
+  }
+
+  /** Follow another tab. @param {Pick<StorageEvent, "key" | "newValue">} event */
+  onStorage(event) {
+    if (!event.key?.startsWith(this.#prefix)) return;
+    if (event.newValue === null) this.#entries.delete(event.key.slice(this.#prefix.length));
+    const entry = this.#read(event.newValue);
+    if (entry?.ack) this.onSettledElsewhere(entry);
+    this.onChange();
+  }
+
+  /** @param {string | null} text @returns {Entry | undefined} */
+  #read(text) {
+    if (text === null) return;
+    /** @type {Entry} */
+    const entry = JSON.parse(text);
+    if (entry.ack) this.#entries.delete(entry.id);
+    else this.#entries.set(entry.id, entry);
+    return entry;
+  }
+
+  /** @param {Entry} entry */
+  #write(entry) {
+    this.#entries.set(entry.id, entry);
+    try {
+      this.#storage?.setItem(this.#prefix + entry.id, JSON.stringify(entry));
+    } catch {
+      // The quota is used up: the entry still lives as long as this page.
+    }
+    this.onChange();
+  }
+
+  /** Sorts by creation, unique without a secure context (which crypto.randomUUID would need). */
+  #id() {
+    const random = crypto.getRandomValues(new Uint32Array(3));
+    const parts = [this.#now(), this.#count++ % 36 ** 4, ...random];
+    const widths = [9, 4, 7, 7, 7];
+    return parts.map((part, index) => part.toString(36).padStart(widths[index], "0")).join("");
+  }
+}

@@ -1,0 +1,92 @@
+// @ts-check
+/** What both pages take from the browser: configuration, storage, tabs, the moments to look at the link again. */
+
+import { Connection } from "./connection.js";
+import { Outbox } from "./outbox.js";
+
+/** How long a tab waits for its turn. A tab that the system has put to sleep may hold the turn for ever. */
+const TURN_MS = 5_000;
+
+/** @type {{webSocketUrl: string, heartbeatMs: number, language: string, [key: string]: any}} */
+export const configuration = JSON.parse(byId("messaging-config").textContent ?? "{}");
+
+/** The browser's storage, or null where it is forbidden. @type {Storage | null} */
+export const storage = (() => {
+  try {
+    return window.localStorage;
+  } catch {
+    return null;
+  }
+})();
+
+/** @param {string} id @returns {any} */
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+/**
+ * A connection with its outbox, which lives as long as the page. The caller starts it.
+ *
+ * @param {string} name  of the outbox
+ * @param {Omit<import("./connection.js").Options, "url" | "heartbeatMs" | "outbox" | "inTurn">} options
+ * @param {() => void} onOutbox  the outbox has changed
+ */
+export function connect(name, options, onOutbox) {
+  const outbox = new Outbox(name, storage);
+  const { webSocketUrl: url, heartbeatMs } = configuration;
+  const connection = new Connection({ ...options, url, heartbeatMs, outbox, inTurn: (task) => inTurn(name, task) });
+  outbox.onChange = onOutbox;
+  addEventListener("storage", (event) => outbox.onStorage(event));
+  addEventListener("online", () => connection.wake());
+  addEventListener("pageshow", (event) => event.persisted && connection.wake());
+  document.addEventListener("visibilitychange", () => document.hidden || connection.wake());
+  return { connection, outbox };
+}
+
+/**
+ * Wait until no other tab has the turn of this name. Only secure contexts can know; elsewhere the server's answer to
+ * a duplicate has to do.
+ *
+ * @param {string} name
+ * @returns {Promise<() => void>} ends the turn
+ */
+export async function turn(name) {
+  let end = () => {};
+  if (navigator.locks) {
+    await new Promise((begin) => {
+      const held = () => new Promise((resolve) => begin((end = () => resolve(undefined))));
+      navigator.locks.request(name, { signal: AbortSignal.timeout(TURN_MS) }, held).catch(begin);
+    });
+  }
+  return end;
+}
+
+/** @param {string} name @param {() => Promise<void>} task */
+async function inTurn(name, task) {
+  const end = await turn(name);
+  await task().finally(end);
+}
+
+const time = new Intl.DateTimeFormat(configuration.language, { timeStyle: "short" });
+const dayAndTime = new Intl.DateTimeFormat(configuration.language, { dateStyle: "medium", timeStyle: "short" });
+
+/** @param {string | number} moment */
+export function clockTime(moment) {
+  const date = new Date(moment);
+  return (date.toDateString() === new Date().toDateString() ? time : dayAndTime).format(date);
+}
+
+/**
+ * The state of the link in words.
+ *
+ * @param {import("./connection.js").State["phase"]} phase
+ * @param {string} text
+ * @param {{retry: boolean}} offer  whether a person can ask for a try now
+ */
+export function showStatus(phase, text, { retry }) {
+  const line = byId("status");
+  line.dataset.phase = phase;
+  byId("try-now").hidden = !retry;
+  const words = byId("status-text");
+  if (words.textContent !== text) words.textContent = text; // an unchanged text is not to be read out again
+}
