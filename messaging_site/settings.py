@@ -1,10 +1,13 @@
 """Settings, all from the environment (docs/configuration.md). The mode is named here and nowhere else."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
+from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
@@ -39,6 +42,19 @@ def _local_secret_key() -> str:
     return path.read_text()
 
 
+WEBSOCKET_PUBLIC_URL = env.text("WEBSOCKET_PUBLIC_URL")
+
+
+def _websocket_origin() -> list[str]:
+    """Where the pages connect to, if it is not where they come from."""
+    if WEBSOCKET_PUBLIC_URL is None:
+        return []
+    parts = urlsplit(WEBSOCKET_PUBLIC_URL)
+    if parts.scheme not in ("ws", "wss") or not parts.netloc:
+        raise ImproperlyConfigured(f"WEBSOCKET_PUBLIC_URL={WEBSOCKET_PUBLIC_URL!r} must be wss://host/path")
+    return [f"{parts.scheme}://{parts.netloc}"]
+
+
 # --- Security -----------------------------------------------------------------------------------------------
 
 DEBUG = env.flag("DEBUG", False)
@@ -64,6 +80,30 @@ SILENCED_SYSTEM_CHECKS = [
 ]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024  # bytes of a request: forms, no files
 X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True  # the live page's script has its CSRF token from the form
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # Django admin's icons
+        "connect-src": [SELF, *_websocket_origin()],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# Five wrong passwords for one name from one address: 15 minutes without another try.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "messaging.transports.address.of_request"
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 
 # --- Applications -------------------------------------------------------------------------------------------
 
@@ -77,9 +117,12 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "messaging_site.middleware.permissions_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -87,6 +130,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",  # last, as it asks to be
 ]
 TEMPLATES = [
     {
@@ -162,7 +206,6 @@ MESSAGING_RATES = Rates(
 )
 SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10)  # in one process; 0: no limit
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 0, most=10)  # whose X-Forwarded-For is believed
-WEBSOCKET_PUBLIC_URL = env.text("WEBSOCKET_PUBLIC_URL")
 
 
 def _layer_host(text: str, password: str | None) -> dict[str, Any]:
@@ -224,7 +267,7 @@ HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the prob
 STATIC_URL = "/static/"
 STATIC_ROOT = env.text("STATIC_ROOT") or (None if LOCAL else str(VAR_DIR / "static"))  # for collectstatic
 STATICFILES_DIRS = [BASE_DIR / "static"]
-WHITENOISE_USE_FINDERS = LOCAL
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = LOCAL  # as they are in static/, also while they are edited
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

@@ -13,12 +13,13 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_POST, require_safe
 
 from messaging import tokens
-from messaging.pages import configuration
+from messaging.pages import configuration, strict_scripts
 
 RIGHT_TO_READ = "messaging.view_message"
 
 
 @require_safe
+@strict_scripts
 def live(request: HttpRequest) -> HttpResponse:
     """Every message as it arrives, and the place to answer. Only for staff with the right to read messages."""
     if not request.user.has_perm(RIGHT_TO_READ):

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from messaging.tests.deployments import SECRET_KEY, Deployment, Kubernetes, local
 from messaging.tests.redis_services import Redis, RedisCluster, RedisSentinel
-from messaging.tests.services import MissingProgram, Postgres, Service, program, running, started
+from messaging.tests.services import MissingProgram, Postgres, Service, program, running, started, stopped
 
 UNIT_DATABASE = "unit"
 LOG_LINES = 60  # of each service, in the report of a failed test
@@ -50,6 +50,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    stopped.clear()
     item.stash[already_logged] = {service: len(service.log) for service in running}
 
 
@@ -58,8 +59,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Shows what the services logged during a test that failed."""
     report = yield
     if report.failed:
-        for service in running:
-            new = service.log[item.stash[already_logged].get(service, 0) :].splitlines()[-LOG_LINES:]
+        for service, log in [*((service, service.log) for service in running), *stopped]:
+            new = log[item.stash[already_logged].get(service, 0) :].splitlines()[-LOG_LINES:]
             if new:
                 report.sections.append((f"log of {service.name} on port {service.port}", "\n".join(new)))
     return report

@@ -43,13 +43,15 @@ for name, rights in {STAFF!r}.items():
     user = User.objects.create_user(name, password={PASSWORD!r}, is_staff=True, is_superuser=name == "operator")
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="messaging", codename__in=rights))
 """
-# Everybody here comes from one address and writes faster than people do; tests of the limits set their own.
-UNLIMITED = {
+# Everybody here comes from one address, writes faster than people do, and has no time for a gentle drain. Tests of
+# these set their own.
+FOR_TESTS = {
     "RATE_LIMIT_VISITOR": "off",
     "RATE_LIMIT_ADDRESS": "off",
     "RATE_LIMIT_ADMIN": "off",
     "RATE_LIMIT_IDENTIFY": "off",
     "SOCKETS_PER_ADDRESS": "0",
+    "SHUTDOWN_TIMEOUT": "1",
 }
 PREPARED = "prepared"  # the database that deployments copy
 
@@ -84,7 +86,7 @@ class Server(Service):
 
     def __init__(self, **environment: str) -> None:
         super().__init__()
-        self.environment |= {"PYTHONUNBUFFERED": "1", "SECRET_KEY": SECRET_KEY} | UNLIMITED | environment
+        self.environment |= {"PYTHONUNBUFFERED": "1", "SECRET_KEY": SECRET_KEY} | FOR_TESTS | environment
 
     @property
     def origin(self) -> str:
@@ -151,6 +153,11 @@ class Deployment:
         Raises urllib.error.URLError where no server answers, HTTPError where the server refuses.
         """
         return await asyncio.to_thread(self.session(username).token)
+
+    def headers(self, path: str) -> dict[str, str]:
+        """What the answer to a GET of `path` says of itself."""
+        with _opener().open(self.servers[0].origin + path, timeout=10) as answer:
+            return dict(answer.headers)
 
     def session(self, username: str) -> "StaffSession":
         return self._sessions.setdefault(username, StaffSession(self.servers, username))

@@ -31,7 +31,8 @@ INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # a developer's DATABASE_URL mus
 
 _ports = random.SystemRandom()  # the `random` module itself is seeded by Hypothesis
 _ports_given: set[int] = set()
-running: list["Service"] = []  # for the report of a failed test
+running: list["Service"] = []  # for the report of a failed test, as is the next one
+stopped: list[tuple["Service", str]] = []  # with its log: what a test has deployed is gone when its failure is reported
 
 
 class MissingProgram(Exception):
@@ -80,6 +81,7 @@ def started(*services: "Service") -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for service in services:
             stack.callback(service.stop)
+        for service in services:
             service.start()
         yield
 
@@ -149,6 +151,7 @@ class Service:
     def stop(self) -> None:
         """Ends the program as its operator would and removes its directory. Harmless where it does not run."""
         self._end(self.stop_signal)
+        stopped.append((self, self.log))
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _end(self, number: signal.Signals) -> None:

@@ -7,14 +7,25 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
 
 
 def pseudonym(scope: dict[str, Any]) -> str:
-    """A key for the client's address: no address is kept, and tomorrow's key can't be told from today's.
+    """A key for the client's address: no address is kept, and tomorrow's key can't be told from today's."""
+    return _pseudonym(client_address(scope))
 
-    IPv6 addresses of one /64 are one: a household or a host has all of them (RFC 6177).
-    """
-    address = ip_address(client_address(scope))
+
+def of_request(request: HttpRequest) -> str:
+    """The same for a page's request, in the form of an IPv6 address: django-axes stores it as one."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").encode("latin-1")
+    headers = [(b"x-forwarded-for", forwarded)] if forwarded else []
+    scope = {"client": (request.META["REMOTE_ADDR"], 0), "headers": headers}
+    return str(IPv6Address(int(pseudonym(scope), 16)))
+
+
+def _pseudonym(text: str) -> str:
+    """IPv6 addresses of one /64 are one: a household or a host has all of them (RFC 6177)."""
+    address = ip_address(text)
     network = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
     today = datetime.now(UTC).date().isoformat()
     return hmac.new(settings.SECRET_KEY.encode(), f"{today} {network}".encode(), hashlib.sha256).hexdigest()[:24]

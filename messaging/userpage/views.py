@@ -6,10 +6,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from messaging.models import QuickMessage
-from messaging.pages import configuration
+from messaging.pages import configuration, strict_scripts
 
 
 @require_safe
+@strict_scripts
 @never_cache  # its configuration names the host that was asked
 def page(request: HttpRequest) -> HttpResponse:
     context = {
