@@ -1,6 +1,7 @@
 """A Redis as this product uses one: bounded in time and in connections, one error for all that can go wrong."""
 
 import asyncio
+import time
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
@@ -13,6 +14,8 @@ from redis.exceptions import RedisError
 from messaging.contracts import StoreUnavailable
 from messaging.redis_url import RedisURL, parse_redis_url
 
+DOWN_SECONDS = 1.0
+
 
 class RedisClient:
     """`timeout`: seconds for one command; `max_connections`: to each server, more commands wait their turn."""
@@ -22,17 +25,24 @@ class RedisClient:
         # redis-py's pools raise where a turn could be waited for.
         self._turns = asyncio.Semaphore(max_connections)
         self._patience = 2 * timeout
+        self._down_until = 0.0
 
     def pipeline(self) -> Any:
         """Commands that travel together; no transaction, since a cluster keeps their keys in different places."""
         return self.redis.pipeline(transaction=False)
 
     async def run(self, pipeline: Any) -> list[Any]:
-        """The answers to `pipeline`. Raises StoreUnavailable: unknown which of its commands were done."""
+        """The answers to `pipeline`. Raises StoreUnavailable: unknown which of its commands were done.
+
+        A Redis that failed is left alone for DOWN_SECONDS, so that not everybody waits for the same time-out.
+        """
+        if time.monotonic() < self._down_until:
+            raise StoreUnavailable("Redis: down a moment ago")
         try:
             async with asyncio.timeout(self._patience), self._turns:
                 results: list[Any] = await pipeline.execute()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            self._down_until = time.monotonic() + DOWN_SECONDS
             raise StoreUnavailable(f"Redis: {error!r}") from error
         return results
 

@@ -4,16 +4,13 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import dj_database_url
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from messaging.redis_url import parse_redis_url
 from messaging.service.throttle import Rates
-from messaging_site import env
+from messaging_site import addresses, env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.text("VAR_DIR") or BASE_DIR / "var")  # what a single machine keeps
@@ -43,17 +40,6 @@ def _local_secret_key() -> str:
 
 
 WEBSOCKET_PUBLIC_URL = env.text("WEBSOCKET_PUBLIC_URL")
-
-
-def _websocket_origin() -> list[str]:
-    """Where the pages connect to, if it is not where they come from."""
-    if WEBSOCKET_PUBLIC_URL is None:
-        return []
-    parts = urlsplit(WEBSOCKET_PUBLIC_URL)
-    if parts.scheme not in ("ws", "wss") or not parts.netloc:
-        raise ImproperlyConfigured(f"WEBSOCKET_PUBLIC_URL={WEBSOCKET_PUBLIC_URL!r} must be wss://host/path")
-    return [f"{parts.scheme}://{parts.netloc}"]
-
 
 # --- Security -----------------------------------------------------------------------------------------------
 
@@ -88,7 +74,7 @@ CONTENT_SECURITY_POLICY = {
         "script-src": [SELF],
         "style-src": [SELF],
         "img-src": [SELF, "data:"],  # Django admin's icons
-        "connect-src": [SELF, *_websocket_origin()],
+        "connect-src": [SELF, *addresses.websocket_origins(WEBSOCKET_PUBLIC_URL)],
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
@@ -164,28 +150,12 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- The message log and Django's tables --------------------------------------------------------------------
 
 
-def _database() -> dict[str, Any]:
-    if LOCAL:
-        url = env.text("DATABASE_URL") or f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
-    else:
-        url = env.required("DATABASE_URL", "messages are kept there: postgres://user:password@host:5432/name")
-    try:
-        database: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
-    except (ValueError, dj_database_url.ParseError) as error:
-        raise ImproperlyConfigured("DATABASE_URL must be postgres://user:password@host:5432/name") from error
-    if "postgresql" in database["ENGINE"]:
-        database["OPTIONS"] = {"connect_timeout": 2, **database.get("OPTIONS", {})}
-    elif "sqlite3" in database["ENGINE"] and LOCAL:
-        VAR_DIR.mkdir(parents=True, exist_ok=True)
-        # FULL: a commit is on the disk when it returns, and so when its ack is sent.
-        pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-        database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 5, "init_command": pragmas}
-    else:
-        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database here: postgres://...")
-    return database
-
-
-DATABASES = {"default": _database()}
+if LOCAL:
+    DATABASE_URL = env.text("DATABASE_URL") or f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
+else:
+    DATABASE_URL = env.required("DATABASE_URL", "messages are kept there: postgres://user:password@host:5432/name")
+DATABASES = {"default": addresses.database(DATABASE_URL, sqlite_allowed=LOCAL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -206,26 +176,6 @@ MESSAGING_RATES = Rates(
 )
 SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10)  # in one process; 0: no limit
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 0, most=10)  # whose X-Forwarded-For is believed
-
-
-def _layer_host(text: str, password: str | None) -> dict[str, Any]:
-    """A Redis as channels-redis takes it. A cluster hands what is published on any node to all of them."""
-    try:
-        url = parse_redis_url(text, password)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"REDIS_URL {error}") from error
-    # Not redis-py's own 5 s for reading: it equals the poll of some layers, and kills sockets that are merely idle.
-    timeouts = {
-        "socket_timeout": 15,
-        "socket_connect_timeout": 2,
-        "socket_keepalive": True,
-        "health_check_interval": 10,
-    }
-    host: dict[str, Any] = {"username": url.username, "password": url.password, "db": url.db, **timeouts}
-    if url.kind == "sentinel":
-        return {**host, "sentinels": list(url.nodes), "master_name": url.master, "ssl": url.tls}
-    name, port = url.nodes[0]
-    return {**host, "address": f"{'rediss' if url.tls else 'redis'}://{name}:{port}"}
 
 
 if LOCAL:
@@ -251,7 +201,7 @@ else:
     CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [_layer_host(REDIS_URL, REDIS_PASSWORD)], "prefix": "messaging"},
+            "CONFIG": {"hosts": [addresses.channel_layer_host(REDIS_URL, REDIS_PASSWORD)], "prefix": "messaging"},
         }
     }
 
@@ -286,5 +236,8 @@ LOGGING = {
     "formatters": {"text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "text"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"daphne": {"level": "WARNING"}},
+    "loggers": {
+        "daphne": {"level": "WARNING"},
+        "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is down; the hub says it once
+    },
 }

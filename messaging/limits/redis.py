@@ -1,7 +1,6 @@
 """Rate limits that several pods share."""
 
 import logging
-import time
 from collections.abc import Sequence
 
 from messaging.contracts import StoreUnavailable
@@ -21,7 +20,6 @@ if wait > 0 then return tostring(wait) end
 redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', math.ceil((full_at - now) * 1000))
 return '0'
 """
-DOWN_SECONDS = 1.0  # how long a Redis that failed is left alone
 
 
 class RedisLimiter(Limiter):
@@ -36,11 +34,8 @@ class RedisLimiter(Limiter):
     ) -> None:
         self._client = RedisClient(url, password, timeout=timeout, max_connections=max_connections)
         self._fallback = MemoryLimiter()
-        self._down_until = 0.0
 
     async def take(self, buckets: Sequence[Bucket]) -> float:
-        if time.monotonic() < self._down_until:
-            return self._fallback.take_now(buckets)
         pipeline = self._client.pipeline()
         for bucket in buckets:
             pipeline.eval(_TAKE, 1, f"limit:{bucket.key}", bucket.rate.burst, bucket.rate.seconds)
@@ -48,7 +43,6 @@ class RedisLimiter(Limiter):
             answers = await self._client.run(pipeline)
         except StoreUnavailable as error:
             logger.warning("limits of this process alone", extra={"error": str(error)})
-            self._down_until = time.monotonic() + DOWN_SECONDS
             return self._fallback.take_now(buckets)
         return max((float(answer) for answer in answers), default=0.0)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from django.db import (
     DatabaseError,
-    IntegrityError,
     InterfaceError,
     OperationalError,
     connection,
@@ -142,46 +141,34 @@ def _one(new: NewMessage) -> Sequence[Outcome]:
         return [StoreUnavailable(type(error).__name__)]
 
 
-def _commit(batch: list[NewMessage]) -> list[Outcome]:
-    try:
-        return _insert(batch, {})  # most batches hold no resent message: don't ask first
-    except IntegrityError:
-        pass
-    for _ in range(3):  # another process may store one of them between our question and our insert
-        with contextlib.suppress(IntegrityError):
-            return _insert(batch, _known(batch))
-    raise OperationalError("another process keeps storing the same messages")
-
-
-def _known(batch: list[NewMessage]) -> dict[Key, StoredMessage]:
-    rows = Message.objects.filter(
-        client_id__in={new.client_id for new in batch}, principal__in={new.principal for new in batch}
-    )
-    return {(row.principal, row.client_id): stored(row) for row in rows}
-
-
 @transaction.atomic
-def _insert(batch: list[NewMessage], known: dict[Key, StoredMessage]) -> list[Outcome]:
+def _commit(batch: list[NewMessage]) -> list[Outcome]:
     replies = {new.conversation for new in batch if new.sender == "admin"}
     found = {str(row.id) for row in Conversation.objects.filter(id__in=replies)} if replies else set()
     begun = {new.conversation for new in batch if new.sender == "user"}
-    fresh: dict[Key, NewMessage] = {}
-    for new in batch:
-        key = (new.principal, new.client_id)
-        if key not in known and new.conversation in found | begun:
-            fresh.setdefault(key, new)
+    rows = {_key(new): _row(new) for new in reversed(batch) if new.conversation in found | begun}
     # In one order everywhere: two pods that lock the same conversations must not wait for each other in a circle.
-    conversations = sorted({new.conversation for new in fresh.values()})
-    if conversations:
-        Conversation.objects.bulk_create(
-            [Conversation(id=id, last_message_at=Now()) for id in conversations],
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=["last_message_at"],
-        )
-    rows = Message.objects.bulk_create([_row(new) for new in fresh.values()])
-    inserted = {(row.principal, row.client_id): stored(row) for row in rows}
-    return [_outcome(new, known, inserted) for new in batch]
+    conversations = sorted({str(row.conversation_id) for row in rows.values()})
+    if not conversations:
+        return [ConversationNotFound(new.conversation) for new in batch]
+    Conversation.objects.bulk_create(
+        [Conversation(id=id, last_message_at=Now()) for id in conversations],
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=["last_message_at"],
+    )
+    # A resent message conflicts and is left as it is. An error would bring its content into PostgreSQL's log.
+    Message.objects.bulk_create(reversed(rows.values()), ignore_conflicts=True)
+    kept = Message.objects.filter(
+        client_id__in={client_id for _, client_id in rows}, principal__in={principal for principal, _ in rows}
+    )
+    present = {(row.principal, row.client_id): stored(row) for row in kept}
+    fresh = {key for key, row in rows.items() if present[key].message_id == str(row.id)}
+    return [_outcome(new, present.get(_key(new)), fresh) for new in batch]
+
+
+def _key(new: NewMessage) -> Key:
+    return new.principal, new.client_id
 
 
 def _row(new: NewMessage) -> Message:
@@ -196,17 +183,14 @@ def _row(new: NewMessage) -> Message:
     )
 
 
-def _outcome(new: NewMessage, known: dict[Key, StoredMessage], inserted: dict[Key, StoredMessage]) -> Outcome:
-    key = (new.principal, new.client_id)
-    message = known.get(key) or inserted.get(key)
+def _outcome(new: NewMessage, message: StoredMessage | None, fresh: set[Key]) -> Outcome:
     if message is None:
         return ConversationNotFound(new.conversation)
     if (message.conversation, message.content) != (new.conversation, new.content):
         return IdConflict(new.client_id)
-    if key in known:
-        return Appended(message, duplicate=True)
-    known[key] = message  # a second copy in this batch is a duplicate
-    return Appended(message, duplicate=False)
+    duplicate = _key(new) not in fresh
+    fresh.discard(_key(new))  # a second copy in this batch is a duplicate
+    return Appended(message, duplicate)
 
 
 def stored(row: Message) -> StoredMessage:

@@ -34,7 +34,7 @@ class RedisStore(ConnectionStore):
         url: str,
         password: str | None = None,
         ttl: int = 86_400,
-        timeout: float = 1.0,
+        timeout: float = 0.5,
         max_connections: int = 16,
     ) -> None:
         super().__init__(ttl=ttl)

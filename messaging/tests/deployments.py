@@ -20,15 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # The tests sign tokens of their own, so the servers share this key with them.
 SECRET_KEY = "a key of the tests, long enough for every check and known to everybody"
 PASSWORD = "correct horse battery staple"
-# All visitors of the tests have one address. The tests of the limits themselves set them.
-UNLIMITED = {
-    "RATE_LIMIT_VISITOR": "off",
-    "RATE_LIMIT_ADDRESS": "off",
-    "RATE_LIMIT_ADMIN": "off",
-    "RATE_LIMIT_IDENTIFY": "off",
-    "SOCKETS_PER_ADDRESS": "0",
-    "SHUTDOWN_TIMEOUT": "1",
-}
 
 # Staff members and their rights. "operator" is a superuser.
 STAFF: dict[str, tuple[str, ...]] = {

@@ -80,9 +80,14 @@ class ChaosProxy:
 
     async def _close(self) -> None:
         await self._stop_cutter()
+        self.refusing = True
         self._server.close()
         await _cancelled(*self._live)
         await self._server.wait_closed()
+        for _ in range(3):  # what was accepted a moment ago becomes a task now, is refused and ends
+            await asyncio.sleep(0)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.current_task()

@@ -111,6 +111,7 @@ def test_a_close_code_says_by_its_range_whether_to_come_back() -> None:
         CloseCode.RESTART: True,
         CloseCode.SLOW_READER: True,
         CloseCode.TRY_LATER: True,
+        CloseCode.RATE_LIMITED: True,
         CloseCode.BAD_FRAMES: False,
         CloseCode.UNAUTHORIZED: False,
         CloseCode.FORBIDDEN: False,

@@ -137,7 +137,7 @@ async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods
         frames, code = await page.until_closed()
         assert (frames[-1]["type"], code) == ("serverShutdown", 4001)
     assert await drained == "The server has ended.\n"
-    assert ended(pod)
+    await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 3)
 
 
 async def test_one_socket_too_many_is_told_to_come_back(pods: Deployment) -> None:

@@ -1,0 +1,63 @@
+"""The addresses of services in the environment, as Django, Channels and browsers take them.
+
+Each function raises ImproperlyConfigured that names the variable and the form that is right.
+"""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from messaging.redis_url import parse_redis_url
+
+DATABASE_FORM = "postgres://user:password@host:5432/name"
+
+
+def database(url: str, *, sqlite_allowed: bool) -> dict[str, Any]:
+    """DATABASE_URL as an entry of Django's DATABASES."""
+    try:
+        entry: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
+    except (ValueError, dj_database_url.ParseError) as error:
+        raise ImproperlyConfigured(f"DATABASE_URL must be {DATABASE_FORM}") from error
+    if "postgresql" in entry["ENGINE"]:
+        entry["OPTIONS"] = {"connect_timeout": 2, **entry.get("OPTIONS", {})}
+    elif "sqlite3" in entry["ENGINE"] and sqlite_allowed:
+        # FULL: a commit is on the disk when it returns, and so when its ack is sent.
+        pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+        entry["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 5, "init_command": pragmas}
+    else:
+        raise ImproperlyConfigured(f"DATABASE_URL must name a PostgreSQL database here: {DATABASE_FORM}")
+    return entry
+
+
+def channel_layer_host(text: str, password: str | None) -> dict[str, Any]:
+    """REDIS_URL as channels-redis takes it. A cluster hands what is published on any node to all of them."""
+    try:
+        url = parse_redis_url(text, password)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"REDIS_URL {error}") from error
+    host: dict[str, Any] = {
+        "username": url.username,
+        "password": url.password,
+        "db": url.db,
+        # Not redis-py's own 5 s: it equals the poll of some layers, and kills sockets that are merely idle.
+        "socket_timeout": 15,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+    if url.kind == "sentinel":
+        return {**host, "sentinels": list(url.nodes), "master_name": url.master, "ssl": url.tls}
+    name, port = url.nodes[0]
+    return {**host, "address": f"{'rediss' if url.tls else 'redis'}://{name}:{port}"}
+
+
+def websocket_origins(url: str | None) -> list[str]:
+    """The origin of WEBSOCKET_PUBLIC_URL, for the content security policy; none where the pages' own will do."""
+    if url is None:
+        return []
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.netloc:
+        raise ImproperlyConfigured(f"WEBSOCKET_PUBLIC_URL={url!r} must be wss://host/path")
+    return [f"{parts.scheme}://{parts.netloc}"]
