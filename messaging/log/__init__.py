@@ -1,13 +1,15 @@
 """The message log: what was said, kept in SQL in every mode. Its promise is in `MessageLog`."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from messaging.contracts import (
     Appended,
@@ -25,17 +27,29 @@ ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with S
 READERS = 4  # threads, each with a database connection of its own
 QUICK_SECONDS = 5.0  # how long the quick messages of one read serve
 
+THREADS = "message-log"  # what the names of this package's threads begin with
+
 T = TypeVar("T")
+
+
+def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """No statement of the log runs longer than an answer may take: a reader's overlap counts on it."""
+    if connection.vendor == "postgresql" and threading.current_thread().name.startswith(THREADS):
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = %s", [f"{ANSWER_SECONDS}s"])
+
+
+connection_created.connect(_bound_statements)
 
 
 class MessageLog:
     """One per process. Every method raises StoreUnavailable when the database does not answer within ANSWER_SECONDS."""
 
     def __init__(self) -> None:
-        self._writer = Writer()
+        self._writer = Writer(f"{THREADS}-writer")
         self._connections: list[BaseDatabaseWrapper] = []
         self._readers = ThreadPoolExecutor(
-            READERS, "message-log-reader", lambda: self._connections.append(connections["default"])
+            READERS, f"{THREADS}-reader", lambda: self._connections.append(connections["default"])
         )
         self._quick: tuple[float, tuple[dict[str, str], ...]] = (float("-inf"), ())
 

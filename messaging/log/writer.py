@@ -48,9 +48,9 @@ class _Waiting:
 class Writer:
     """Appends on a thread of its own: neither the event loop nor Django's shared thread ever waits for a commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(WAITING)
-        self._thread = threading.Thread(target=self._run, name="message-log-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, new: NewMessage) -> asyncio.Future[Appended]:

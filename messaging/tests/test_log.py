@@ -269,6 +269,13 @@ async def test_quick_messages_are_the_active_ones_in_their_order(log: MessageLog
     )
 
 
+@sync_to_async
+def waiting_for_a_lock() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return int(cursor.fetchone()[0])
+
+
 async def test_a_locked_database_is_unavailable_in_time_and_the_message_can_be_sent_again(log: MessageLog) -> None:
     await log.append(new("message-1", "before"))
     locked, release = threading.Event(), threading.Event()
@@ -287,6 +294,8 @@ async def test_a_locked_database_is_unavailable_in_time_and_the_message_can_be_s
         await log.append(new("message-2", "during"))
     with pytest.raises(StoreUnavailable):
         await log.head(VISITOR)
+    while await waiting_for_a_lock():  # nothing of it is left waiting in the database
+        await asyncio.sleep(0.05)
     release.set()
     await asyncio.to_thread(thread.join)
     await log.append(new("message-2", "during"))

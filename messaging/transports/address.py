@@ -19,7 +19,8 @@ def of_request(request: HttpRequest) -> str:
     """The same for a page's request, in the form of an IPv6 address: django-axes stores it as one."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").encode("latin-1")
     headers = [(b"x-forwarded-for", forwarded)] if forwarded else []
-    scope = {"client": (request.META["REMOTE_ADDR"], 0), "headers": headers}
+    address = request.META.get("REMOTE_ADDR")
+    scope = {"client": (address, 0) if address else None, "headers": headers}
     return str(IPv6Address(int(pseudonym(scope), 16)))
 
 
