@@ -183,14 +183,20 @@ class Transaction:
         connection.close()
 
 
+async def overtaken_by(content: str) -> Transaction:
+    """A transaction that has inserted but not committed, while a later one has done both."""
+    slow, fast = Transaction("slow"), Transaction(content)
+    await asyncio.to_thread(slow.insert)
+    await asyncio.to_thread(fast.insert)
+    await asyncio.to_thread(fast.commit)
+    return slow
+
+
 async def test_a_reader_between_two_commits_in_the_opposite_order_of_their_cursors_skips_nothing(
     log: MessageLog,
 ) -> None:
     await log.append(new("message-1", "before"))
-    slow, fast = Transaction("slow"), Transaction("fast")
-    await asyncio.to_thread(slow.insert)
-    await asyncio.to_thread(fast.insert)
-    await asyncio.to_thread(fast.commit)
+    slow = await overtaken_by("fast")
     page = await log.newest(VISITOR, 10)
     assert contents(page.messages) == ["before", "fast"]
     await asyncio.to_thread(slow.commit)
@@ -202,10 +208,7 @@ async def test_a_page_that_ends_between_them_is_continued_without_overlap_by_its
     log: MessageLog,
 ) -> None:
     await log.append(new("message-1", "before"))
-    slow, fast = Transaction("slow"), Transaction("fast")
-    await asyncio.to_thread(slow.insert)
-    await asyncio.to_thread(fast.insert)
-    await asyncio.to_thread(fast.commit)
+    slow = await overtaken_by("fast")
     await log.append(new("message-2", "after"))
     page = await log.since(VISITOR, START, 2, "mine")
     assert (contents(page.messages), page.more) == (["before", "fast"], True)
