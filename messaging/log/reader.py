@@ -15,7 +15,6 @@ from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
 
 from messaging.contracts import START, Cursor, Page, StaffMember, StoredMessage
-from messaging.log.writer import stored
 from messaging.models import Conversation, EndedSession, Message, QuickMessage
 
 OVERLAP = timedelta(seconds=8)
@@ -133,6 +132,22 @@ def ping() -> None:
     """Ask the database for an answer; raises django.db.Error where it gives none."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+def stored(row: Message) -> StoredMessage:
+    """`row` as plain data."""
+    return StoredMessage(
+        seq=row.seq,
+        message_id=str(row.id),
+        conversation=str(row.conversation_id),
+        principal=row.principal,
+        client_id=row.client_id,
+        sender="admin" if row.sender == Message.Sender.ADMIN else "user",
+        content=row.content,
+        author=row.author,
+        quick=row.quick,
+        created_at=row.created_at,
+    )
 
 
 def _messages(conversation: str | None) -> QuerySet[Message]:

@@ -23,7 +23,7 @@ from messaging.contracts import (
     StoredMessage,
     StoreUnavailable,
 )
-from messaging.log import MessageLog, writer
+from messaging.log import MessageLog, reader
 from messaging.models import Conversation, Message, QuickMessage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,7 +64,7 @@ async def rows() -> int:
 async def test_an_append_is_committed_when_it_returns(log: MessageLog) -> None:
     appended = await log.append(new("message-1"))
     row = await Message.objects.aget()
-    assert appended == Appended(writer.stored(row), duplicate=False)
+    assert appended == Appended(reader.stored(row), duplicate=False)
     assert (row.content, row.principal, row.client_id, row.sender) == (
         "hello",
         f"visitor:{VISITOR}",
