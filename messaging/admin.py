@@ -7,7 +7,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from messaging.models import Conversation, Message, QuickMessage
+from messaging.models import Block, Conversation, Message, QuickMessage, a_day_from_now
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -40,10 +40,21 @@ class ConversationAdmin(ReadOnlyAdmin):
     search_help_text = _("Part of an id, or words of a message")
     date_hierarchy = "last_message_at"
     inlines = (MessageInline,)
+    actions = ("block",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         conversations: QuerySet[Conversation] = super().get_queryset(request)
         return conversations.annotate(message_count=Count("messages"))
+
+    @admin.action(description=_("Block for 24 hours"), permissions=("block",))
+    def block(self, request: HttpRequest, conversations: QuerySet[Conversation]) -> None:
+        for conversation in conversations:
+            Block.objects.update_or_create(conversation=conversation, defaults={"until": a_day_from_now()})
+            self.log_change(request, conversation, [{"changed": {"name": "block", "object": "24 h"}}])
+        self.message_user(request, _("Blocked for 24 hours: %(count)d.") % {"count": len(conversations)})
+
+    def has_block_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("messaging.add_block")
 
     @admin.display(description=_("messages"), ordering="message_count")
     def message_count(self, conversation: Any) -> int:
@@ -63,6 +74,14 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.display(description=_("content"))
     def excerpt(self, message: Message) -> str:
         return message.content if len(message.content) <= 80 else f"{message.content[:79]}…"
+
+
+@admin.register(Block)
+class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Delete a block to end it early."""
+
+    list_display = ("conversation", "until", "created_at")
+    raw_id_fields = ("conversation",)
 
 
 @admin.register(QuickMessage)

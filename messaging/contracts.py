@@ -143,5 +143,9 @@ class IdConflict(Exception):
     """This principal has used this id for another message."""
 
 
+class Blocked(Exception):
+    """This visitor may not write for a while."""
+
+
 class ConversationNotFound(Exception):
     """No such conversation."""

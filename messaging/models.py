@@ -3,9 +3,11 @@
 import os
 import time
 import uuid
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 
@@ -13,6 +15,10 @@ def uuid7() -> uuid.UUID:
     """A time-ordered id (RFC 9562 section 5.7): 48 bits of Unix ms, then random; new rows are index neighbours."""
     value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
     return uuid.UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+
+def a_day_from_now() -> datetime:
+    return timezone.now() + timedelta(days=1)
 
 
 class Conversation(models.Model):
@@ -61,6 +67,24 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class Block(models.Model):
+    """A visitor who may not write for a while. It takes effect within seconds, and ends by itself."""
+
+    conversation = models.OneToOneField(
+        Conversation, models.CASCADE, primary_key=True, related_name="block", verbose_name=_("conversation")
+    )
+    until = models.DateTimeField(_("until"), default=a_day_from_now, db_index=True)
+    created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("-until",)
+        verbose_name = _("block")
+        verbose_name_plural = _("blocks")
+
+    def __str__(self) -> str:
+        return str(self.conversation)
 
 
 class EndedSession(models.Model):

@@ -13,6 +13,7 @@ from django.db.backends.signals import connection_created
 
 from messaging.contracts import (
     Appended,
+    Blocked,
     Cursor,
     NewMessage,
     Page,
@@ -25,6 +26,7 @@ from messaging.log.writer import Writer
 
 ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with StoreUnavailable
 READERS = 4  # threads, each with a database connection of its own
+BLOCK_SECONDS = 2.0  # how long after it was made a block may take effect
 QUICK_SECONDS = 5.0  # how long the quick messages of one read serve
 
 THREADS = "message-log"  # what the names of this package's threads begin with
@@ -51,13 +53,16 @@ class MessageLog:
         self._readers = ThreadPoolExecutor(
             READERS, f"{THREADS}-reader", lambda: self._connections.append(connections["default"])
         )
+        self._blocked: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
         self._quick: tuple[float, tuple[dict[str, str], ...]] = (float("-inf"), ())
 
     async def append(self, new: NewMessage) -> Appended:
         """Commit `new`; may be repeated with the same id for ever.
 
-        Raises IdConflict, ConversationNotFound (only for an admin's message).
+        Raises IdConflict, Blocked (only for a visitor's message), ConversationNotFound (only for an admin's).
         """
+        if new.sender == "user" and new.conversation in await self._blocks():
+            raise Blocked
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._writer.submit(new)
@@ -98,6 +103,13 @@ class MessageLog:
             quick = await self._read(reader.quick_messages)
             self._quick = (time.monotonic(), quick)
         return quick
+
+    async def _blocks(self) -> frozenset[str]:
+        read_at, blocked = self._blocked
+        if time.monotonic() - read_at > BLOCK_SECONDS:
+            blocked = await self._read(reader.blocked)
+            self._blocked = (time.monotonic(), blocked)
+        return blocked
 
     async def ping(self) -> None:
         await self._read(reader.ping)

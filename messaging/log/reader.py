@@ -15,7 +15,7 @@ from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
 
 from messaging.contracts import START, Cursor, Page, StaffMember, StoredMessage
-from messaging.models import Conversation, EndedSession, Message, QuickMessage
+from messaging.models import Block, Conversation, EndedSession, Message, QuickMessage
 
 OVERLAP = timedelta(seconds=8)
 HINT = timedelta(seconds=1)  # how long a hint may take
@@ -126,6 +126,11 @@ def quick_messages() -> tuple[dict[str, str], ...]:
     """The active quick messages in their order, as the wire shows them."""
     rows = QuickMessage.objects.filter(active=True)
     return tuple({"key": row.key, "label": row.label, "content": row.content} for row in rows)
+
+
+def blocked() -> frozenset[str]:
+    """The conversations whose visitors may not write now."""
+    return frozenset(map(str, Block.objects.filter(until__gt=Now()).values_list("conversation_id", flat=True)))
 
 
 def ping() -> None:

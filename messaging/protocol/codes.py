@@ -42,6 +42,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     TOO_LARGE = "too_large"
     RATE_LIMITED = "rate_limited"
+    BLOCKED = "blocked"
     FORBIDDEN = "forbidden"
     UNAUTHORIZED = "unauthorized"
     UNAVAILABLE = "unavailable"
@@ -60,6 +61,7 @@ RULES: dict[ErrorCode, Rule] = {
     ErrorCode.BAD_FRAME: Rule(CloseCode.BAD_FRAMES, after=5),
     ErrorCode.UNSUPPORTED: Rule(CloseCode.BAD_FRAMES, after=5),
     ErrorCode.TOO_LARGE: Rule(CloseCode.TOO_LARGE),
+    ErrorCode.BLOCKED: Rule(CloseCode.FORBIDDEN),
     ErrorCode.FORBIDDEN: Rule(CloseCode.FORBIDDEN),
     ErrorCode.UNAUTHORIZED: Rule(CloseCode.UNAUTHORIZED),
     ErrorCode.RATE_LIMITED: Rule(CloseCode.RATE_LIMITED, after=20),

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from messaging.contracts import (
     ADMINS,
     Appended,
+    Blocked,
     ConversationNotFound,
     Cursor,
     IdConflict,
@@ -48,6 +49,9 @@ class Messages:
         except IdConflict:
             text = "This id was used for another message."
             raise ProtocolError(ErrorCode.ID_CONFLICT, text, id=frame.id) from None
+        except Blocked:
+            text = "You can't send messages here at the moment."
+            raise ProtocolError(ErrorCode.BLOCKED, text, id=frame.id) from None
         except ConversationNotFound:
             raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
 

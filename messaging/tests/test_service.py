@@ -1,5 +1,6 @@
 """The product's rules, as values: one frame in, a list of actions out. The stores are real ones."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from messaging.contracts import ADMINS, conversation_group
 from messaging.limits import Rate
 from messaging.limits.memory import MemoryLimiter
 from messaging.log import MessageLog
-from messaging.models import EndedSession, Message, QuickMessage
+from messaging.models import Block, EndedSession, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service import MessagingService
@@ -245,6 +246,29 @@ async def test_staff_who_sign_out_or_lose_a_right_are_told_and_closed(house: Hou
     }
     token = tokens.mint_admin(signed_out.staff, "e")
     assert refusal(await house.send(Connection("late"), "identify", type="admin", v=2, token=token)) == unauthorized
+
+
+async def test_a_blocked_visitor_may_not_write_until_the_block_ends(house: House) -> None:
+    visitor, other = await house.visitor(), await house.visitor()
+    for connection in (visitor, other):
+        await house.send(connection, "sendMessage", id="message-0", content="hello")
+    block = await Block.objects.acreate(conversation_id=visitor.conversation)
+    assert timedelta(hours=23) < block.until - timezone.now() <= timedelta(days=1)
+
+    async def until(*codes: object) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                number = uuid4().hex
+                answer = await house.send(visitor, "sendMessage", id=number, content="hello")
+                frame = answer[0].frame
+                if (refusal(answer) if frame.TYPE == "error" else ()) == codes:
+                    return
+
+    house.service._throttle._rates = replace(house.service._throttle._rates, visitor=None, address=None)
+    await until(ErrorCode.BLOCKED, CloseCode.FORBIDDEN)
+    assert (await house.send(other, "sendMessage", id="message-1", content="hello"))[0].frame.TYPE == "ack"
+    await Block.objects.aupdate(until=timezone.now())
+    await until()
 
 
 async def test_a_visitor_reads_only_its_own_conversation(house: House) -> None:

@@ -11,8 +11,9 @@ from django.utils.http import is_same_domain
 def allowed_origin(scope: dict[str, Any]) -> bool:
     """Whether the handshake in `scope` may be accepted.
 
-    `Host` must be in ALLOWED_HOSTS. `Origin`, where there is one, must name the same host and port, or be one of
-    CSRF_TRUSTED_ORIGINS. Clients that are no browsers send none: they hold no cookies that could be abused.
+    `Host` must be in ALLOWED_HOSTS. `Origin`, where there is one, must name the same host and port, with https where
+    the site is HTTPS_ONLY, or be one of CSRF_TRUSTED_ORIGINS. Clients that are no browsers send none: they hold no
+    cookies that could be abused.
     """
     headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"host", b"origin")}
     host = headers.get(b"host", "").lower()
@@ -22,9 +23,9 @@ def allowed_origin(scope: dict[str, Any]) -> bool:
     if origin is None:
         return True
     parts = urlsplit(origin.lower())
-    if parts.scheme not in ("http", "https"):
-        return False
-    return parts.netloc == host or any(_trusts(trusted, parts.scheme, parts.netloc) for trusted in _trusted())
+    schemes = ("https",) if settings.HTTPS_ONLY else ("http", "https")
+    own = parts.scheme in schemes and parts.netloc == host
+    return own or any(_trusts(trusted, parts.scheme, parts.netloc) for trusted in _trusted())
 
 
 def _trusted() -> list[str]:
