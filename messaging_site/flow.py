@@ -103,6 +103,10 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
                 self.sendClose(code=code, reason=message.get("reason"))
             case {"type": "websocket.send"} if self.state != self.STATE_OPEN:
                 pass  # the client has gone; what it missed is in the log
+            case {"type": "websocket.send", "text": str(text)}:
+                self.serverSend(text)  # daphne would drop an empty one
+            case {"type": "websocket.send", "bytes": bytes(data)}:
+                self.serverSend(data, True)
             case _:
                 super().handle_reply(message)
 
