@@ -21,7 +21,9 @@ def database(url: str, *, sqlite_allowed: bool) -> dict[str, Any]:
     except (ValueError, dj_database_url.ParseError) as error:
         raise ImproperlyConfigured(f"DATABASE_URL must be {DATABASE_FORM}") from error
     if "postgresql" in entry["ENGINE"]:
-        entry["OPTIONS"] = {"connect_timeout": 2, **entry.get("OPTIONS", {})}
+        # Bound by the server, values stay out of the statements that PostgreSQL logs when one fails.
+        options = {"connect_timeout": 2, "server_side_binding": True}
+        entry["OPTIONS"] = options | entry.get("OPTIONS", {})
     elif "sqlite3" in entry["ENGINE"] and sqlite_allowed:
         # FULL: a commit is on the disk when it returns, and so when its ack is sent.
         pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"

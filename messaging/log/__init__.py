@@ -35,10 +35,13 @@ T = TypeVar("T")
 
 
 def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """No statement of the log runs longer than an answer may take: a reader's overlap counts on it."""
+    """No statement of the log runs longer than an answer may take, and no transaction waits long for its next one, not
+    even that of a process that was stopped in the middle: a reader's overlap counts on it.
+    """
     if connection.vendor == "postgresql" and threading.current_thread().name.startswith(THREADS):
         with connection.cursor() as cursor:
-            cursor.execute("SET statement_timeout = %s", [f"{ANSWER_SECONDS}s"])
+            for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{ANSWER_SECONDS}s"])
 
 
 connection_created.connect(_bound_statements)
