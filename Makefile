@@ -13,7 +13,7 @@ PRODUCTION := DEPLOYMENT_MODE=kubernetes ALLOWED_HOSTS=chat.example.org \
 	CSRF_TRUSTED_ORIGINS=https://chat.example.org DATABASE_URL=postgres://user:password@localhost/messaging \
 	REDIS_URL=redis://localhost:6379/0 SECRET_KEY=$$($(RUN) -c 'import secrets; print(secrets.token_urlsafe(64))')
 
-.PHONY: help run test lint format bench services constraints clean
+.PHONY: help run test faults lint format bench services constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -27,6 +27,9 @@ run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host
 test: services $(VENV)/.dev node_modules/.package-lock.json ## run every test, with the real services
 	node --test messaging/tests/js/
 	$(VENV)/bin/pytest --cov
+
+faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it once)
+	RUNS=$(or $(RUNS),50) $(VENV)/bin/pytest messaging/tests/test_faults.py
 
 lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, migrations, deployment
 	$(VENV)/bin/ruff check

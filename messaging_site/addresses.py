@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from messaging.redis_url import parse_redis_url
 
+# A connection that was cut without a word is given up after some 10 s (libpq's parameters), not after TCP's 15 minutes.
+GIVE_UP_SILENCE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5000}
 DATABASE_FORM = "postgres://user:password@host:5432/name"
 
 
@@ -22,7 +24,7 @@ def database(url: str, *, sqlite_allowed: bool) -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL must be {DATABASE_FORM}") from error
     if "postgresql" in entry["ENGINE"]:
         # Bound by the server, values stay out of the statements that PostgreSQL logs when one fails.
-        options = {"connect_timeout": 2, "server_side_binding": True}
+        options = {"connect_timeout": 2, "server_side_binding": True} | GIVE_UP_SILENCE
         entry["OPTIONS"] = options | entry.get("OPTIONS", {})
     elif "sqlite3" in entry["ENGINE"] and sqlite_allowed:
         # FULL: a commit is on the disk when it returns, and so when its ack is sent.

@@ -238,6 +238,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "daphne": {"level": "WARNING"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner; it gets its 400
         "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is down; the hub says it once
     },
 }
