@@ -24,6 +24,13 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+CHROMIUMS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}
 BUTTON = "Please speak German"  # the quick message that a new installation has
@@ -34,8 +41,8 @@ PATIENCE_MS = 30_000  # the longest delay between two tries of the client
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE_MS)
-        path = shutil.which("chromium")
-        assert path, "The tests need Chromium. Install it: `apt-get install chromium`."
+        path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+        assert path, "The tests need Chromium. Install it: `apt-get install chromium` or `brew install chromium`."
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
