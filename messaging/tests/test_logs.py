@@ -1,0 +1,151 @@
+"""What nobody may find in any log: what people wrote, who they are, secrets, and lines that somebody else composed."""
+
+import asyncio
+import re
+import signal
+import socket
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from messaging.tests.deployments import Deployment, Kubernetes, Pod
+from messaging.tests.redis_services import Redis
+from messaging.tests.services import HOST, Postgres, started
+from messaging.tests.wire import Connection, ack, admin, connect, error, eventually, new_id, visitor
+
+# Long enough for SECRET_KEY, found nowhere else, and of no character that a log would write differently.
+CONTENT, SECRET, PASSWORD = (f"canary-{name}-{new_id()}{new_id()}" for name in ("content", "secret", "password"))
+OUR_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: [ -~]*")
+FORGED = "2026-11-22 10:00:00,000 WARNING forged: line"
+SEPARATORS = ["\r", "\x0b", "\x0c", "\x1c", "\x1b[2K\x1b[1G", "\x85", "\u2028", "%0a", "%0d%0a", "%1b[2K", "\\n"]
+
+
+@pytest.fixture
+def redis_with_password() -> Iterator[Redis]:
+    redis = Redis()
+    with started(redis):
+        with redis.client() as client:
+            client.config_set("requirepass", PASSWORD)
+        yield redis
+
+
+@pytest.fixture
+def secretive(kubernetes: Kubernetes, redis_with_password: Redis) -> Iterator[Deployment]:
+    secrets = {"SECRET_KEY": SECRET, "REDIS_PASSWORD": PASSWORD}
+    # Limits are asked of Redis, and a proxy's word is believed: both could end up in a log.
+    more = {"RATE_LIMIT_VISITOR": "1000/0.001", "TRUSTED_PROXY_COUNT": "1", "LOG_LEVEL": "INFO"}
+    with kubernetes.deployed(redis_with_password.url, **secrets, **more) as deployment:
+        yield deployment
+
+
+async def test_no_log_has_what_people_write_or_a_secret(
+    secretive: Deployment, redis_with_password: Redis, postgres: Postgres
+) -> None:
+    here, there = secretive.websocket_urls
+    token = await secretive.admin_token()
+    async with visitor(here) as page, admin(there, token) as operator:
+        await misbehave(here)
+        await mistake(page)
+        assert (await operator.receive())["content"] == CONTENT
+        await operator.say(CONTENT, to=page.conversation)
+        assert (await page.receive())["content"] == CONTENT
+        await lose_the_database(secretive, page)
+        await asyncio.to_thread(redis_with_password.kill)
+        await say_at_last(page)
+        async with visitor(there, page.token) as again:
+            await again.request("history", id="h")
+        for pod in secretive.servers:
+            await asyncio.to_thread(pod._end, signal.SIGTERM)
+        visitor_token = page.token
+    outputs = secretive.log + redis_with_password.log + postgres.log
+    canaries = {
+        "content": CONTENT, "visitor token": visitor_token, "admin token": token, "secret": SECRET, "password": PASSWORD
+    }  # fmt: skip
+    assert [name for name, canary in canaries.items() if canary in outputs] == []
+    assert "server ends" in outputs
+    assert "channel layer down" in outputs
+    assert "database unavailable" in outputs
+
+
+async def misbehave(url: str) -> None:
+    """Frames and tokens that make no sense, until the server has enough."""
+    frames = [f'["{CONTENT}"]', f'{{"action": ["{CONTENT}"]}}', CONTENT.encode(), *[f'{{"action": "{CONTENT}"'] * 5]
+    async with connect(url) as stranger:
+        for frame in frames:
+            await stranger.send_raw(frame)
+        assert (await stranger.until_closed())[1] == 4400
+    async with connect(url) as stranger:
+        assert await stranger.request("identify", v=2, type="admin", token=CONTENT) == error("unauthorized")
+    async with visitor(url) as stranger:
+        await stranger.send_raw(f'{{"action": "sendMessage", "content": "{CONTENT * 300}"}}')
+        assert (await stranger.until_closed())[1] == 4413
+
+
+async def mistake(page: Connection) -> None:
+    """A message, again, another one under its id, one that is too long, an action that does not exist."""
+    id = new_id()
+    await page.say(CONTENT, id=id)
+    assert await page.request("sendMessage", id=id, content=CONTENT) == ack(id, duplicate=True)
+    assert await page.request("sendMessage", id=id, content=f"{CONTENT}!") == error("id_conflict", id=id)
+    assert (await page.request("sendMessage", id=new_id(), content=CONTENT * 30))["code"] == "too_long"
+    assert (await page.request(CONTENT))["code"] == "unknown_action"
+
+
+async def lose_the_database(deployment: Deployment, page: Connection) -> None:
+    """A lock that lasts until the server has given up, then the end of all sessions of the database."""
+    id = new_id()
+    with psycopg.connect(deployment.database, autocommit=True) as session:
+        with session.transaction():
+            session.execute("LOCK TABLE messaging_message IN ACCESS EXCLUSIVE MODE")
+            answer = await page.request("sendMessage", id=id, content=CONTENT)
+            await eventually(lambda: "database unavailable" in deployment.log, "the server gives up")
+        assert answer == error("unavailable", id=id, retryAfterMs=1000)
+        session.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    await say_at_last(page)
+
+
+async def say_at_last(page: Connection) -> None:
+    """Says it until it is acked; what others are sent meanwhile does not matter here."""
+    id = new_id()
+    async with asyncio.timeout(15):
+        while True:
+            answer = await page.request("sendMessage", id=id, content=CONTENT)
+            if answer["type"] == "ack" and answer["id"] == id:
+                return
+
+
+def test_nobody_else_composes_a_line_of_the_log(secretive: Deployment) -> None:
+    pod = secretive.servers[0]
+    for separator in SEPARATORS:
+        text = f"a{separator}{FORGED}"
+        for request in (
+            f"GET /{text.replace(' ', '%20')} HTTP/1.1\r\nHost: {HOST}\r\n",
+            f"GET /{text} HTTP/1.1\r\nHost: {HOST}\r\n",
+            f"GET /nothing HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: {text}\r\nOrigin: http://{text}\r\n",
+            f"POST /admin/login/ HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{text}\r\nReferer: {text}\r\n",
+            f"GET /ws HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{text}\r\nX-Forwarded-For: {text}\r\n{HANDSHAKE}",
+        ):
+            send(pod, request)
+    pod._end(signal.SIGTERM)
+    lines = pod.log.splitlines()
+    assert [line for line in lines if not OUR_LINE.fullmatch(line)] == []
+    assert [line for line in lines if line.startswith(FORGED)] == []
+    assert any("forged" in line for line in lines)
+    assert "server ends" in lines[-1]
+
+
+HANDSHAKE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    "Sec-WebSocket-Version: 13\r\n"
+)
+
+
+def send(pod: Pod, request: str) -> None:
+    """Sends a request and waits for the beginning of its answer, or for the end of the connection."""
+    with socket.create_connection((HOST, pod.port), timeout=5) as raw:
+        raw.sendall(f"{request}\r\n".encode())
+        raw.recv(1)
