@@ -70,9 +70,10 @@ def get_hub() -> Hub:
 
 def get_sockets() -> Sockets:
     """The open sockets of the running event loop."""
-    return _sockets.setdefault(
-        asyncio.get_running_loop(), Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS)
-    )
+    loop = asyncio.get_running_loop()
+    if loop not in _sockets:
+        _sockets[loop] = Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS)
+    return _sockets[loop]
 
 
 async def close() -> None:

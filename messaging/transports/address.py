@@ -11,8 +11,14 @@ from django.http import HttpRequest
 
 
 def pseudonym(scope: dict[str, Any]) -> str:
-    """A key for the client's address: no address is kept, and tomorrow's key can't be told from today's."""
-    return _pseudonym(client_address(scope))
+    """A key for the client's address: no address is kept, and tomorrow's key can't be told from today's.
+
+    IPv6 addresses of one /64 are one: a household or a host has all of them (RFC 6177).
+    """
+    address = ip_address(client_address(scope))
+    network = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
+    today = datetime.now(UTC).date().isoformat()
+    return hmac.new(settings.SECRET_KEY.encode(), f"{today} {network}".encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def of_request(request: HttpRequest) -> str:
@@ -22,14 +28,6 @@ def of_request(request: HttpRequest) -> str:
     address = request.META.get("REMOTE_ADDR")
     scope = {"client": (address, 0) if address else None, "headers": headers}
     return str(IPv6Address(int(pseudonym(scope), 16)))
-
-
-def _pseudonym(text: str) -> str:
-    """IPv6 addresses of one /64 are one: a household or a host has all of them (RFC 6177)."""
-    address = ip_address(text)
-    network = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
-    today = datetime.now(UTC).date().isoformat()
-    return hmac.new(settings.SECRET_KEY.encode(), f"{today} {network}".encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def client_address(scope: dict[str, Any]) -> str:
