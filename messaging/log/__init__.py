@@ -3,9 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -47,6 +47,21 @@ def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
 connection_created.connect(_bound_statements)
 
 
+class _Remembered(Generic[T]):
+    """What `read` found, for `seconds`: everybody asks for it, and it seldom changes."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]], seconds: float) -> None:
+        self._read = read
+        self._seconds = seconds
+        self._found: tuple[float, T] | None = None
+
+    async def value(self) -> T:
+        if self._found is None or time.monotonic() - self._found[0] > self._seconds:
+            found = await self._read()
+            self._found = (time.monotonic(), found)
+        return self._found[1]
+
+
 class MessageLog:
     """One per process. Every method raises StoreUnavailable when the database does not answer within ANSWER_SECONDS."""
 
@@ -56,15 +71,15 @@ class MessageLog:
         self._readers = ThreadPoolExecutor(
             READERS, f"{THREADS}-reader", lambda: self._connections.append(connections["default"])
         )
-        self._blocked: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
-        self._quick: tuple[float, tuple[dict[str, str], ...]] = (float("-inf"), ())
+        self._blocked = _Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS)
+        self._quick = _Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS)
 
     async def append(self, new: NewMessage) -> Appended:
         """Commit `new`; may be repeated with the same id for ever.
 
         Raises IdConflict, Blocked (only for a visitor's message), ConversationNotFound (only for an admin's).
         """
-        if new.sender == "user" and new.conversation in await self._blocks():
+        if new.sender == "user" and new.conversation in await self._blocked.value():
             raise Blocked
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -101,18 +116,7 @@ class MessageLog:
 
     async def quick_messages(self) -> tuple[dict[str, str], ...]:
         """They may be QUICK_SECONDS old: every visitor that connects asks for them."""
-        read_at, quick = self._quick
-        if time.monotonic() - read_at > QUICK_SECONDS:
-            quick = await self._read(reader.quick_messages)
-            self._quick = (time.monotonic(), quick)
-        return quick
-
-    async def _blocks(self) -> frozenset[str]:
-        read_at, blocked = self._blocked
-        if time.monotonic() - read_at > BLOCK_SECONDS:
-            blocked = await self._read(reader.blocked)
-            self._blocked = (time.monotonic(), blocked)
-        return blocked
+        return await self._quick.value()
 
     async def ping(self) -> None:
         await self._read(reader.ping)
