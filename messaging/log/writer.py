@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -183,6 +183,7 @@ def _insert(batch: list[NewMessage]) -> dict[Key, StoredMessage]:
         _execute(cursor, _INSERT_MESSAGES, values)
         returned = cursor.fetchall()
     stored_messages = {}
+    read = _datetime_reader()
     for principal, client_id, seq, created_at in returned:
         id, new = rows[principal, client_id]
         stored_messages[principal, client_id] = StoredMessage(
@@ -195,7 +196,7 @@ def _insert(batch: list[NewMessage]) -> dict[Key, StoredMessage]:
             content=new.content,
             author=new.author,
             quick=new.quick,
-            created_at=_datetime(created_at),
+            created_at=read(created_at),
         )
     return stored_messages
 
@@ -210,13 +211,18 @@ def _uuid(value: UUID | str) -> Any:
     return Message._meta.get_field("id").get_db_prep_value(value, connection)
 
 
-def _datetime(value: Any) -> datetime:
-    """As Django reads it: SQLite returns text."""
+def _datetime_reader() -> Callable[[Any], datetime]:
+    """Reads a time as Django does: SQLite returns text."""
     column = Message._meta.get_field("created_at").get_col("messaging_message")
-    for convert in connection.ops.get_db_converters(column):
-        value = convert(value, column, connection)
-    moment: datetime = value
-    return moment
+    converters = connection.ops.get_db_converters(column)
+
+    def read(value: Any) -> datetime:
+        for convert in converters:
+            value = convert(value, column, connection)
+        moment: datetime = value
+        return moment
+
+    return read
 
 
 def _kept(keys: set[Key]) -> dict[Key, StoredMessage]:
