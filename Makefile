@@ -9,22 +9,28 @@ ADDRESS ?= 127.0.0.1:8000
 BENCH ?=
 
 # Plausible production values, so that `check --deploy` judges what production would run.
-PRODUCTION := DEPLOYMENT_MODE=kubernetes ALLOWED_HOSTS=chat.example.org \
-	CSRF_TRUSTED_ORIGINS=https://chat.example.org DATABASE_URL=postgres://user:password@localhost/messaging \
-	REDIS_URL=redis://localhost:6379/0 SECRET_KEY=$$($(RUN) -c 'import secrets; print(secrets.token_urlsafe(64))')
+SITE := ALLOWED_HOSTS=chat.example.org CSRF_TRUSTED_ORIGINS=https://chat.example.org \
+	DATABASE_URL=postgres://user:password@localhost/messaging \
+	SECRET_KEY=$$($(RUN) -c 'import secrets; print(secrets.token_urlsafe(64))')
+GATEWAY := a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com/production
+ON_KUBERNETES := DEPLOYMENT_MODE=kubernetes $(SITE) REDIS_URL=redis://localhost:6379/0
+ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_NAME=messaging-connections \
+	WEBSOCKET_API_ENDPOINT=https://$(GATEWAY) WEBSOCKET_PUBLIC_URL=wss://$(GATEWAY)
 
 .PHONY: help run test faults lint format bench services constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host:port overrides)
 	@$(RUN) manage.py migrate --verbosity 0
 	@$(RUN) manage.py messaging_operator
 	@$(RUN) manage.py runserver $(ADDRESS)
 
-test: services $(VENV)/.dev node_modules/.package-lock.json ## run every test, with the real services
+TOOLS := $(foreach name,aws k8s ministack,$(VENV)-$(name)/.installed)
+
+test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run every test, with the real services
 	node --test messaging/tests/js/
 	$(VENV)/bin/pytest --cov
 
@@ -36,9 +42,11 @@ lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templa
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/djlint --quiet --lint --check templates
+	$(VENV)/bin/cfn-lint aws/template.yaml
 	node_modules/.bin/tsc --noEmit
 	$(RUN) manage.py makemigrations --check --dry-run
-	$(PRODUCTION) $(RUN) manage.py check --deploy --fail-level WARNING
+	$(ON_KUBERNETES) $(RUN) manage.py check --deploy --fail-level WARNING
+	$(ON_AWS) $(RUN) manage.py check --deploy --fail-level WARNING
 
 format: $(VENV)/.dev ## bring Python and templates into shape
 	$(VENV)/bin/ruff check --fix
@@ -48,7 +56,7 @@ format: $(VENV)/.dev ## bring Python and templates into shape
 bench: services $(VENV)/.dev ## measure against stock Channels (BENCH=--quick takes a few minutes)
 	$(RUN) -m bench $(BENCH)
 
-services: ## install the services that the tests start: Redis, PostgreSQL, Chromium
+services: ## install the services that the tests start: Redis, PostgreSQL, nginx, Chromium
 	@scripts/services
 
 # With `-r`, pip freeze lists the named packages first and what they brought along under a comment line.
@@ -61,7 +69,7 @@ constraints: ## pin anew what the direct dependencies need in turn (use the olde
 	rm -r .venv-constraints
 
 clean: ## remove what was installed and built, not your data in var/
-	rm -rf $(VENV) node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(VENV)-* node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
 
 # A stamp is as new as the last installation: later runs install nothing.
 $(VENV)/.runtime: requirements.txt constraints.txt
@@ -75,6 +83,15 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# Tools whose dependencies are not ours: each in an environment of its own.
+$(VENV)-%/.installed: requirements-%.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@echo 'Installing $<'
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
+
+include aws/targets.mk k8s/targets.mk

@@ -12,6 +12,9 @@ class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from messaging import checks
+
+        checks.register_all()
         user_logged_out.connect(_note_end_of_session)
 
 

@@ -48,6 +48,7 @@ class Cursor:
 
 
 START = Cursor(0, 0)  # before the first message
+UNREAD = "~"  # sorts behind every cursor: whoever is told that it is the newest has to look
 
 
 @dataclass(frozen=True, slots=True)

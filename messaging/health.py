@@ -14,13 +14,13 @@ PATHS = ("/health", "/ready")
 async def readiness() -> tuple[bool, dict[str, str | bool]]:
     """Whether this process may get traffic, and the state of what it depends on.
 
-    One that drains gets none. The database is asked, for as long as the log waits at most. The channel layer is only
-    reported: it carries hints, and were every pod to leave the load balancer when Redis is down, an outage of hints
-    would be one of everything.
+    One that drains gets none. The database is asked, for as long as the log waits at most; a new version waits here for
+    its migrations. The channel layer is only reported: it carries hints, and were every pod to leave the load balancer
+    when Redis is down, an outage of hints would be one of everything.
     """
     try:
         await get_log().ping()
-        database = "ok"
+        database = "ok" if await get_log().migrated() else "not migrated"
     except StoreUnavailable:
         database = "unavailable"
     layer = "ok" if get_hub().layer_up else "degraded"

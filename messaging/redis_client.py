@@ -1,6 +1,7 @@
 """A Redis as this product uses one: bounded in time and in connections, one error for all that can go wrong."""
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -14,18 +15,25 @@ from redis.exceptions import RedisError
 from messaging.contracts import StoreUnavailable
 from messaging.redis_url import RedisURL, parse_redis_url
 
+logger = logging.getLogger(__name__)
+
 DOWN_SECONDS = 1.0
 
 
 class RedisClient:
-    """`timeout`: seconds for one command; `max_connections`: to each server, more commands wait their turn."""
+    """`timeout`: seconds for one command; `max_connections`: to each server, more commands wait their turn.
 
-    def __init__(self, url: str, password: str | None, *, timeout: float, max_connections: int) -> None:
+    `purpose`: for the log, which is told once when Redis goes down and once when it is back, not at every try.
+    """
+
+    def __init__(self, url: str, password: str | None, *, timeout: float, max_connections: int, purpose: str) -> None:
         self.redis, self._sentinels = _connect(parse_redis_url(url, password), timeout, max_connections)
         # redis-py's pools raise where a turn could be waited for.
         self._turns = asyncio.Semaphore(max_connections)
         self._patience = 2 * timeout
         self._down_until = 0.0
+        self._purpose = purpose
+        self._up = True
 
     def pipeline(self) -> Any:
         """Commands that travel together; no transaction, since a cluster keeps their keys in different places."""
@@ -43,7 +51,13 @@ class RedisClient:
                 results: list[Any] = await pipeline.execute()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._down_until = time.monotonic() + DOWN_SECONDS
+            if self._up:
+                self._up = False
+                logger.warning("Redis down for %s", self._purpose, extra={"error": repr(error)})
             raise StoreUnavailable(f"Redis: {error!r}") from error
+        if not self._up:
+            self._up = True
+            logger.info("Redis up for %s", self._purpose)
         return results
 
     async def close(self) -> None:

@@ -6,20 +6,26 @@ Backends are dotted paths with OPTIONS, as Django's are: `MESSAGING_STORE = {"BA
 import asyncio
 import socket
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from messaging.limits import Limiter
+from messaging.limits.addresses import Addresses
 from messaging.log import MessageLog
 from messaging.service import MessagingService
 from messaging.stores.base import ConnectionStore
-from messaging.transports.hub import Hub
 from messaging.transports.sockets import Sockets
 
+# What one kind of deployment needs is imported where it is asked for: Channels, or boto3 with its 20 MB.
+if TYPE_CHECKING:
+    from messaging.stores.states import ConnectionStates
+    from messaging.transports.hub import Hub
+    from messaging.transports.management import Gateway
+
 _sockets: dict[asyncio.AbstractEventLoop, Sockets] = {}
-_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+_hubs: "dict[asyncio.AbstractEventLoop, Hub]" = {}
 
 
 def _backend(config: dict[str, Any]) -> Any:
@@ -38,6 +44,28 @@ def get_limiter() -> Limiter:
     """The rate limits."""
     limiter: Limiter = _backend(settings.MESSAGING_LIMITER)
     return limiter
+
+
+@cache
+def get_addresses() -> Addresses:
+    """How many sockets each client address holds."""
+    addresses: Addresses = _backend(settings.MESSAGING_ADDRESSES)
+    return addresses
+
+
+@cache
+def get_states() -> "ConnectionStates":
+    """What is known of the connections that the gateway holds."""
+    states: ConnectionStates = _backend(settings.MESSAGING_STATES)
+    return states
+
+
+@cache
+def get_gateway() -> "Gateway":
+    """The API Gateway that holds the WebSockets."""
+    from messaging.transports.management import Gateway
+
+    return Gateway(settings.WEBSOCKET_API_ENDPOINT, settings.AWS_REGION)
 
 
 @cache
@@ -60,8 +88,10 @@ def get_service() -> MessagingService:
     )
 
 
-def get_hub() -> Hub:
+def get_hub() -> "Hub":
     """The hub of the running event loop; begun by the first who asks."""
+    from messaging.transports.hub import Hub
+
     loop = asyncio.get_running_loop()
     if loop not in _hubs:
         _hubs[loop] = Hub(get_service(), publish_delay=settings.MESSAGING_PUBLISH_DELAY_MS / 1000)
@@ -72,7 +102,7 @@ def get_sockets() -> Sockets:
     """The open sockets of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _sockets:
-        _sockets[loop] = Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS)
+        _sockets[loop] = Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS, get_addresses())
     return _sockets[loop]
 
 
@@ -82,8 +112,8 @@ async def close() -> None:
     hub = _hubs.pop(asyncio.get_running_loop(), None)
     if hub is not None:
         await hub.close()
-    for get_part in (get_log, get_store, get_limiter):
+    for get_part in (get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
         if get_part.cache_info().currsize:
             await get_part().close()
-    for part in (get_service, get_log, get_store, get_limiter):
+    for part in (get_service, get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
         part.cache_clear()

@@ -14,18 +14,24 @@ from messaging.redis_url import parse_redis_url
 # A connection that was cut without a word is given up after some 10 s (libpq's parameters), not after TCP's 15 minutes.
 GIVE_UP_SILENCE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5000}
 DATABASE_FORM = "postgres://user:password@host:5432/name"
+ENCRYPTED = ("require", "verify-ca", "verify-full")  # libpq's sslmodes that never go without TLS
 
 
-def database(url: str, *, sqlite_allowed: bool) -> dict[str, Any]:
-    """DATABASE_URL as an entry of Django's DATABASES."""
+def database(url: str, *, sqlite_allowed: bool, tls: bool) -> dict[str, Any]:
+    """DATABASE_URL as an entry of Django's DATABASES. `tls`: PostgreSQL is spoken to over TLS alone."""
     try:
         entry: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
     except (ValueError, dj_database_url.ParseError) as error:
         raise ImproperlyConfigured(f"DATABASE_URL must be {DATABASE_FORM}") from error
     if "postgresql" in entry["ENGINE"]:
         # Bound by the server, values stay out of the statements that PostgreSQL logs when one fails.
-        options = {"connect_timeout": 2, "server_side_binding": True} | GIVE_UP_SILENCE
-        entry["OPTIONS"] = options | entry.get("OPTIONS", {})
+        options: dict[str, Any] = {"connect_timeout": 2, "server_side_binding": True} | GIVE_UP_SILENCE
+        if tls:
+            options["sslmode"] = "require"
+        options |= entry.get("OPTIONS", {})
+        if tls and options["sslmode"] not in ENCRYPTED:
+            raise ImproperlyConfigured(f"DATABASE_URL: sslmode must be one of {', '.join(ENCRYPTED)} here")
+        entry["OPTIONS"] = options
     elif "sqlite3" in entry["ENGINE"] and sqlite_allowed:
         # FULL: a commit is on the disk when it returns, and so when its ack is sent.
         pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +15,10 @@ T = TypeVar("T")
 _env = FileAwareEnv()  # NAME_FILE is read where NAME is not set: how secrets are mounted
 
 
+@overload
+def text(name: str, default: str) -> str: ...
+@overload
+def text(name: str, default: None = None) -> str | None: ...
 def text(name: str, default: str | None = None) -> str | None:
     """The value of `name`, or of the file that NAME_FILE names; an empty one counts as none."""
     return _read(name, lambda: _env.str(name, None)) or default

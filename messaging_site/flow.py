@@ -1,26 +1,48 @@
-"""daphne's WebSocket protocol with backpressure both ways and close reasons.
+"""What a connection may cost: time-outs before it is a WebSocket, then backpressure both ways and close reasons.
 
-daphne itself reads as fast as a client sends, whatever its handler can follow, and buffers all that a reader does not
-take: one client could fill the memory of a pod.
+daphne itself waits as long as bytes drip in, reads as fast as a client sends, whatever its handler can follow, and
+buffers all that a reader does not take: one client could fill the memory of a pod.
 """
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import Any
 
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.interfaces import IPushProducer
+from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from messaging.protocol.codes import CloseCode
 
 logger = logging.getLogger(__name__)
 
+REQUEST_SECONDS = 10  # from accepting a connection, or the first byte of a later request, to the request's end
+IDLE_SECONDS = 75  # between two requests: longer than the 60 of load balancers, which else meet a closing connection
 READ_FRAMES = 64  # frames that wait for the handler before reading pauses
 READ_BYTES = 256 * 1024
-WRITE_BYTES = 256 * 1024  # bytes that wait for the reader before writing waits
+PARSE_SECONDS = 0.0001  # at once, for one socket: 64 KiB can be 10,000 pings, and everybody else would wait for them
+PARSE_PAUSE_SECONDS = 0.005
 STALL_SECONDS = 10  # how long a reader may take nothing before it is closed with 4008
+
+
+class Channel(HTTPChannel):
+    """A connection as long as it speaks HTTP. Twisted's own time-out begins anew with every byte."""
+
+    def connectionMade(self) -> None:
+        self.timeOut = REQUEST_SECONDS
+        super().connectionMade()  # type: ignore[no-untyped-call]
+
+    def resetTimeout(self) -> None:
+        """Twisted calls this for all that arrives: what ends an idle time begins that of a request, no more."""
+        if self.timeOut == IDLE_SECONDS:
+            self.setTimeout(REQUEST_SECONDS)  # type: ignore[no-untyped-call]
+
+    def requestDone(self, request: Any) -> None:
+        self._savedTimeOut = IDLE_SECONDS  # what Twisted sets where the connection stays
+        super().requestDone(request)  # type: ignore[no-untyped-call]
 
 
 @implementer(IPushProducer)
@@ -36,28 +58,55 @@ class Flow:
         self._writable = asyncio.Event()
         self._writable.set()
         self._stall: asyncio.TimerHandle | None = None
+        self._rest: asyncio.TimerHandle | None = None
 
     # Reading.
 
     def arrived(self, size: int) -> None:
         self._waiting.append(size)
         self._waiting_bytes += size
-        if self._reading and (len(self._waiting) >= READ_FRAMES or self._waiting_bytes >= READ_BYTES):
-            self._reading = False
-            self._socket.transport.pauseProducing()
 
     async def receive(self, receive: Any) -> Any:
         """The next event; asking for it says that the one before has been handled."""
         if self._handling:
             self._waiting_bytes -= self._waiting.popleft()
-            if not self._reading and len(self._waiting) < READ_FRAMES // 2 and self._waiting_bytes < READ_BYTES // 2:
-                self._reading = True
-                self._socket.transport.resumeProducing()
+            if not self._reading:
+                self.parse()
+            if self._waiting:
+                await asyncio.sleep(0)  # a queue that is not empty would hand over without letting others have a turn
         event = await receive()
         self._handling = event["type"] == "websocket.receive"
         return event
 
-    # Writing: the transport calls these when WRITE_BYTES wait for the reader, and when they are gone.
+    def parse(self) -> None:
+        """Take frames out of what has arrived, as long as there is room for them; read on where nothing is left."""
+        if self._rest is not None:
+            return
+        until = time.monotonic() + PARSE_SECONDS
+        while self._has_room():
+            if not self._socket.processData():
+                return self._read(True)
+            if time.monotonic() > until:
+                self._rest = asyncio.get_running_loop().call_later(PARSE_PAUSE_SECONDS, self._parse_on)
+                break
+        self._read(False)
+
+    def _parse_on(self) -> None:
+        self._rest = None
+        self.parse()
+
+    def _has_room(self) -> bool:
+        """Pings are answered as they are parsed: a client that takes no answer must not ask on."""
+        room = len(self._waiting) < READ_FRAMES and self._waiting_bytes < READ_BYTES
+        return room and self._writable.is_set() and self._socket.is_upgraded()
+
+    def _read(self, reading: bool) -> None:
+        if reading != self._reading and self._socket.state != self._socket.STATE_CLOSED:
+            self._reading = reading
+            transport = self._socket.transport
+            transport.resumeProducing() if reading else transport.pauseProducing()
+
+    # Writing: the transport calls these when 64 KiB wait for the reader, and when they are gone.
 
     async def writable(self) -> None:
         await self._writable.wait()
@@ -68,12 +117,19 @@ class Flow:
 
     def resumeProducing(self) -> None:
         self.stopProducing()
+        self.parse()
 
     def stopProducing(self) -> None:
         self._writable.set()
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+    def stop(self) -> None:
+        """The socket has ended: nobody waits for it any more."""
+        self.stopProducing()
+        if self._rest is not None:
+            self._rest.cancel()
 
 
 class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
@@ -85,16 +141,26 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
 
     def onOpen(self) -> None:
         super().onOpen()
-        self.transport.bufferSize = WRITE_BYTES
         self.transport.unregisterProducer()  # twisted.web's, from before the upgrade
         self.transport.registerProducer(self.flow, True)
+
+    def is_upgraded(self) -> bool:
+        """Whether what arrives are frames."""
+        return self.state in (self.STATE_OPEN, self.STATE_CLOSING)
+
+    def consumeData(self) -> None:
+        """autobahn calls this when bytes have arrived; its own parses them all."""
+        if hasattr(self, "flow"):
+            self.flow.parse()
+        else:
+            super().consumeData()  # the handshake
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.flow.arrived(len(payload))
         super().onMessage(payload, isBinary)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        self.flow.stopProducing()
+        self.flow.stop()
         super().onClose(wasClean, code, reason)
 
     def handle_reply(self, message: dict[str, Any]) -> None:

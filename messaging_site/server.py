@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,11 +21,10 @@ with contextlib.suppress(ImportError):
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 from daphne.endpoints import build_endpoint_description_strings
-from daphne.http_protocol import WebRequest
 from daphne.server import Server as DaphneServer
 from twisted.internet import defer, reactor
 
-from messaging_site.flow import Socket
+from messaging_site.flow import Channel, Socket
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +32,7 @@ ASGIApplication = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 BACKLOG = 4096  # Twisted's own 50 makes 1,000 clients that come back at once wait for SYN retries of up to 15 s
 SOCKET_BYTES = 64 * 1024  # of one frame; a larger one closes with 1009 (RFC 6455 section 7.4.1)
-HEADER_SECONDS = 10  # from the first byte of a request to its application
-HTTP_SECONDS = 30  # for one request
+HTTP_SECONDS = 30  # for the answer to one request
 PING_SECONDS = 20
 END_SECONDS = 5  # for the sockets to end once they were told, and again for what they left to be committed
 SPREAD = 0.75  # of SHUTDOWN_TIMEOUT: the rest is for the last ones to end
@@ -71,15 +68,6 @@ class Server(DaphneServer):
             scope[SOCKET] = protocol
         return super().create_application(protocol, scope)
 
-    def timeout_checker(self) -> None:
-        """daphne calls this every 2 s. Twisted's own time-out begins anew with every byte of a header."""
-        super().timeout_checker()
-        latest = time.time() - HEADER_SECONDS
-        for protocol, details in list(self.connections.items()):
-            late = details["connected"] < latest and "application_instance" not in details
-            if late and isinstance(protocol, WebRequest) and "disconnected" not in details:
-                protocol.channel.loseConnection()
-
     def kill_all_applications(self) -> Any:
         """daphne's raises KeyError where a connection has no application (yet, or no longer)."""
         tasks = [details.get("application_instance") for details in self.connections.values()]
@@ -99,6 +87,7 @@ class Server(DaphneServer):
     def _begin(self) -> None:
         from messaging import runtime
 
+        self.http_factory.protocol = Channel
         self.ws_factory.protocol = Socket
         # Close with 1009 what is too large; by default the TCP connection just ends (1006 in the browser).
         self.ws_factory.setProtocolOptions(failByDrop=False)

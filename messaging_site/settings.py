@@ -3,14 +3,12 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from csp.constants import NONE, SELF
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from messaging.service.throttle import Rates
-from messaging_site import addresses, env
+from messaging_site import addresses, backends, env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.text("VAR_DIR") or BASE_DIR / "var")  # what a single machine keeps
@@ -24,9 +22,7 @@ def _detected_mode() -> str:
 
 
 MODE = env.choice("DEPLOYMENT_MODE", _detected_mode(), ("local", "kubernetes", "aws"))
-if MODE == "aws":
-    raise ImproperlyConfigured("DEPLOYMENT_MODE='aws' is not available in this version; use local or kubernetes")
-LOCAL = MODE == "local"
+LOCAL, AWS = MODE == "local", MODE == "aws"
 
 
 def _local_secret_key() -> str:
@@ -39,7 +35,11 @@ def _local_secret_key() -> str:
     return path.read_text()
 
 
-WEBSOCKET_PUBLIC_URL = env.text("WEBSOCKET_PUBLIC_URL")
+WEBSOCKET_PUBLIC_URL = (
+    env.required("WEBSOCKET_PUBLIC_URL", "pages connect there: wss://{api}.execute-api.{region}.amazonaws.com/{stage}")
+    if AWS
+    else env.text("WEBSOCKET_PUBLIC_URL")
+)
 
 # --- Security -----------------------------------------------------------------------------------------------
 
@@ -118,6 +118,10 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last, as it asks to be
 ]
+if AWS:  # the second has to be around all others: it looks when everything is committed
+    MIDDLEWARE = ["messaging.checks.stop_on_errors", "messaging.transports.revocation.close_revoked", *MIDDLEWARE]
+if AWS:  # where nothing runs between requests that could close whose rights have ended
+    MIDDLEWARE.insert(0, "messaging.transports.revocation.close_revoked")
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -155,7 +159,8 @@ if LOCAL:
     VAR_DIR.mkdir(parents=True, exist_ok=True)
 else:
     DATABASE_URL = env.required("DATABASE_URL", "messages are kept there: postgres://user:password@host:5432/name")
-DATABASES = {"default": addresses.database(DATABASE_URL, sqlite_allowed=LOCAL)}
+# On AWS a check refuses SQLite, so that its name is told with whatever else is wrong there (messaging/checks.py).
+DATABASES = {"default": addresses.database(DATABASE_URL, sqlite_allowed=LOCAL or AWS, tls=AWS)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -164,9 +169,10 @@ USE_I18N = True
 
 # --- Messaging ----------------------------------------------------------------------------------------------
 
-CONNECTION_TTL = env.number("CONNECTION_TTL", 86_400, least=60)  # seconds
+# Seconds. A gateway's WebSocket lives two hours, and nobody renews what is known of it.
+CONNECTION_TTL = env.number("CONNECTION_TTL", 7_800 if AWS else 86_400, least=7_200 if AWS else 60)
 MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1)
-MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 25_000, least=1_000, most=240_000)
+MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, least=1_000, most=240_000)
 MESSAGING_PUBLISH_DELAY_MS = env.number("MESSAGING_PUBLISH_DELAY_MS", 0, most=60_000)
 MESSAGING_RATES = Rates(
     visitor=env.rate("RATE_LIMIT_VISITOR", 5, 2.0),
@@ -174,36 +180,24 @@ MESSAGING_RATES = Rates(
     admin=env.rate("RATE_LIMIT_ADMIN", 20, 0.05),
     identify=env.rate("RATE_LIMIT_IDENTIFY", 10, 6.0),
 )
-SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10)  # in one process; 0: no limit
-TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 0, most=10)  # whose X-Forwarded-For is believed
+SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10)  # 0: no limit
+# Whose X-Forwarded-For is believed. API Gateway appends to it, and Zappa has no other address of the client.
+TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 1 if AWS else 0, most=10)
 
-
+CONNECTIONS_TABLE_NAME = AWS_REGION = WEBSOCKET_API_ENDPOINT = ""
 if LOCAL:
-    MESSAGING_STORE: dict[str, Any] = {
-        "BACKEND": "messaging.stores.memory.MemoryStore",
-        "OPTIONS": {"ttl": CONNECTION_TTL},
-    }
-    MESSAGING_LIMITER: dict[str, Any] = {"BACKEND": "messaging.limits.memory.MemoryLimiter"}
-    CHANNEL_LAYERS: dict[str, Any] = {
-        "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
-    }
+    _backends = backends.memory(ttl=CONNECTION_TTL)
+elif AWS:  # what is missing or wrong of these three is told by checks (messaging/checks.py)
+    CONNECTIONS_TABLE_NAME = env.text("CONNECTIONS_TABLE_NAME", "")
+    AWS_REGION = env.text("AWS_REGION", "")
+    WEBSOCKET_API_ENDPOINT = env.text("WEBSOCKET_API_ENDPOINT", "")
+    _backends = backends.dynamodb(CONNECTIONS_TABLE_NAME, AWS_REGION, ttl=CONNECTION_TTL)
 else:
     REDIS_URL = env.required("REDIS_URL", "pods find each other there: redis://host:6379/0")
-    REDIS_PASSWORD = env.text("REDIS_PASSWORD")
-    MESSAGING_STORE = {
-        "BACKEND": "messaging.stores.redis.RedisStore",
-        "OPTIONS": {"url": REDIS_URL, "password": REDIS_PASSWORD, "ttl": CONNECTION_TTL},
-    }
-    MESSAGING_LIMITER = {
-        "BACKEND": "messaging.limits.redis.RedisLimiter",
-        "OPTIONS": {"url": REDIS_URL, "password": REDIS_PASSWORD},
-    }
-    CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [addresses.channel_layer_host(REDIS_URL, REDIS_PASSWORD)], "prefix": "messaging"},
-        }
-    }
+    _backends = backends.redis(REDIS_URL, env.text("REDIS_PASSWORD"), ttl=CONNECTION_TTL)
+MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
+MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
+CHANNEL_LAYERS = _backends.layers
 
 # --- The server ---------------------------------------------------------------------------------------------
 
@@ -218,6 +212,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = env.text("STATIC_ROOT") or (None if LOCAL else str(VAR_DIR / "static"))  # for collectstatic
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = LOCAL  # as they are in static/, also while they are edited
+WHITENOISE_KEEP_ONLY_HASHED_FILES = not LOCAL  # nobody asks for the others
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -238,6 +233,9 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "daphne": {"level": "WARNING"},
+        "botocore": {"level": "WARNING"},  # at DEBUG it logs every request, and with it what people wrote
+        "zappa.handler": {"level": "WARNING"},  # the same of every event
+        "zappa.wsgi": {"level": "WARNING"},  # it logs the address of everybody who asks for a page
         "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner; it gets its 400
         "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is down; the hub says it once
     },

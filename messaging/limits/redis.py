@@ -1,14 +1,11 @@
 """Rate limits that several pods share."""
 
-import logging
 from collections.abc import Sequence
 
 from messaging.contracts import StoreUnavailable
 from messaging.limits import Bucket, Limiter
 from messaging.limits.memory import MemoryLimiter
 from messaging.redis_client import RedisClient
-
-logger = logging.getLogger(__name__)
 
 # Each bucket by itself, so that Redis Cluster serves it too. The clock is Redis' own: pods' may differ.
 _TAKE = """
@@ -32,7 +29,7 @@ class RedisLimiter(Limiter):
     def __init__(
         self, *, url: str, password: str | None = None, timeout: float = 0.1, max_connections: int = 8
     ) -> None:
-        self._client = RedisClient(url, password, timeout=timeout, max_connections=max_connections)
+        self._client = RedisClient(url, password, timeout=timeout, max_connections=max_connections, purpose="limits")
         self._fallback = MemoryLimiter()
 
     async def take(self, buckets: Sequence[Bucket]) -> float:
@@ -41,8 +38,7 @@ class RedisLimiter(Limiter):
             pipeline.eval(_TAKE, 1, f"limit:{bucket.key}", bucket.rate.burst, bucket.rate.seconds)
         try:
             answers = await self._client.run(pipeline)
-        except StoreUnavailable as error:
-            logger.warning("limits of this process alone", extra={"error": str(error)})
+        except StoreUnavailable:
             return self._fallback.take_now(buckets)
         return max((float(answer) for answer in answers), default=0.0)
 

@@ -73,6 +73,7 @@ class MessageLog:
         )
         self._blocked = _Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS)
         self._quick = _Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS)
+        self._migrated = False
 
     async def append(self, new: NewMessage) -> Appended:
         """Commit `new`; may be repeated with the same id for ever.
@@ -120,6 +121,11 @@ class MessageLog:
 
     async def ping(self) -> None:
         await self._read(reader.ping)
+
+    async def migrated(self) -> bool:
+        """Whether the database has all tables of this version. Once it has, it is not asked again."""
+        self._migrated = self._migrated or not await self._read(reader.lacks_migrations)
+        return self._migrated
 
     async def close(self) -> None:
         """Commit what waits, then let go of the threads."""

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError, connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
 
@@ -137,6 +138,12 @@ def ping() -> None:
     """Ask the database for an answer; raises django.db.Error where it gives none."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+def lacks_migrations() -> bool:
+    """Whether a migration that this version knows is not applied. Those of a newer version beside them do no harm."""
+    loader = MigrationLoader(connection)
+    return not loader.graph.nodes.keys() <= loader.applied_migrations.keys()
 
 
 def stored(row: Message) -> StoredMessage:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
-from messaging.contracts import StoreUnavailable
+from messaging.contracts import UNREAD, StoreUnavailable
 from messaging.limits import Limiter
 from messaging.protocol import decode, frames
 from messaging.protocol.codes import RULES, CloseCode, ErrorCode, ProtocolError
@@ -59,6 +59,7 @@ class MessagingService:
 
     async def connect(self, connection: Connection, refusal: Refusal | None = None) -> list[Action]:
         """What a new connection is told, or why its transport can't serve it."""
+        connection.greeted = True
         if refusal is not None:
             code, text = _REFUSALS[refusal]
             return _refuse(connection, ProtocolError(code, text, retry_after_ms=RETRY_MS), after=1)
@@ -80,12 +81,17 @@ class MessagingService:
         except ProtocolError as error:
             return _refuse(connection, error)
         except StoreUnavailable as error:
-            logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
-            text = "Not available right now; try again."
-            refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
-            return _refuse(connection, refusal)
+            return _unavailable(connection, frame, error)
         connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
         return actions
+
+    def unavailable(self, connection: Connection, text: str | bytes, error: StoreUnavailable) -> list[Action]:
+        """What follows from a frame that could not be handed over, or not be finished: its transport's store failed."""
+        try:
+            frame = decode(text, connection.version)
+        except ProtocolError as refused:
+            return _refuse(connection, refused)
+        return _unavailable(connection, frame, error)
 
     async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
         """What those of `connections` are told that have lost the right to be admins: signed out, password changed,
@@ -121,7 +127,7 @@ class MessagingService:
                 return await self._identity.identify(connection, frame)
             case frames.SetConnectionType():
                 self._throttle.identify(connection, None)
-                await self._identity.become(connection, frame.type, frame.token)
+                await self._identity.become(connection, frame.type, frame.token, connection.version)
                 return [Join(), Reply(frames.ConnectionTypeUpdated(frame.type, timestamp()))]
             case frames.SendMessage():
                 return await self._send_message(connection, frame)
@@ -129,19 +135,26 @@ class MessagingService:
                 return await self._messages.history(connection, frame)
             case frames.Ping():
                 await self._registry.touch_if_due(connection)
-                cursor = connection.head if connection.version > 1 else None
+                cursor = await self._newest(connection) if connection.version > 1 else None
                 return [Reply(frames.Pong(timestamp(), frame.id, cursor))]
+
+    async def _newest(self, connection: Connection) -> str:
+        """The newest message that `connection` should have; UNREAD where nobody can say that it has."""
+        if connection.held:
+            return connection.head
+        newest = str(await self._log.head(connection.conversation))
+        return newest if newest == connection.head else UNREAD
 
     async def _send_message(self, connection: Connection, frame: frames.SendMessage) -> list[Action]:
         joined: list[Action] = []
         if connection.role is None:
-            await self._identity.become(connection, "user", None)  # version 1 may skip identify
+            await self._identity.become(connection, "user", None, version=1)  # version 1 may skip identify
             joined.append(Join())
         await self._throttle.message(connection, frame.id)
         appended = await self._messages.append(connection, frame)
         message = appended.message
         cursor = str(message.cursor)
-        connection.head = max(connection.head, cursor)
+        connection.handed(cursor)
         if connection.version == 1:
             answer = Reply(frames.MessageStatus(await self._registry.admins(), timestamp()))
         else:
@@ -153,6 +166,15 @@ class MessagingService:
 
 def _id(frame: ClientFrame) -> str | None:
     return None if isinstance(frame, frames.SetConnectionType) else frame.id
+
+
+def _unavailable(connection: Connection, frame: ClientFrame, error: StoreUnavailable) -> list[Action]:
+    logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
+    text = "Not available right now; try again."
+    refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
+    # Half identified, a gateway's connection is one that nobody finds: its client has to start anew.
+    lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType)
+    return _refuse(connection, refusal, after=1 if lost else None)
 
 
 def _refuse(connection: Connection, error: ProtocolError, after: int | None = None) -> list[Action]:

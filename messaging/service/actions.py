@@ -16,12 +16,17 @@ Refusal = Literal["full", "address"]  # why a transport takes no more connection
 class Connection:
     """What the service knows of one WebSocket; its transport keeps it and hands it to every call.
 
-    `address` is a pseudonym
-    of the client's. `head` is the newest message cursor that was handed to this connection; its transport moves it on.
+    `held`: whether this process holds the socket. One that a gateway holds is found by its row in the connection
+    store, and frames that the gateway is given get lost one by one, unseen. `address` is a pseudonym of the client's.
+    `greeted`: whether `connect` was asked what to tell it.
+    `head` is the newest message cursor that was handed to this connection (its transport moves it on), or, where it
+    is not held, the newest up to which it has read the history.
     """
 
     id: str
+    held: bool = True
     address: str = ""
+    greeted: bool = False
     role: Role | None = None
     version: int = 1
     conversation: str | None = None
@@ -35,6 +40,11 @@ class Connection:
     checked_at: float = 0.0
     touched_at: float = 0.0
     strikes: dict[ErrorCode, int] = field(default_factory=dict)
+
+    def handed(self, cursor: str) -> None:
+        """Note that the connection was handed what its client has to have at least: the message at `cursor`."""
+        if self.held:
+            self.head = max(self.head, cursor)
 
     @property
     def principal(self) -> str:

@@ -28,12 +28,11 @@ class Identity:
         self._retention_days = retention_days
 
     async def identify(self, connection: Connection, frame: frames.Identify) -> list[Action]:
-        await self.become(connection, frame.type, frame.token)
-        connection.version = frame.version
+        await self.become(connection, frame.type, frame.token, frame.version)
         if frame.version == 1:
             return [Join(), Reply(frames.Identified(frame.type, timestamp()))]
         head = await self._log.head(connection.conversation)
-        connection.head = max(connection.head, str(head))
+        connection.handed(str(head))
         identified = frames.Identified(
             frame.type,
             timestamp(),
@@ -49,8 +48,11 @@ class Identity:
         )
         return [Join(), Reply(identified)]
 
-    async def become(self, connection: Connection, role: Role, token: str | None) -> None:
-        """Give `connection` its role. Raises ProtocolError: unauthorized, forbidden."""
+    async def become(self, connection: Connection, role: Role, token: str | None, version: int) -> None:
+        """Give `connection` its role and protocol version.
+
+        Raises ProtocolError: unauthorized, forbidden. Raises StoreUnavailable.
+        """
         if connection.role not in (None, role):
             raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its role.")
         if role == "admin":
@@ -65,6 +67,7 @@ class Identity:
                 raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its visitor.")
             connection.conversation = visitor
         connection.role = role
+        connection.version = version
         await self._registry.touch(connection)
 
     async def recheck(self, connection: Connection) -> None:

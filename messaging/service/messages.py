@@ -80,10 +80,17 @@ class Messages:
         messages = tuple(
             _frame(message, with_id=message.principal == connection.principal) for message in page.messages
         )
-        if frame.before is None and messages:
-            connection.head = max(connection.head, messages[-1].cursor)
+        self._note_read(connection, frame, page)
         answer = frames.HistoryPage(frame.id, messages, str(page.cursor), page.more)
         return [Reply(part) for part in split_page(answer)]
+
+    def _note_read(self, connection: Connection, frame: frames.History, page: Page) -> None:
+        if frame.before is not None:
+            return
+        if page.messages:
+            connection.handed(str(page.messages[-1].cursor))
+        if not connection.held and frame.conversation is None:  # one conversation is not all that an admin reads
+            connection.head = max(connection.head, str(Cursor(page.cursor.seq, page.cursor.ms)))
 
     def _readable(self, connection: Connection, frame: frames.History) -> str | None:
         if frame.conversation is None:

@@ -24,16 +24,23 @@ class Registry:
         self._pod = pod
 
     async def touch(self, connection: Connection) -> None:
-        """Write `connection`'s row, whole, with a new time to live."""
+        """Write `connection`'s row, whole, with a new time to live.
+
+        Raises StoreUnavailable where messages would not find the connection without it.
+        """
         connection.touched_at = time.monotonic()
         try:
             await self._connections.touch(self._row(connection))
         except StoreUnavailable as error:
+            if not connection.held:
+                raise
             # Messages do not depend on it, and the next touch writes the whole row.
             logger.warning("connection not stored", extra={"connection": connection.id, "error": str(error)})
 
     async def touch_if_due(self, connection: Connection) -> None:
-        if connection.role is not None and time.monotonic() - connection.touched_at > TOUCH_SECONDS:
+        """A row of a gateway's connection outlives it anyway, and is written but once: every write is billed."""
+        due = time.monotonic() - connection.touched_at > TOUCH_SECONDS
+        if connection.held and connection.role is not None and due:
             await self.touch(connection)
 
     async def remove(self, connection: Connection) -> None:

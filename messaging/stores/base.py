@@ -35,6 +35,13 @@ class ConnectionStore(ABC):
     async def count(self, group: str) -> int:
         """How many live connections `group` has."""
 
+    async def differences(self) -> list[str]:
+        """How the backend's schema differs from what this store needs; most backends have none."""
+        return []
+
+    async def migrate(self) -> None:  # noqa: B027  not abstract, for the same reason
+        """Bring the schema to that; several processes may do it at once. Raises StoreUnavailable where it can't be."""
+
     @abstractmethod
     async def close(self) -> None:
         """Give back what the store holds open."""

@@ -19,6 +19,8 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from messaging.tests.wire import SOON, Frame, eventually, new_id
 
+# The errors that end a connection, and how. On AWS the close that follows may have any code.
+CLOSES = {"unauthorized": 4401, "forbidden": 4403, "blocked": 4403, "too_large": 4413}
 SILENCE = 10.0  # seconds without any frame after a ping: the connection is dead
 STABLE = 10.0  # seconds of connection after which back-off begins anew
 
@@ -55,6 +57,7 @@ class Client:
     _request: Frame | None = None  # the history request that is under way
     _complete: bool = False  # the oldest message is loaded
     _hint: float | None = None
+    _end: int | None = None  # the close code that an error has announced
 
     async def __aenter__(self) -> "Client":
         self._sending = asyncio.Lock()
@@ -88,6 +91,7 @@ class Client:
         self.sent.append(content)
         self.outbox[id] = {"action": "sendMessage", "id": id, "content": content} | fields
         await self._write(id)
+        self.soon(self._write_again(id))
         return id
 
     def soon(self, work: Awaitable[Any]) -> None:
@@ -116,7 +120,7 @@ class Client:
                         await self._converse(socket, token)
                     finally:
                         self._socket = self._request = None
-                        code = socket.close_code
+                        code, self._end = self._end or socket.close_code, None
             refusals = refusals + 1 if code == 4401 else 0
             if code is not None and 4400 <= code <= 4499 and refusals != 1:
                 self.stopped = code
@@ -149,26 +153,33 @@ class Client:
             if frame["type"] == "connection":
                 heartbeat = self.heartbeat or frame["heartbeatMs"] / 1000
                 next_ping = now + heartbeat
+            if frame["type"] == "error":
+                self._end = CLOSES.get(frame["code"])
             await self._take(socket, frame)
 
     async def _take(self, socket: ClientConnection, frame: Frame) -> None:
         match frame:
             case {"type": "identified"}:
                 await self._identified(socket, frame)
+            case {"type": "message"} if self._socket is None:
+                pass  # before `identified`: the history that is asked for then has it, in its place
             case {"type": "message"}:
                 self._show(frame)
-                if self._request is None:
-                    self._since = frame["cursor"]
             case {"type": "ack"}:
                 self._acked(frame)
             case {"type": "history", "id": id} if self._request and id == self._request["id"]:
                 await self._page(socket, frame)
-            case {"type": "pong", "cursor": head} if head not in ("", self._newest) and self._request is None:
-                await self._ask(socket, since=self._since)
+            case {"type": "pong", "cursor": head} if head and self._request is None:
+                if head == self._newest:
+                    self._since = head
+                else:
+                    await self._ask(socket, since=self._since)
             case {"type": "serverShutdown"}:
                 self._hint = frame["reconnectAfterMs"] / 1000
             case {"type": "error", "id": id} if id in self.outbox:
                 self._refused(id, frame)
+            case {"type": "error", "retryAfterMs": delay}:  # its identify or history
+                self.soon(self._come_back(socket, delay / 1000))
 
     async def _identified(self, socket: ClientConnection, frame: Frame) -> None:
         self.token, self.conversation = frame.get("token"), frame.get("conversation")
@@ -183,6 +194,10 @@ class Client:
             self._socket = socket
             for unacked in list(self.outbox.values()):
                 await _send(socket, **unacked)
+
+    async def _come_back(self, socket: ClientConnection, delay: float) -> None:
+        await asyncio.sleep(delay)
+        await socket.close()
 
     # --- The outbox -------------------------------------------------------------------------------------------
 
@@ -206,6 +221,12 @@ class Client:
         else:
             self.not_sent[id] = error["code"]
             del self.outbox[id]
+
+    async def _write_again(self, id: str) -> None:
+        """Its ack alone may be lost, on a connection that lives."""
+        while id in self.outbox:
+            await asyncio.sleep(SILENCE)
+            await self._write(id)
 
     async def _write_later(self, id: str, delay: float) -> None:
         await asyncio.sleep(delay)

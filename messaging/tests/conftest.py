@@ -7,13 +7,18 @@ not name the settings: pytest-django would load them before it loads this file.
 import contextlib
 import os
 from collections.abc import Generator, Iterator
+from uuid import uuid4
 
 import pytest
 from django.conf import settings
 
+from messaging.tests.aws_deployment import AwsDeployment, PostgresWithTLS, deployed
+from messaging.tests.aws_services import Ministack
 from messaging.tests.deployments import SECRET_KEY, Deployment, Kubernetes, local
+from messaging.tests.dynamodb_table import DynamoDBTable
+from messaging.tests.proxy import ChaosProxy
 from messaging.tests.redis_services import Redis, RedisCluster, RedisSentinel
-from messaging.tests.services import MissingProgram, Postgres, Service, program, running, started, stopped
+from messaging.tests.services import HOST, MissingProgram, Postgres, Service, program, running, started, stopped
 
 UNIT_DATABASE = "unit"
 LOG_LINES = 60  # of each service, in the report of a failed test
@@ -27,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.option.version:
         return
     try:
-        for name in ("postgres", "initdb", "redis-server"):
+        for name in ("postgres", "initdb", "redis-server", "nginx"):
             program(name)
     except MissingProgram as missing:
         raise pytest.UsageError(str(missing)) from None
@@ -93,6 +98,31 @@ def redis_cluster() -> Iterator[RedisCluster]:
 
 
 @pytest.fixture(scope="session")
+def ministack() -> Iterator[Ministack]:
+    ministack = Ministack()
+    with started(ministack):
+        yield ministack
+
+
+@pytest.fixture
+def dynamodb_table(ministack: Ministack, monkeypatch: pytest.MonkeyPatch) -> DynamoDBTable:
+    """A table of the test's own, and the environment that leads boto3 there."""
+    for name, value in ministack.environment_for_clients.items():
+        monkeypatch.setenv(name, value)
+    table = DynamoDBTable(f"connections-{uuid4().hex}", ministack)
+    table.create()
+    return table
+
+
+@pytest.fixture
+def dynamodb_network(dynamodb_table: DynamoDBTable, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChaosProxy]:
+    """What lies between that table and the clients that are made from now on."""
+    with ChaosProxy([(HOST, dynamodb_table.ministack.port)]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{proxy.port}")
+        yield proxy
+
+
+@pytest.fixture(scope="session")
 def kubernetes(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Kubernetes:
     return Kubernetes(postgres, tmp_path_factory.mktemp("static"))
 
@@ -109,7 +139,20 @@ def kubernetes_deployment(kubernetes: Kubernetes, redis_server: Redis) -> Iterat
         yield deployment
 
 
-@pytest.fixture(scope="session", params=["local", "kubernetes"])
+@pytest.fixture(scope="session")
+def aws_deployment(ministack: Ministack) -> Iterator[AwsDeployment]:
+    postgres = PostgresWithTLS()
+    with started(postgres), deployed(ministack, postgres) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session", params=["local", "kubernetes", "aws"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
-    """What behaves alike in both modes."""
+    """What behaves alike in every mode."""
+    return request.getfixturevalue(f"{request.param}_deployment")
+
+
+@pytest.fixture(scope="session", params=["kubernetes", "aws"])
+def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
+    """What behaves alike wherever several processes share the work: two of them, or a function."""
     return request.getfixturevalue(f"{request.param}_deployment")

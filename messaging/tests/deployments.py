@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.cookiejar import CookieJar
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
+
+import pytest
 
 from messaging.tests.services import HOST, Postgres, Service, free_port, started
 
@@ -65,6 +67,10 @@ def manage(environment: Mapping[str, str], *arguments: str) -> str:
 def prepare_database(environment: Mapping[str, str]) -> None:
     """The product's tables, and STAFF in them."""
     manage(environment, "migrate", "--verbosity=0")
+    create_staff(environment)
+
+
+def create_staff(environment: Mapping[str, str]) -> None:
     manage(environment, "shell", "-c", _CREATE_STAFF)
 
 
@@ -125,6 +131,9 @@ class Pod(Server):
 class Deployment:
     """Servers that share one database, and what a test needs to reach them."""
 
+    gateway = False  # whether an API Gateway holds the WebSockets: docs/protocol.md names what differs there
+    websocket_sources = ""  # what pages may connect to besides their own origin
+
     def __init__(self, servers: Sequence[Server], database: str) -> None:
         self.servers = servers
         self.database = database
@@ -153,6 +162,14 @@ class Deployment:
     def session(self, username: str) -> "StaffSession":
         return self._sessions.setdefault(username, StaffSession(self.servers, username))
 
+    async def forgets_the_past(self) -> None:
+        """Returns when the connections of earlier tests count no more."""
+
+    def needs_own_sockets(self, what: str) -> None:
+        """Skips a test of what a gateway does by itself, as docs/protocol.md says, and its emulation does not."""
+        if self.gateway:
+            pytest.skip(f"a gateway's own business: {what}")
+
     def run(self, code: str) -> str:
         """What Django `code` prints that runs against this deployment's database."""
         return manage(self.servers[0].environment, "shell", "-c", code)
@@ -180,13 +197,14 @@ class Kubernetes:
         pod.stop()
 
     @contextlib.contextmanager
-    def deployed(self, redis_url: str, **environment: str) -> Iterator[Deployment]:
-        """Two pods."""
+    def deployed(
+        self, redis_url: str, pods: int = 2, make: Callable[..., Pod] = Pod, **environment: str
+    ) -> Iterator[Deployment]:
         database = self._postgres.create_database(f"deployed_{next(self._copies)}", PREPARED)
         environment = {"DATABASE_URL": database, "REDIS_URL": redis_url} | self._environment | environment
-        pods = [Pod(**environment) for _ in range(2)]
-        with started(*pods):
-            yield Deployment(pods, database)
+        servers = [make(**environment) for _ in range(pods)]
+        with started(*servers):
+            yield Deployment(servers, database)
 
 
 class StaffSession:
@@ -224,6 +242,7 @@ class StaffSession:
         refused: OSError = URLError("no server")
         for server in self._servers:
             try:
+                headers["Origin"] = server.origin
                 request = Request(server.origin + path, data, headers)  # noqa: S310  always http
                 with self._browser.open(request, timeout=10) as answer:
                     return answer.read()
@@ -232,6 +251,22 @@ class StaffSession:
                     raise
                 refused = error
         raise refused
+
+
+def fetch(url: str, **headers: str) -> tuple[int, str, bytes]:
+    """Status, final URL and body."""
+    try:
+        with _opener().open(Request(url, headers=headers), timeout=10) as answer:  # noqa: S310  always http
+            assert "Server" not in answer.headers
+            return answer.status, answer.url, answer.read()
+    except HTTPError as answer:
+        return answer.code, url, answer.read()
+
+
+def probe(pod: Pod, path: str) -> tuple[int, dict[str, object]]:
+    """Status and body of the answer to a probe."""
+    status, _, body = fetch(f"http://{HOST}:{pod.health_port}{path}")
+    return status, json.loads(body)
 
 
 def _opener(*handlers: HTTPCookieProcessor) -> OpenerDirector:

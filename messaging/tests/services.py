@@ -15,18 +15,28 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 
 HOST = "127.0.0.1"
-# Debian and Homebrew keep PostgreSQL's own programs off the PATH.
-PROGRAM_DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/*/bin", "/usr/local/opt/*/bin")
+# Debian and Homebrew keep PostgreSQL's own programs off the PATH, and Debian keeps nginx off that of all but root.
+PROGRAM_DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/*/bin", "/usr/local/opt/*/bin", "/usr/sbin")
+# What moves a process' wall clock, and the variable by which a program is made to load it.
+CLOCK_LIBRARIES = {
+    "/usr/lib/*/faketime/libfaketimeMT.so.1": "LD_PRELOAD",
+    "/opt/homebrew/lib/faketime/libfaketime.1.dylib": "DYLD_INSERT_LIBRARIES",
+    "/usr/local/lib/faketime/libfaketime.1.dylib": "DYLD_INSERT_LIBRARIES",
+}
 PACKAGES = {  # program: Debian's package, Homebrew's package
     "redis-server": ("redis-server", "redis"),
     "postgres": ("postgresql", "postgresql"),
     "initdb": ("postgresql", "postgresql"),
+    "nginx": ("nginx-light", "nginx"),
+    "libfaketime": ("libfaketime", "libfaketime"),
 }
+READY_SECONDS = 60  # a service needs 2; several that start at once on a busy machine need more
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # a developer's DATABASE_URL must not reach a test
 
 _ports = random.SystemRandom()  # the `random` module itself is seeded by Hypothesis
@@ -48,11 +58,24 @@ def program(name: str) -> str:
     newest_first = sorted((path for pattern in PROGRAM_DIRECTORIES for path in glob.glob(pattern)), reverse=True)
     path = shutil.which(name) or shutil.which(name, path=os.pathsep.join(newest_first))
     if path is None:
-        debian, homebrew = PACKAGES[name]
-        raise MissingProgram(
-            f"The tests need {name}. Install it: `apt-get install {debian}` or `brew install {homebrew}`."
-        )
+        raise _missing(name)
     return path
+
+
+def wrong_clock(offset: timedelta) -> dict[str, str]:
+    """The environment of a program whose wall clock is wrong by `offset`. Raises MissingProgram."""
+    for pattern, preload in CLOCK_LIBRARIES.items():
+        for library in glob.glob(pattern):
+            clock = {"FAKETIME": f"{offset.total_seconds():+.0f}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            return {preload: library} | clock
+    raise _missing("libfaketime")
+
+
+def _missing(name: str) -> MissingProgram:
+    debian, homebrew = PACKAGES[name]
+    return MissingProgram(
+        f"The tests need {name}. Install it: `apt-get install {debian}` or `brew install {homebrew}`."
+    )
 
 
 def free_port() -> int:
@@ -130,7 +153,7 @@ class Service:
             )
         running.append(self)
         try:
-            wait_until(self._ready_or_ended, f"{self.name} is ready")
+            wait_until(self._ready_or_ended, f"{self.name} is ready", READY_SECONDS)
         except TimeoutError as error:
             raise ServiceFailed(f"{error}\n{self.tail}") from None
 
@@ -146,15 +169,16 @@ class Service:
 
     def kill(self) -> None:
         """SIGKILL: no farewell, no flush."""
-        self._end(signal.SIGKILL)
+        self.end(signal.SIGKILL)
 
     def stop(self) -> None:
         """Ends the program as its operator would and removes its directory. Harmless where it does not run."""
-        self._end(self.stop_signal)
+        self.end(self.stop_signal)
         stopped.append((self, self.log))
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _end(self, number: signal.Signals) -> None:
+    def end(self, number: signal.Signals) -> None:
+        """Returns when the program has ended; it may be started again. Raises ServiceFailed where it takes 30 s."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -228,3 +252,59 @@ class Postgres(Service):
         """Returns the URL of a new database, a copy of `template`, which nobody may be using."""
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
+
+
+NGINX_CONFIGURATION = """
+daemon off;
+master_process off;  # one process, of whoever runs the tests
+pid {directory}/pid;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    map $http_upgrade $connection_header {{ default upgrade; "" close; }}
+    upstream backends {{ {servers} }}
+    server {{
+        listen {host}:{port};
+        location / {{
+            proxy_pass http://backends;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_header;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_connect_timeout 2s;
+            proxy_read_timeout 1h;
+            proxy_send_timeout 1h;
+            proxy_next_upstream error timeout http_502 http_503;
+        }}
+    }}
+}}
+"""
+
+
+class Nginx(Service):
+    """nginx in front of `backends`, in turn; who is refused by one of them is served by the next."""
+
+    name = "nginx"
+
+    def __init__(self, backends: Sequence[Service]) -> None:
+        super().__init__()
+        servers = " ".join(f"server {HOST}:{backend.port} fail_timeout=1s;" for backend in backends)
+        self._configuration = self.directory / "nginx.conf"
+        self._configuration.write_text(
+            NGINX_CONFIGURATION.format(directory=self.directory, host=HOST, port=self.port, servers=servers)
+        )
+
+    def command(self) -> Sequence[str]:
+        return [program("nginx"), "-p", str(self.directory), "-c", str(self._configuration), "-e", "stderr"]
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=5):
+            return True
+        return False

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect, sync_playwright
 
 from messaging.tests.deployments import PASSWORD, Deployment, LocalServer, prepare_database
+from messaging.tests.payloads import PAYLOADS
 from messaging.tests.proxy import ChaosProxy
 from messaging.tests.services import HOST, started, wait_until
 
@@ -65,6 +66,11 @@ class People:
         context.set_default_timeout(PATIENCE_MS)
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
         context.on("console", lambda message: self._note(message.text))
+        context.on("dialog", self._dismiss)
+        context.expose_function("noteViolation", lambda directive: self.errors.append(directive))
+        context.add_init_script(
+            "document.addEventListener('securitypolicyviolation', e => noteViolation(e.violatedDirective))"
+        )
         return context
 
     def visitor(self, origin: str, **options: Any) -> Page:
@@ -84,6 +90,10 @@ class People:
     def _note(self, console: str) -> None:
         if "Security Policy" in console or "Trusted" in console:
             self.errors.append(console)
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.errors.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def close(self) -> None:
         self._stack.close()
@@ -344,43 +354,95 @@ def violations(page: Page) -> list[str]:
     return [f"{item['id']}: {node['html']}" for item in found for node in item["nodes"]]
 
 
-PAYLOADS = [
-    "<script>window.hacked = 1</script>",
-    "<img src=x onerror='window.hacked = 1'>",
-    "<svg/onload=window.hacked=1>",
-    "<svg><script>window.hacked=1</script></svg>",
-    "<iframe srcdoc='<script>parent.hacked=1</script>'></iframe>",
-    "<a href='javascript:window.hacked=1'>click</a>",
-    "<details open ontoggle=window.hacked=1>",
-    "<input autofocus onfocus=window.hacked=1>",
-    "<style>*{display:none}</style>",
-    "</textarea><script>window.hacked=1</script>",
-    "</script><script>window.hacked=1</script>",
-    "{{ 7*7 }}${7*7}#{7*7}<%= 7*7 %>",
-    "\u202egnp.exe\u202c <b>bold</b>",
-    "zero\u200bwidth\ufeff<i>x</i>",
-    "&lt;script&gt;window.hacked=1&lt;/script&gt;",
-]
-
-
 def test_what_people_write_is_text_wherever_it_is_shown(people: People, own_deployment: Deployment) -> None:
     origin = own_deployment.servers[0].origin
     visitor, admin = people.visitor(origin), people.admin(origin)
     for payload in PAYLOADS:
         write(visitor, payload)
-    wait_for_thread(visitor, *((payload, "sent") for payload in PAYLOADS))
-    admin.locator("#conversations a").click()
+        wait_until(lambda: texts(visitor)[-1:] == [payload], "it is shown")
+    wait_for_thread(visitor, *sent(*PAYLOADS))
+    expect(admin.locator("[data-part=last]")).to_have_js_property("textContent", PAYLOADS[-1])
+    open_conversation(admin)
     wait_until(lambda: texts(admin) == PAYLOADS, "the staff read what was written", timeout=40)
+    for page in (visitor, admin):
+        assert_only_text(page, "[data-part=content], [data-part=last]")
+        page.reload()
+        wait_until(lambda: texts(page) == PAYLOADS, "they are read again", timeout=40)
+        assert_only_text(page, "[data-part=content], [data-part=last]")
+
     admin.goto(f"{origin}/admin/messaging/message/")
-    expect(admin.locator("#result_list tbody tr")).to_have_count(len(PAYLOADS))
-    admin.locator("#result_list tbody th a").first.click()
-    expect(admin.locator(".field-content .readonly")).to_have_text(PAYLOADS[-1])
+    wait_until(lambda: contents(admin, "td.field-excerpt") == PAYLOADS[::-1], "the list of messages")
+    assert_only_text(admin, "td.field-excerpt")
+    for payload in (PAYLOADS[0], PAYLOADS[-1]):
+        admin.goto(f"{origin}/admin/messaging/message/{1 + PAYLOADS.index(payload)}/change/")
+        assert contents(admin, ".field-content .readonly") == [payload]
+        assert_only_text(admin, ".field-content .readonly")
     admin.goto(f"{origin}/admin/messaging/conversation/")
     admin.locator("#result_list tbody th a").click()
-    expect(admin.locator("#messages-group tbody tr.form-row")).to_have_count(len(PAYLOADS))
+    expect(admin.locator("#messages-group tr.form-row .field-content p")).to_have_count(len(PAYLOADS))
+    assert contents(admin, "#messages-group tr.form-row .field-content p") == PAYLOADS
+    assert_only_text(admin, "#messages-group tr.form-row .field-content p")
+
+
+def test_what_people_are_called_is_text_wherever_it_is_shown(people: People, own_deployment: Deployment) -> None:
+    origin = own_deployment.servers[0].origin
+    visitor, admin = people.visitor(origin), people.admin(origin)
+    write(visitor, "hello")
+    wait_for_thread(visitor, *sent("hello"))
+    own_deployment.run(
+        "from django.contrib.auth.models import User; from messaging.models import *\n"
+        "from messaging.tests.payloads import PAYLOADS\n"
+        "conversation = Conversation.objects.get()\n"
+        "for number, name in enumerate(PAYLOADS):\n"
+        "    Message.objects.create(conversation=conversation, principal='staff:0', client_id=f'message-{number}',\n"
+        "        sender='admin', author=name, content='hi')\n"
+        "    QuickMessage.objects.create(key=f'payload-{number}', label=name, content='hi', position=number + 1)\n"
+        "    User.objects.create(username=f'user-{number}', first_name=name, is_staff=True)\n"
+        "User.objects.filter(username='operator').update(first_name=PAYLOADS[0])\n"
+    )
+    open_conversation(admin)
     for page in (visitor, admin):
-        assert page.evaluate("() => window.hacked") is None
-        assert page.locator(":is(main, #content) :is(script:not([src]), iframe, svg, b, i, [ontoggle])").count() == 0
+        page.reload()
+        wait_until(lambda: contents(page, "[data-part=author]")[-100:] == PAYLOADS, "all names", timeout=40)
+        assert_only_text(page, "[data-part=author]")
+    assert contents(visitor, "#quick button")[1:] == PAYLOADS
+    assert_only_text(visitor, "#quick button")
+    assert contents(admin, "#user-tools strong") == [PAYLOADS[0]]
+    write(admin, "my name is worse")
+    wait_until(lambda: contents(admin, "[data-part=author]")[-1] == PAYLOADS[0], "the name of who writes")
+
+    for path, cells in (
+        ("messaging/message/", "td.field-author"),
+        ("messaging/quickmessage/", "th.field-label"),
+        ("auth/user/", "td.field-first_name"),
+    ):
+        admin.goto(f"{origin}/admin/{path}?all=")
+        assert set(PAYLOADS) <= set(contents(admin, cells))
+        assert_only_text(admin, cells)
+
+
+def contents(page: Page, selector: str) -> list[str]:
+    """What the elements hold, to the character."""
+    return page.evaluate("selector => [...document.querySelectorAll(selector)].map(e => e.textContent)", selector)
+
+
+def assert_only_text(page: Page, selector: str) -> None:
+    """No script ran, what `selector` finds holds no element but links, and its direction reaches nothing around it."""
+    assert page.evaluate("() => [window.hacked, document.querySelectorAll('[onload], [onerror]').length]") == [None, 0]
+    elements = page.evaluate(
+        """selector => [...document.querySelectorAll(selector)].flatMap((element) =>
+            [...element.querySelectorAll(":not(a)")].map((inner) => inner.outerHTML))""",
+        selector,
+    )
+    assert elements == []
+    reaching = page.evaluate(
+        """selector => [...document.querySelectorAll(selector)].filter((element) => {
+            const { display, unicodeBidi } = getComputedStyle(element);
+            return display === "inline" && unicodeBidi === "normal";
+        }).map((element) => element.outerHTML)""",
+        selector,
+    )
+    assert reaching == []
 
 
 def test_no_page_of_the_admin_needs_what_the_policy_refuses(people: People, origin: str) -> None:

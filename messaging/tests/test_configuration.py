@@ -16,6 +16,18 @@ PRODUCTION = {
     "DATABASE_URL": "postgres://user:password@db.example.org/messaging",
     "REDIS_URL": "redis://redis.example.org:6379/0",
 }
+AWS = {
+    "DEPLOYMENT_MODE": "aws",
+    "SECRET_KEY": PRODUCTION["SECRET_KEY"],
+    "ALLOWED_HOSTS": "chat.example.org",
+    "CSRF_TRUSTED_ORIGINS": "https://chat.example.org",
+    "DATABASE_URL": "postgres://user:password@db.example.org/messaging",
+    "CONNECTIONS_TABLE_NAME": "messaging-connections",
+    "AWS_REGION": "eu-central-1",
+    "WEBSOCKET_API_ENDPOINT": "https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com/production",
+    "WEBSOCKET_PUBLIC_URL": "wss://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com/production",
+}
+NOT_ON_LAMBDA = ("autobahn", "channels", "channels_redis", "daphne", "hiredis", "redis", "twisted", "uvloop")
 
 
 def settings(expression: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -36,6 +48,8 @@ def settings(expression: str, tmp_path: Path, **environment: str) -> subprocess.
         ({**PRODUCTION, "DEPLOYMENT_MODE": "", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes"),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "DEPLOYMENT_MODE": "local"}, "local"),
         (PRODUCTION, "kubernetes"),
+        (AWS, "aws"),
+        ({**AWS, "DEPLOYMENT_MODE": "", "AWS_LAMBDA_FUNCTION_NAME": "f", "KUBERNETES_SERVICE_HOST": "h"}, "aws"),
     ],
 )
 def test_the_mode_is_what_is_set_or_else_what_is_detected(
@@ -48,7 +62,15 @@ def test_the_mode_is_what_is_set_or_else_what_is_detected(
     ("environment", "complaint"),
     [
         ({"DEPLOYMENT_MODE": "k8s"}, "DEPLOYMENT_MODE='k8s' must be one of local, kubernetes, aws"),
-        ({"AWS_LAMBDA_FUNCTION_NAME": "f"}, "DEPLOYMENT_MODE='aws' is not available in this version"),
+        ({**AWS, "SECRET_KEY": ""}, "SECRET_KEY is not set"),
+        ({**AWS, "ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is not set"),
+        ({**AWS, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({**AWS, "WEBSOCKET_PUBLIC_URL": ""}, "WEBSOCKET_PUBLIC_URL is not set"),
+        ({**AWS, "WEBSOCKET_PUBLIC_URL": "https://h"}, "WEBSOCKET_PUBLIC_URL='https://h' must be wss://host/path"),
+        (
+            {**AWS, "DATABASE_URL": AWS["DATABASE_URL"] + "?sslmode=prefer"},
+            "DATABASE_URL: sslmode must be one of require, verify-ca, verify-full",
+        ),
         ({**PRODUCTION, "SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({**PRODUCTION, "ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is not set"),
         ({**PRODUCTION, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
@@ -116,3 +138,53 @@ def test_redis_urls_name_a_server_sentinels_or_a_cluster(text: str, expected: Re
 def test_a_wrong_redis_url_names_the_forms_that_are_right(text: str) -> None:
     with pytest.raises(ValueError, match="must be redis"):
         parse_redis_url(text)
+
+
+def test_on_aws_the_database_is_spoken_to_over_tls_and_connections_outlive_an_invocation(tmp_path: Path) -> None:
+    shown = "(d := settings.DATABASES['default'])['OPTIONS']['sslmode'], d['CONN_MAX_AGE'], d['CONN_HEALTH_CHECKS']"
+    assert settings(shown, tmp_path, **AWS).stdout.strip() == "require 60 True"
+    strict = AWS | {"DATABASE_URL": AWS["DATABASE_URL"] + "?sslmode=verify-full"}
+    assert settings(shown, tmp_path, **strict).stdout.strip() == "verify-full 60 True"
+    assert settings("'sslmode' in settings.DATABASES['default']['OPTIONS']", tmp_path, **PRODUCTION).stdout == "False\n"
+
+
+def test_aws_has_defaults_of_its_own(tmp_path: Path) -> None:
+    shown = (
+        "settings.CONNECTION_TTL, settings.MESSAGING_HEARTBEAT_MS, settings.TRUSTED_PROXY_COUNT, settings.HTTPS_ONLY,"
+        "settings.STORAGES['staticfiles']['BACKEND']"
+    )
+    expected = "7800 240000 1 True messaging_site.static.HashedStaticFiles"
+    assert settings(shown, tmp_path, **AWS).stdout.strip() == expected
+
+
+def test_on_aws_nothing_is_imported_that_the_package_leaves_out(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys({NOT_ON_LAMBDA})  # to import one of them is an ImportError now
+import messaging_site.wsgi
+import messaging.transports.apigateway
+from django.urls import get_resolver
+from messaging import runtime
+get_resolver().url_patterns
+for get_part in (runtime.get_service, runtime.get_states, runtime.get_addresses, runtime.get_gateway):
+    get_part()
+"""
+    environment = AWS | {"PATH": os.environ["PATH"], "STATIC_ROOT": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_pods_and_laptops_do_without_boto3(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules |= dict.fromkeys(("boto3", "botocore", "zappa"))
+import messaging_site.asgi
+from django.core.management import call_command
+from messaging import runtime
+runtime.get_service()
+call_command("check")
+"""
+    for environment in ({"VAR_DIR": str(tmp_path)}, PRODUCTION):
+        kept = {"PATH": os.environ["PATH"], "STATIC_ROOT": str(tmp_path)}
+        ended = subprocess.run([sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "")

@@ -174,8 +174,9 @@ async def test_the_same_id_of_another_visitor_is_another_message(deployment: Dep
         assert await bob.request("sendMessage", content="from Bob", id="the-same-id") == ack("the-same-id")
 
 
-async def test_a_pong_carries_the_newest_cursor(deployment: Deployment) -> None:
+async def test_who_has_read_the_history_gets_the_newest_cursor_with_a_pong(deployment: Deployment) -> None:
     async with visitor(deployment.websocket_urls[0]) as socket:
         answer = await socket.say("hello")
+        await socket.request("history", id="h")
         pong = {"type": "pong", "action": "pong", "timestamp": TIME, "id": "p-1", "cursor": answer["cursor"]}
         assert await socket.request("ping", id="p-1") == pong

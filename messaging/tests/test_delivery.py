@@ -1,4 +1,4 @@
-"""Two server processes, Redis and PostgreSQL: who gets what, wherever they are connected."""
+"""Two server processes, or a function: who gets what, wherever they are connected."""
 
 import asyncio
 
@@ -17,9 +17,9 @@ async def send_many(socket: Connection, name: str) -> list[str]:
     return contents
 
 
-async def test_every_admin_gets_every_message_once_and_in_one_order(kubernetes_deployment: Deployment) -> None:
-    here, there = kubernetes_deployment.websocket_urls
-    tokens = [await kubernetes_deployment.admin_token(name) for name in ("operator", "colleague", "reader")]
+async def test_every_admin_gets_every_message_once_and_in_one_order(shared_deployment: Deployment) -> None:
+    here, there = shared_deployment.websocket_urls
+    tokens = [await shared_deployment.admin_token(name) for name in ("operator", "colleague", "reader")]
     async with (
         admin(here, tokens[0]) as first,
         admin(there, tokens[1]) as second,
@@ -40,9 +40,9 @@ async def test_every_admin_gets_every_message_once_and_in_one_order(kubernetes_d
         assert [await socket.until_pong() for socket in (first, second, third, ada)] == [[], [], [], []]
 
 
-async def test_a_reply_reaches_every_page_of_that_visitor_and_nobody_else(kubernetes_deployment: Deployment) -> None:
-    here, there = kubernetes_deployment.websocket_urls
-    token = await kubernetes_deployment.admin_token("operator")
+async def test_a_reply_reaches_every_page_of_that_visitor_and_nobody_else(shared_deployment: Deployment) -> None:
+    here, there = shared_deployment.websocket_urls
+    token = await shared_deployment.admin_token("operator")
     async with (
         visitor(here) as ada,
         visitor(there, ada.token) as adas_other_page,
@@ -69,10 +69,10 @@ async def test_a_reply_reaches_every_page_of_that_visitor_and_nobody_else(kubern
 
 
 async def test_a_reply_is_shown_to_the_other_admins_and_on_the_other_pages_of_its_author(
-    kubernetes_deployment: Deployment,
+    shared_deployment: Deployment,
 ) -> None:
-    here, there = kubernetes_deployment.websocket_urls
-    session = kubernetes_deployment.admin_token
+    here, there = shared_deployment.websocket_urls
+    session = shared_deployment.admin_token
     async with (
         visitor(here) as ada,
         admin(here, await session("operator")) as operator,

@@ -42,3 +42,10 @@ def test_every_link_between_documents_leads_somewhere() -> None:
         if not (document.parent / link).exists()
     }
     assert broken == set()
+
+
+def test_every_check_is_documented_and_no_other() -> None:
+    code = (ROOT / "messaging" / "checks.py").read_text()
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    documented = re.findall(r"^\| `(messaging\.\w+)`", table, re.MULTILINE)
+    assert documented == sorted(re.findall(r'id="(messaging\.\w+)"', code))

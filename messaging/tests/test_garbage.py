@@ -15,7 +15,7 @@ from messaging.protocol import decode
 from messaging.protocol.codes import RULES, ErrorCode, ProtocolError
 from messaging.protocol.frames import ClientFrame
 from messaging.tests.deployments import Deployment
-from messaging.tests.wire import SERVER_FRAMES, SOON, Frame, new_id
+from messaging.tests.wire import COUNT, GATEWAY, SERVER_FRAMES, SOON, new_id
 
 ACTIONS = ("identify", "sendMessage", "history", "ping", "setConnectionType")
 FIELDS = (
@@ -49,20 +49,22 @@ def test_decode_gives_a_frame_or_an_error_of_the_table(data: str | bytes, versio
     assert isinstance(outcome, (*get_args(ClientFrame), ErrorCode))
 
 
-def answers(url: str, frames: list[str | bytes]) -> Iterator[Frame | int]:
+def answers(url: str, frames: list[str | bytes]) -> Iterator[object]:
     """What the server says to `frames`, after its welcome: its frames, then the close code if it closes."""
     end = new_id()
     with connect(url, proxy=None, ping_interval=None, max_size=None) as socket:
         try:
-            socket.recv(SOON)
+            if GATEWAY not in url:
+                socket.recv(SOON)
             for data in [*frames, json.dumps({"action": "ping", "id": end})]:
                 socket.send(data)
             while (frame := json.loads(socket.recv(SOON))).get("id") != end:
                 SERVER_FRAMES.validate(frame)
-                yield frame
+                if frame["type"] != "connection":
+                    yield frame
         except ConnectionClosed:
             assert socket.close_code is not None
-            yield socket.close_code
+            yield COUNT if GATEWAY in url else socket.close_code  # there any code is right
 
 
 @settings(max_examples=100, deadline=None)
@@ -70,6 +72,8 @@ def answers(url: str, frames: list[str | bytes]) -> Iterator[Frame | int]:
 def test_a_server_answers_every_frame_and_closes_when_the_table_says_so(
     deployment: Deployment, frames: list[str | bytes], identified: bool
 ) -> None:
+    if deployment.gateway:  # it closes by itself when it gets bytes
+        frames = [frame for frame in frames if isinstance(frame, str)]
     if identified:
         frames = ['{"action":"identify","type":"user","v":2}', *frames]
     strikes: Counter[str] = Counter()
@@ -93,6 +97,7 @@ def test_a_server_answers_every_frame_and_closes_when_the_table_says_so(
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b'{"action":"ping","id":"\xed\xa0\x80"}'])
 def test_text_that_is_no_utf_8_closes_with_1007(data: bytes, deployment: Deployment) -> None:
+    deployment.needs_own_sockets("text that is no UTF-8")
     with connect(deployment.websocket_urls[0], proxy=None) as socket:
         socket.recv(SOON)
         socket.send(data, text=True)

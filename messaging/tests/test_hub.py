@@ -21,6 +21,7 @@ from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import started
+from messaging.tests.wire import eventually
 from messaging.transports.hub import Hub
 
 UNLIMITED = Rates(visitor=None, address=None, admin=None, identify=None)
@@ -153,3 +154,20 @@ async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(serv
             await asyncio.sleep(0.1)
         await here.close()
         await there.close()
+
+
+async def test_a_process_that_hears_nothing_says_so_and_subscribes_when_it_can(service: MessagingService) -> None:
+    redis = Redis()
+    with started(redis), redis.client() as client:
+        client.config_set("requirepass", "secret")
+        before = channel_layers.set("default", RedisPubSubChannelLayer(hosts=[redis.url]))
+        hub = Hub(service)
+        channel_layers.set("default", before)
+        await eventually(lambda: not hub.layer_up, "the hub knows that it is deaf")
+        client.config_set("requirepass", "")
+        await eventually(lambda: hub.layer_up, "the hub has subscribed")
+        member = Member()
+        hub.join(member, [ADMINS])
+        hub.publish([publish(1)])
+        assert await member.next() == publish(1).frame.cursor
+        await hub.close()

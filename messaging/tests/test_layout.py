@@ -15,8 +15,8 @@ LAYERS = {
     "messaging/protocol": {"protocol"},
     "messaging/contracts.py": {"protocol"},
     "messaging/service": {"protocol", "contracts", "limits", "tokens", "service"},
-    "messaging/limits": {"contracts", "redis_client", "limits"},
-    "messaging/stores": {"protocol", "contracts", "redis_client", "stores"},
+    "messaging/limits": {"contracts", "redis_client", "dynamodb_client", "limits"},
+    "messaging/stores": {"protocol", "contracts", "redis_client", "dynamodb_client", "stores"},
     "messaging/log": {"protocol", "contracts", "models", "log"},
 }
 TRANSPORT_AND_STORAGE = {"channels", "channels_redis", "daphne", "twisted", "redis", "boto3", "django.db"}

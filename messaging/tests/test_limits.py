@@ -9,25 +9,38 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings as SettingsWrapper
 
 from messaging.limits import Bucket, Limiter, Rate
+from messaging.limits.dynamodb import DynamoDBLimiter
 from messaging.limits.memory import MemoryLimiter
 from messaging.limits.redis import RedisLimiter
+from messaging.tests.dynamodb_table import DynamoDBTable
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import started
 from messaging.transports.address import client_address, pseudonym
 from messaging_site import env
 
-LIMITERS = {"memory": None, "redis": "redis_server", "redis_cluster": "redis_cluster"}
+LIMITERS = {
+    "memory": None,
+    "redis": "redis_server",
+    "redis_cluster": "redis_cluster",
+    "dynamodb": "dynamodb_table",
+}
 SLOW = Rate(burst=3, seconds=60)
 
 
 @pytest.fixture(params=LIMITERS)
 async def make_limiter(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Limiter]]:
     fixture = LIMITERS[request.param]
-    url = request.getfixturevalue(fixture).url if fixture else None
+    server = request.getfixturevalue(fixture) if fixture else None
     made: list[Limiter] = []
 
     def make() -> Limiter:
-        made.append(RedisLimiter(url=url, timeout=2) if url else MemoryLimiter())
+        match server:
+            case None:
+                made.append(MemoryLimiter())
+            case DynamoDBTable():
+                made.append(DynamoDBLimiter(**server.options, timeout=5))
+            case _:
+                made.append(RedisLimiter(url=server.url, timeout=2))
         return made[-1]
 
     yield make
@@ -73,14 +86,15 @@ async def test_refusals_do_not_make_the_wait_longer(limiter: Limiter) -> None:
     assert max(waits) <= 60
 
 
-@pytest.mark.parametrize("make_limiter", ["redis", "redis_cluster"], indirect=True)
+@pytest.mark.parametrize("make_limiter", ["redis", "redis_cluster", "dynamodb"], indirect=True)
 async def test_processes_share_a_limit(make_limiter: Callable[[], Limiter]) -> None:
     here, there, mine = make_limiter(), make_limiter(), bucket()
     assert [await here.take([mine]), await there.take([mine]), await here.take([mine])] == [0, 0, 0]
     assert await there.take([mine]) > 58
 
 
-async def test_without_redis_this_process_goes_on_to_limit() -> None:
+async def test_without_redis_this_process_goes_on_to_limit_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "messaging")
     redis = Redis()
     with started(redis):
         limiter, mine = RedisLimiter(url=redis.url), bucket()
@@ -88,6 +102,14 @@ async def test_without_redis_this_process_goes_on_to_limit() -> None:
         redis.kill()
         assert [await limiter.take([mine]) for _ in range(3)] == [0, 0, 0]
         assert await limiter.take([mine]) > 58
+        assert caplog.messages == ["Redis down for limits"]
+        redis.start()
+        while "Redis up for limits" not in caplog.messages:
+            await limiter.take([bucket()])
+            await asyncio.sleep(0.05)
+        for _ in range(3):
+            await limiter.take([bucket()])
+        assert caplog.messages == ["Redis down for limits", "Redis up for limits"]
         await limiter.close()
 
 

@@ -56,7 +56,7 @@ async def test_no_log_has_what_people_write_or_a_secret(
         async with visitor(there, page.token) as again:
             await again.request("history", id="h")
         for pod in secretive.servers:
-            await asyncio.to_thread(pod._end, signal.SIGTERM)
+            await asyncio.to_thread(pod.end, signal.SIGTERM)
         visitor_token = page.token
     outputs = secretive.log + redis_with_password.log + postgres.log
     canaries = {
@@ -130,7 +130,7 @@ def test_nobody_else_composes_a_line_of_the_log(secretive: Deployment) -> None:
             f"GET /ws HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{text}\r\nX-Forwarded-For: {text}\r\n{HANDSHAKE}",
         ):
             send(pod, request)
-    pod._end(signal.SIGTERM)
+    pod.end(signal.SIGTERM)
     lines = pod.log.splitlines()
     assert [line for line in lines if not OUR_LINE.fullmatch(line)] == []
     assert [line for line in lines if line.startswith(FORGED)] == []

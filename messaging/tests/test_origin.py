@@ -3,7 +3,7 @@
 import pytest
 from pytest_django import Settings
 
-from messaging.transports.origin import allowed_origin
+from messaging.transports.origin import allowed_origin, trusted_origin
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,24 @@ def test_a_host_that_is_not_ours_is_refused(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["chat.example.org"]
     assert not allowed_origin({"headers": [(b"host", b"rebound.evil.test")]})
     assert not allowed_origin({"headers": []})
+
+
+@pytest.mark.parametrize(
+    ("origin", "trusted"),
+    [
+        ("https://www.example.net", True),
+        ("HTTPS://WWW.example.NET", True),
+        ("https://a.sub.example.com", True),
+        ("https://chat.example.org", False),
+        ("http://www.example.net", False),
+        ("https://www.example.net.evil.test", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_a_websocket_with_a_host_of_its_own_takes_trusted_pages_only(
+    settings: Settings, origin: str, trusted: bool
+) -> None:
+    settings.ALLOWED_HOSTS = ["chat.example.org"]
+    settings.CSRF_TRUSTED_ORIGINS = ["https://www.example.net", "https://*.sub.example.com"]
+    assert trusted_origin(origin) is trusted

@@ -46,6 +46,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_the_connection_survives(case: str, deployment: Deployment) -> None:
+    if case == "binary":
+        deployment.needs_own_sockets("binary frames")
+    if case == "JSON nested too deep":
+        deployment.needs_own_sockets("what its route selection fails on")
     data, answer = REFUSED[case]
     async with visitor(deployment.websocket_urls[0]) as socket:
         await socket.send_raw(data)
@@ -55,6 +59,8 @@ async def test_the_connection_survives(case: str, deployment: Deployment) -> Non
 
 @pytest.mark.parametrize("case", ["no JSON", "no action", "binary"])
 async def test_the_fifth_senseless_frame_closes(case: str, deployment: Deployment) -> None:
+    if case == "binary":
+        deployment.needs_own_sockets("binary frames")
     data, answer = REFUSED[case]
     async with visitor(deployment.websocket_urls[0]) as socket:
         for _ in range(5):
@@ -89,6 +95,7 @@ async def test_a_larger_frame_closes_with_4413(deployment: Deployment) -> None:
 
 
 async def test_a_frame_over_64_kib_is_not_even_read(deployment: Deployment) -> None:
+    deployment.needs_own_sockets("frames over 32 KB")
     async with visitor(deployment.websocket_urls[0]) as socket:
         await socket.send_raw(padded(64 * 1024 + 1))
         assert await socket.until_closed() == ([], 1009)

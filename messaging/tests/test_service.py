@@ -15,7 +15,7 @@ from django.db import connections
 from django.utils import timezone
 
 from messaging import tokens
-from messaging.contracts import ADMINS, conversation_group
+from messaging.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
 from messaging.limits import Rate
 from messaging.limits.memory import MemoryLimiter
 from messaging.log import MessageLog
@@ -315,12 +315,77 @@ async def test_pong_names_the_newest_message_that_the_connection_was_given(house
     assert pong == frames.Pong(pong.timestamp, "p", visitor.head)
 
 
+async def test_where_posts_get_lost_one_by_one_pong_says_unread_until_the_history_was_read(house: House) -> None:
+    visitor, admin = await house.visitor(), await house.admin("view_message")
+    visitor.held = admin.held = False
+
+    async def pong(connection: Connection) -> str:
+        (frame,) = replies(await house.send(connection, "ping"))
+        return frame.cursor
+
+    async def read(**fields: object) -> str:
+        (page,) = replies(await house.send(admin, "history", id="h", **fields))
+        return page.cursor
+
+    start = await read()
+    assert await pong(admin) == start
+    acks = [
+        (await house.send(visitor, "sendMessage", id=f"message-{number}", content="hello"))[0].frame
+        for number in range(3)
+    ]
+    assert [await pong(visitor), await pong(admin)] == [UNREAD, UNREAD]
+    assert acks[2].cursor < UNREAD
+    await read(before=f"{10**9:013x}.{0:011x}", limit=1)
+    await read(conversation=visitor.conversation)
+    assert await pong(admin) == UNREAD  # those pages say nothing about what is new anywhere
+    await read(since=start, limit=2)
+    assert await pong(admin) == UNREAD
+    await read(since=acks[1].cursor)
+    assert await pong(admin) == acks[2].cursor
+    await read(since=acks[0].cursor, limit=1)
+    assert await pong(admin) == acks[2].cursor
+
+
+async def test_a_row_names_the_version_that_its_connection_speaks(house: House) -> None:
+    for version in (1, 2):
+        visitor = await house.visitor(version)
+        (row,) = await house.store.get_connections(conversation_group(visitor.conversation))
+        assert (row.version, visitor.version) == (version, version)
+
+
+class BrokenStore(MemoryStore):
+    async def store_connection(self, connection: StoredConnection) -> None:
+        raise StoreUnavailable("no answer")
+
+
+async def test_only_who_is_found_by_its_row_has_to_have_one(house: House) -> None:
+    house.service._registry._connections = BrokenStore()
+    (identified,) = replies(await house.send(Connection("c0"), "identify", type="user", v=2))
+    assert identified.TYPE == "identified"
+    elsewhere = Connection("c1", held=False)
+    refused = await house.send(elsewhere, "identify", type="user", v=2, id="i")
+    assert refusal(refused) == (ErrorCode.UNAVAILABLE, CloseCode.TRY_LATER)
+    assert refused[0].frame.id == "i"
+
+
+async def test_a_frame_that_could_not_be_handed_over_is_answered_under_its_id(house: House) -> None:
+    error = StoreUnavailable("no answer")
+    text = '{"action":"sendMessage","id":"message-1","content":"hello"}'
+    (reply,) = house.service.unavailable(Connection("c1", held=False), text, error)
+    assert (reply.frame.code, reply.frame.id, reply.frame.retry_after_ms) == ("unavailable", "message-1", 1000)
+    assert refusal(house.service.unavailable(Connection("c1"), "{", error)) == (ErrorCode.BAD_JSON,)
+
+
 async def test_a_heartbeat_refreshes_the_row_of_a_connection_when_that_is_due(house: House) -> None:
     visitor = await house.visitor()
     await house.store.close()
     await house.send(visitor, "ping")
     assert await house.store.count(conversation_group(visitor.conversation)) == 0
     visitor.touched_at -= TOUCH_SECONDS + 1
+    visitor.held = False
+    await house.send(visitor, "ping")
+    assert await house.store.count(conversation_group(visitor.conversation)) == 0  # a row that is not renewed
+    visitor.held = True
     await house.send(visitor, "ping")
     assert await house.store.count(conversation_group(visitor.conversation)) == 1
 

@@ -9,8 +9,10 @@ import pytest
 
 from messaging.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable, conversation_group, staff_group
 from messaging.stores.base import ConnectionStore
+from messaging.stores.dynamodb import DynamoDBStore
 from messaging.stores.memory import MemoryStore
 from messaging.stores.redis import RedisStore
+from messaging.tests.dynamodb_table import DynamoDBTable
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import started
 
@@ -20,6 +22,7 @@ STORES: dict[str, str | None] = {
     "redis": "redis_server",
     "redis_sentinel": "redis_sentinel",
     "redis_cluster": "redis_cluster",
+    "dynamodb": "dynamodb_table",
 }
 
 MakeStore = Callable[..., ConnectionStore]
@@ -29,11 +32,17 @@ MakeStore = Callable[..., ConnectionStore]
 async def make_store(request: pytest.FixtureRequest) -> AsyncIterator[MakeStore]:
     """Makes stores of one backend, as processes of their own would."""
     fixture = STORES[request.param]
-    url = request.getfixturevalue(fixture).url if fixture else None
+    server = request.getfixturevalue(fixture) if fixture else None
     made: list[ConnectionStore] = []
 
     def make(ttl: int = 60) -> ConnectionStore:
-        made.append(RedisStore(url=url, ttl=ttl) if url else MemoryStore(ttl=ttl))
+        match server:
+            case None:
+                made.append(MemoryStore(ttl=ttl))
+            case DynamoDBTable():
+                made.append(DynamoDBStore(**server.options, ttl=ttl, timeout=5))
+            case _:
+                made.append(RedisStore(url=server.url, ttl=ttl, timeout=2))
         return made[-1]
 
     yield make

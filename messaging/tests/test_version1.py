@@ -91,6 +91,7 @@ async def test_no_content_means_the_default_quick_message(frame: Frame, deployme
 
 async def test_the_success_count_is_the_number_of_admin_connections(deployment: Deployment) -> None:
     url = deployment.websocket_urls[0]
+    await deployment.forgets_the_past()
     async with connect(url) as page:
         before = (await answer(page, top("sendMessage", content="to whom?")))["successCount"]
         async with admin(url, await deployment.admin_token()), admin(url, await deployment.admin_token("reader")):

@@ -11,11 +11,16 @@ from django.http import HttpRequest
 
 
 def pseudonym(scope: dict[str, Any]) -> str:
-    """A key for the client's address: no address is kept, and tomorrow's key can't be told from today's.
+    """A key for the address of the client in `scope`."""
+    return pseudonym_of(client_address(scope))
+
+
+def pseudonym_of(client: str) -> str:
+    """A key for a client's address: no address is kept, and tomorrow's key can't be told from today's.
 
     IPv6 addresses of one /64 are one: a household or a host has all of them (RFC 6177).
     """
-    address = ip_address(client_address(scope))
+    address = ip_address(client)
     network = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
     today = datetime.now(UTC).date().isoformat()
     return hmac.new(settings.SECRET_KEY.encode(), f"{today} {network}".encode(), hashlib.sha256).hexdigest()[:24]

@@ -47,7 +47,7 @@ class MessagingConsumer(AsyncConsumer):
             self.outbox.clear()
             self.close(Close(CloseCode.SLOW_READER))
             return
-        self.connection.head = max(self.connection.head, cursor)
+        self.connection.handed(cursor)
         self.outbox.append(text)
         self.outbox_bytes += len(text)
         self._write_soon()
@@ -80,10 +80,10 @@ class MessagingConsumer(AsyncConsumer):
         self.send_event = send
         self.service, self.hub, self.sockets = get_service(), get_hub(), get_sockets()
         self.connection.address = pseudonym(scope)
-        self.refusal = self.sockets.add(self, self.connection.address)
         loop = asyncio.get_running_loop()
         self.deadline = loop.call_later(IDENTIFY_SECONDS, self.close, Close(CloseCode.NO_IDENTIFY))
         try:
+            self.refusal = await self.sockets.add(self)
             while (event := await receive())["type"] != "websocket.disconnect":
                 await self.dispatch(event)
         finally:
@@ -94,7 +94,7 @@ class MessagingConsumer(AsyncConsumer):
             try:
                 await self.service.disconnect(self.connection)
             finally:
-                self.sockets.remove(self, self.connection.address)
+                await self.sockets.remove(self)
 
     async def dispatch(self, event: dict[str, Any]) -> None:
         match event:

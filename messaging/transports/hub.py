@@ -53,13 +53,14 @@ class Hub:
         self._waiting: list[Hint] = []
         self._known: OrderedDict[str, set[str]] = OrderedDict()  # cursor -> groups that were given it
         self._down_until = 0.0
+        self._deaf = False
         self._wake = asyncio.Event()
         self._tasks = [asyncio.create_task(run()) for run in (self._receive, self._flush, self._catch_up, self._watch)]
 
     @property
     def layer_up(self) -> bool:
-        """Whether the last publish reached the channel layer."""
-        return self._down_until == 0.0
+        """Whether this process hears what is published, and its last publish reached the channel layer."""
+        return self._down_until == 0.0 and not self._deaf
 
     def join(self, member: Member, groups: Iterable[str]) -> None:
         """From now on `member` is handed what is published to `groups`."""
@@ -118,17 +119,29 @@ class Hub:
             self._down_until = 0.0
 
     async def _receive(self) -> None:
-        channel = None
+        channel = await self._subscribed()
         while True:
             try:
-                if channel is None:
-                    channel = await self._layer.new_channel()
-                    await self._layer.group_add(LAYER_GROUP, channel)
                 message = await self._layer.receive(channel)
                 self._deliver(message["hints"])
             except Exception:
                 logger.exception("channel layer receive failed")
                 await asyncio.sleep(DOWN_SECONDS)
+
+    async def _subscribed(self) -> str:
+        """The channel on which this process hears, once the layer has taken it."""
+        while True:
+            try:
+                channel: str = await self._layer.new_channel()
+                await self._layer.group_add(LAYER_GROUP, channel)
+            except Exception as error:  # whatever a layer raises: until it is back, messages are found in the log
+                if not self._deaf:
+                    logger.warning("channel layer not subscribed", extra={"error": repr(error)})
+                self._deaf = True
+                await asyncio.sleep(DOWN_SECONDS)
+            else:
+                self._deaf = False
+                return channel
 
     async def _catch_up(self) -> None:
         floor: int | None = None

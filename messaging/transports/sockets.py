@@ -2,47 +2,54 @@
 
 import asyncio
 import random
-from collections import Counter
 from typing import Protocol
 
-from messaging.service.actions import Refusal
+from messaging.limits.addresses import Addresses
+from messaging.service.actions import Connection, Refusal
 
 
 class Restartable(Protocol):
     """A socket that can tell its client to reconnect elsewhere."""
+
+    @property
+    def connection(self) -> Connection: ...
 
     def restart(self) -> None:
         """Tell the client and close, after the frame that is being served."""
 
 
 class Sockets:
-    """One per process. `limit`: how many may be open; `limit_per_address`: by one client, 0 for as many as it likes."""
+    """One per process. `limit`: how many may be open.
 
-    def __init__(self, limit: int, limit_per_address: int) -> None:
+    `limit_per_address`: how many one client may have in all processes, 0 for as many as it likes; `addresses` counts.
+    """
+
+    def __init__(self, limit: int, limit_per_address: int, addresses: Addresses) -> None:
         self._limit = limit
         self._limit_per_address = limit_per_address
+        self._addresses = addresses
         self._open: set[Restartable] = set()
-        self._addresses: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self.draining = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, socket: Restartable, address: str) -> Refusal | None:
-        """Count `socket` in; says why where it is one too many."""
+    async def add(self, socket: Restartable) -> Refusal | None:
+        """Count `socket` in, which is to be removed whatever this says: why it is one too many, None if it is not."""
         self._open.add(socket)
-        self._addresses[address] += 1
         if len(self._open) > self._limit or self.draining:
             return "full"
-        return "address" if 0 < self._limit_per_address < self._addresses[address] else None
+        if not self._limit_per_address:
+            return None
+        number = await self._addresses.enter(socket.connection.address, socket.connection.id)
+        return "address" if number > self._limit_per_address else None
 
-    def remove(self, socket: Restartable, address: str) -> None:
+    async def remove(self, socket: Restartable) -> None:
         self._open.discard(socket)
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
         self._changed.set()
+        if self._limit_per_address:
+            await self._addresses.leave(socket.connection.address, socket.connection.id)
 
     async def drain(self, spread: float, patience: float) -> int:
         """Restart every socket, evenly over `spread` seconds and in random order; wait for their ends.

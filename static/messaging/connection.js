@@ -38,11 +38,21 @@ import { backoff, browser, Link, PASSING } from "./link.js";
 
 /** A link that held so long was a good one: the next failure starts with short delays again. */
 const STABLE_MS = 10_000;
+/** API Gateway cuts a link after two hours. Ours ends before, and not together with all that began when it did. */
+const LIFE_MS = 110 * 60_000;
 const PAGE = 100;
 const BAD_FRAMES = 4400;
 const UNAUTHORIZED = 4401;
 const FORBIDDEN = 4403;
 const NO_IDENTIFY = 4408;
+const TOO_LARGE = 4413;
+/** The errors that end a link. The close that follows has the same code, but not on AWS: there it may have any. */
+const CLOSES = new Map([
+  ["unauthorized", UNAUTHORIZED],
+  ["forbidden", FORBIDDEN],
+  ["blocked", FORBIDDEN],
+  ["too_large", TOO_LARGE],
+]);
 
 /** There are no credentials: the person has to sign in. */
 export class Refused extends Error {}
@@ -77,6 +87,8 @@ export class Connection {
   #nextBeat;
   /** @type {any} */
   #stable;
+  /** @type {any} */
+  #endOfLife;
   #endPause = () => {};
 
   /** @param {Options} options @param {Environment} environment */
@@ -149,6 +161,7 @@ export class Connection {
     if (this.state.phase === "live") this.#lastLive = link.heardAt;
     this.#environment.clearTimeout(this.#nextBeat);
     this.#environment.clearTimeout(this.#stable);
+    this.#environment.clearTimeout(this.#endOfLife);
     return loss;
   }
 
@@ -173,6 +186,10 @@ export class Connection {
     if (!(await this.#catchUp(link))) return;
     this.#enter("live");
     this.#stable = this.#environment.setTimeout(() => (this.#failures = 0), STABLE_MS);
+    this.#endOfLife = this.#environment.setTimeout(
+      () => link.drop(),
+      LIFE_MS * (0.95 + this.#environment.random() / 10),
+    );
     this.#beat(link);
   }
 
@@ -197,8 +214,10 @@ export class Connection {
       case "serverShutdown":
         this.#reconnectAfterMs = frame.reconnectAfterMs;
         return;
-      case "error": // on AWS it is the authority, and the close code may not come
-        if (frame.code === "unauthorized") link.drop({ code: UNAUTHORIZED });
+      case "error": {
+        const code = CLOSES.get(frame.code);
+        if (code) queueMicrotask(() => link.drop({ code })); // once its answer has reached who asked
+      }
     }
   }
 

@@ -19,6 +19,20 @@ test("a new page identifies itself and loads the newest messages before it says 
   assert.deepEqual(page.take(), ["text 01", "text 02", "newest, more", "live"]);
 });
 
+test("a greeting is not waited for, and what comes before the identified moves no place", async () => {
+  const page = await setUp().live();
+  await page.socket.end();
+  await page.clock.pass(500);
+  await page.socket.open();
+  const [identify] = page.socket.take();
+  await page.socket.answer({ type: "connection", heartbeatMs: 240_000 });
+  await page.socket.answer(message("13"));
+  await page.socket.answer({ type: "identified", id: identify.id, recovered: true });
+  const request = await page.history({ messages: [message("12"), message("13")], cursor: "13" });
+  assert.equal(request.since, "10");
+  assert.deepEqual(page.take(), ["waiting 1006", "connecting", "text 13", "text 12", "text 13", "live"]);
+});
+
 test("a reconnect asks for everything since the last page, page by page", async () => {
   const page = await setUp().live();
   await page.socket.end();
@@ -83,6 +97,18 @@ test("a pong that knows of a newer message fetches what was missed", async () =>
   await page.socket.answer({ type: "pong", id: ping.id, cursor: "11" });
   assert.equal((await page.history({ messages: [message("11")], cursor: "11" })).since, "10");
   assert.deepEqual(page.take(), ["text 11"]);
+});
+
+test("a pong whose cursor sorts behind all of them fetches even where the newest message is known", async () => {
+  const page = await setUp().live();
+  await page.socket.answer(message("12"));
+  page.take();
+  await page.clock.pass(25_000);
+  const [ping] = page.socket.take();
+  await page.socket.answer({ type: "pong", id: ping.id, cursor: "~" });
+  const request = await page.history({ messages: [message("11"), message("12")], cursor: "12" });
+  assert.equal(request.since, "10");
+  assert.deepEqual(page.take(), ["text 11", "text 12"]);
 });
 
 test("a pong that knows nothing newer moves the place to resume from", async () => {
@@ -214,6 +240,22 @@ test("a link that held for ten seconds starts the delays anew", async () => {
   assert.equal(page.sockets.length, 4);
 });
 
+test("a link is replaced before a gateway would cut it, each page's at a time of its own", async () => {
+  for (const [random, minutes] of [[0, 104.5], [1, 115.5]]) {
+    const page = await setUp({ random: () => random, heartbeatMs: 240_000 }).live();
+    await page.socket.answer(message("10"));
+    for (let passed = 0; passed < minutes * 60_000 - 1; passed += 30_000) {
+      assert.equal(page.socket.isClosed, false);
+      await page.clock.pass(30_000);
+      for (const { id } of page.socket.take()) await page.socket.answer({ type: "pong", id, cursor: "10" });
+    }
+    assert.equal(page.sockets[0].isClosed, true);
+    await page.clock.pass(500);
+    await page.identify();
+    assert.equal((await page.history()).since, "10");
+  }
+});
+
 test("the server's own delay is kept", async () => {
   const page = await setUp().live();
   await page.socket.answer({ type: "serverShutdown", reconnectAfterMs: 7000 });
@@ -233,6 +275,20 @@ test("a refusal stops until a person acts", async () => {
   await settled();
   assert.equal(page.sockets.length, 2);
 });
+
+for (const [code, close] of Object.entries({ blocked: 4403, forbidden: 4403, too_large: 4413 })) {
+  test(`the error ${code} stops, whatever the close code that comes behind it`, async () => {
+    const page = await setUp().live();
+    page.connection.send({ content: "hello" });
+    await settled();
+    const [{ id }] = page.socket.take();
+    await page.socket.answer(error(id, code));
+    assert.equal(page.outbox.entries()[0].failed, `because ${code}`);
+    await page.socket.end(1000);
+    await page.clock.pass(3_600_000);
+    assert.deepEqual([page.sockets.length, page.take()], [1, [`stopped ${close}`]]);
+  });
+}
 
 test("an identify that came too late is no refusal", async () => {
   const page = await setUp().live();

@@ -1,0 +1,65 @@
+"""Runs in an unpacked package as Lambda does, with nothing behind it: prints the modules that its first events load.
+
+They end in errors, as no database and no AWS answers; what matters is that everything they need can be imported.
+"""
+
+import importlib
+import json
+import logging
+import sys
+from pathlib import Path
+
+HTTP = {
+    "version": "2.0",
+    "rawPath": "/admin/login/",
+    "rawQueryString": "",
+    "headers": {"host": "unused.example.org", "x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.1"},
+    "requestContext": {
+        "stage": "$default",
+        "http": {"method": "GET", "path": "/admin/login/", "sourceIp": "192.0.2.1", "protocol": "HTTP/1.1"},
+    },
+    "isBase64Encoded": False,
+}
+ROUTES = {"CONNECT": "$connect", "MESSAGE": "$default", "DISCONNECT": "$disconnect"}
+
+
+class Context:
+    """Lambda's, as far as it is asked."""
+
+    aws_request_id = "rehearsal"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 10_000
+
+
+def websocket(kind: str) -> dict[str, object]:
+    """An event of a WebSocket API."""
+    context = {"eventType": kind, "routeKey": ROUTES[kind], "connectionId": "rehearsal", "stage": "ws"}
+    return {
+        "requestContext": context | {"domainName": "unused.example.org", "identity": {"sourceIp": "192.0.2.1"}},
+        "headers": {},
+        "body": '{"action":"ping"}',
+        "isBase64Encoded": False,
+    }
+
+
+def rehearse(package: Path) -> list[str]:
+    """The package's files that were imported. Raises ImportError or RuntimeError where the function would not work."""
+    sys.path.insert(0, str(package))
+    function = importlib.import_module("handler").lambda_handler
+    registered = importlib.import_module("zappa.websocket")._registry
+    if set(registered) != set(ROUTES.values()):
+        raise RuntimeError(f"Zappa would drop every frame: only {sorted(registered)} have handlers")
+    logging.disable(logging.CRITICAL)
+    page = function(HTTP, Context())
+    if page["statusCode"] != 200:
+        raise RuntimeError(f"/admin/login/ was answered {page['statusCode']}")
+    for kind in ROUTES:
+        function(websocket(kind), Context())
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    inside = {Path(file).relative_to(package) for file in files if file and Path(file).is_relative_to(package)}
+    return sorted(str(file) for file in inside if file.suffix == ".py")
+
+
+if __name__ == "__main__":
+    print(json.dumps(rehearse(Path.cwd())))

@@ -1,0 +1,162 @@
+"""The CloudFormation stack of one stage: what it is made of, and how it is made, changed and removed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError, WaiterError
+
+from aws import Refused
+
+TEMPLATE = Path(__file__).with_name("template.yaml")
+PROJECT = "messaging"  # as in zappa_settings.json: `zappa manage STAGE` looks for the function PROJECT-STAGE
+FORM = '{"SECRET_KEY": "…", "DATABASE_URL": "postgres://user:password@host:5432/name?sslmode=verify-full"}'
+NO_UPDATE = "No updates are to be performed"
+
+
+class Stack:
+    """One account and Region are those of the AWS credentials; `AWS_ENDPOINT_URL` leads elsewhere.
+
+    `template`: CloudFormation text. Calls block and raise Refused.
+    """
+
+    def __init__(self, stage: str, template: str | None = None) -> None:
+        self.stage = stage
+        self.name = f"{PROJECT}-{stage}"
+        self.secret = f"{PROJECT}/{stage}"
+        self._template = template or TEMPLATE.read_text()
+        self._session = boto3.Session()
+        if self._session.region_name is None:
+            raise Refused("Which Region? Set AWS_REGION and AWS_DEFAULT_REGION, or one in ~/.aws/config")
+        self._cloudformation = self._session.client("cloudformation")
+        self._s3 = self._session.client("s3")
+        account = self._session.client("sts").get_caller_identity()["Account"]
+        self.bucket = f"{PROJECT}-code-{account}-{self._session.region_name}"
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        endpoint = self._cloudformation.meta.endpoint_url
+        return f"account {self.bucket.split('-')[2]}, Region {self._session.region_name} ({endpoint})"
+
+    def upload(self, package: Path, key: str) -> None:
+        """Puts the package into the bucket of this account's packages, which is made if need be and never public."""
+        if not self._has_bucket():
+            where = {"LocationConstraint": self._session.region_name}
+            options = {} if self._session.region_name == "us-east-1" else {"CreateBucketConfiguration": where}
+            self._s3.create_bucket(Bucket=self.bucket, **options)
+            closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+            self._s3.put_public_access_block(
+                Bucket=self.bucket, PublicAccessBlockConfiguration=dict.fromkeys(closed, True)
+            )
+        self._s3.upload_file(str(package), self.bucket, key)
+
+    def create_or_update(self, parameters: Mapping[str, str]) -> None:
+        """Makes the stack so, and waits for it. What `parameters` leaves out stays as it is in the stack."""
+        known = self._parameters()
+        if unknown := parameters.keys() - known:
+            raise Refused(
+                f"{TEMPLATE.name} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}"
+            )
+        before = self._describe()
+        kept = {parameter["ParameterKey"] for parameter in before.get("Parameters", ())} & known - parameters.keys()
+        arguments = {
+            "StackName": self.name,
+            "TemplateBody": self._template,
+            "Capabilities": ["CAPABILITY_IAM"],
+            "Parameters": [
+                *({"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()),
+                *({"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept)),
+            ],
+        }
+        try:
+            if before:
+                self._cloudformation.update_stack(**arguments)
+            else:
+                self._cloudformation.create_stack(**arguments, OnFailure="DELETE")
+        except ClientError as error:
+            if NO_UPDATE in str(error):
+                return
+            raise Refused(f"CloudFormation: {error}") from error
+        self._wait("stack_update_complete" if before else "stack_create_complete")
+
+    def outputs(self) -> dict[str, str]:
+        """Of the stack as it is; empty where there is none."""
+        return {output["OutputKey"]: output["OutputValue"] for output in self._describe().get("Outputs", ())}
+
+    def delete(self) -> None:
+        """Removes the stack and the packages of this stage, and the bucket with the last of them."""
+        if self._describe():
+            self._cloudformation.delete_stack(StackName=self.name)
+            self._wait("stack_delete_complete")
+        if not self._has_bucket():
+            return
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        own = [key for key in keys if key.startswith(f"{self.stage}/")]
+        for key in own:
+            self._s3.delete_object(Bucket=self.bucket, Key=key)
+        if len(own) == len(keys):
+            self._s3.delete_bucket(Bucket=self.bucket)
+
+    def secret_version(self, name: str) -> str:
+        """The version of the secret that is the current one; nothing of its value is read."""
+        try:
+            versions = self._session.client("secretsmanager").describe_secret(SecretId=name)["VersionIdsToStages"]
+        except ClientError as error:
+            raise Refused(
+                f"The secret {name} can't be read ({error.response['Error']['Code']}). Make it with the command\n"
+                f"  aws secretsmanager create-secret --name {name} --secret-string file://secret.json\n"
+                f"from a file with\n  {FORM}\nand delete the file."
+            ) from error
+        return next(str(version) for version, stages in versions.items() if "AWSCURRENT" in stages)
+
+    def gateway_logs(self) -> str:
+        """The parameter GatewayLogsRole: whether API Gateway has a role to write logs with, in this whole Region."""
+        return "exists" if self._session.client("apigateway").get_account().get("cloudwatchRoleArn") else "create"
+
+    def _describe(self) -> dict[str, Any]:
+        try:
+            stack: dict[str, Any] = self._cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
+        except ClientError as error:
+            if "does not exist" in str(error):
+                return {}
+            raise Refused(f"CloudFormation: {error}") from error
+        return stack
+
+    def _parameters(self) -> set[str]:
+        found = self._cloudformation.validate_template(TemplateBody=self._template)["Parameters"]
+        return {parameter["ParameterKey"] for parameter in found}
+
+    def _has_bucket(self) -> bool:
+        return any(bucket["Name"] == self.bucket for bucket in self._s3.list_buckets()["Buckets"])
+
+    def _wait(self, waiter: str) -> None:
+        try:
+            self._cloudformation.get_waiter(waiter).wait(
+                StackName=self.name, WaiterConfig={"Delay": self._delay(), "MaxAttempts": 360}
+            )
+        except WaiterError as error:
+            reasons = "\n".join(f"  {reason}" for reason in self._failures())
+            raise Refused(f"{self.name}: {error}\n{reasons}") from error
+
+    def _delay(self) -> int:
+        """Seconds between two looks; what stands in for AWS on this machine is done at once."""
+        return 1 if "127.0.0.1" in self._cloudformation.meta.endpoint_url else 5
+
+    def _failures(self) -> Iterator[str]:
+        try:
+            events = self._cloudformation.describe_stack_events(StackName=self.name)["StackEvents"]
+        except ClientError as error:
+            yield str(error)
+            return
+        for event in reversed(events):
+            if event["ResourceStatus"].endswith("_FAILED"):
+                yield f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+
+
+def stages(settings: Path) -> list[str]:
+    """Those that zappa_settings.json knows."""
+    return [name for name in json.loads(settings.read_text()) if name != "base"]

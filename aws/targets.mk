@@ -1,0 +1,23 @@
+# AWS: docs/aws.md.
+
+STAGE ?= production
+PARAMETERS ?=
+
+.PHONY: aws-package aws-deploy aws-destroy
+
+aws-package: .venv-aws/.installed ## make the Lambda package (STAGE=production)
+	@.venv-aws/bin/python -m aws package $(STAGE)
+
+aws-deploy: .venv-aws/.installed ## package and deploy to AWS (STAGE=…, PARAMETERS='MemorySize=1024 …')
+	@.venv-aws/bin/python -m aws deploy $(STAGE) $(PARAMETERS)
+
+aws-destroy: .venv-aws/.installed ## remove what aws-deploy made (STAGE=…)
+	@.venv-aws/bin/python -m aws destroy $(STAGE)
+
+# The same versions as everywhere: pip takes them from requirements.txt as constraints, which know no extras.
+.venv-aws/.installed: requirements-aws.txt requirements.txt constraints.txt
+	@test -x .venv-aws/bin/python || $(PYTHON) -m venv .venv-aws
+	@echo 'Installing $<'
+	@sed -e '/^-c /d' -e 's/\[[a-z]*\]//' requirements.txt > .venv-aws/versions.txt
+	@.venv-aws/bin/pip install --quiet --disable-pip-version-check -r $< -c .venv-aws/versions.txt
+	@touch $@

@@ -1,0 +1,86 @@
+"""`messaging_migrate`: what a new version needs of its databases, before it gets traffic."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from messaging import runtime
+from messaging.contracts import StoreUnavailable
+
+LOCK = 0x6D657373616765  # "message": nobody else in this database takes an advisory lock of this number
+
+
+class Command(BaseCommand):
+    help = (
+        "Bring the SQL database and the connection store to what this version needs; several processes may do it at "
+        "once. With --check nothing is changed: what differs is printed, and the exit code is 1 where anything does."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--check", action="store_true", help="only say what differs")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if options["check"]:
+                self._check()
+            else:
+                self._migrate(options["verbosity"])
+        except StoreUnavailable as error:
+            raise CommandError(f"connection store: {error}") from error
+        except OperationalError as error:
+            raise CommandError(f"database: {error}") from error
+
+    def _check(self) -> None:
+        found = [*_missing_migrations(), *asyncio.run(_differences())]
+        for difference in found:
+            self.stdout.write(difference)
+        if found:
+            raise CommandError("not up to date: run `manage.py messaging_migrate`")
+        self.stdout.write("up to date")
+
+    def _migrate(self, verbosity: int) -> None:
+        with _alone():
+            call_command("migrate", interactive=False, verbosity=verbosity, stdout=self.stdout)
+        asyncio.run(_migrate_store())
+        self.stdout.write("up to date")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Others wait, on a connection of their own that the migrations do not use. SQLite has one process and no lock."""
+    connection = connections.create_connection(DEFAULT_DB_ALIAS)
+    if connection.vendor != "postgresql":
+        yield
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+            yield
+    finally:
+        connection.close()  # and with it the lock
+
+
+def _missing_migrations() -> list[str]:
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"migration {migration.app_label}.{migration.name} is missing" for migration, _ in plan]
+
+
+async def _differences() -> list[str]:
+    try:
+        return await runtime.get_store().differences()
+    finally:
+        await runtime.close()
+
+
+async def _migrate_store() -> None:
+    try:
+        await runtime.get_store().migrate()
+    finally:
+        await runtime.close()

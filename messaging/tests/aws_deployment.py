@@ -1,0 +1,218 @@
+"""The product on AWS: the real package, deployed by the real template on ministack, and a PostgreSQL with TLS."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from messaging.tests.aws_services import Ministack
+from messaging.tests.aws_template import Template, load, written
+from messaging.tests.deployments import FOR_TESTS, ROOT, SECRET_KEY, Deployment, create_staff
+from messaging.tests.front import Front
+from messaging.tests.services import HOST, INHERITED, MissingProgram, Postgres, as_user
+from messaging.tests.wire import eventually
+
+PROGRAMS = ROOT / ".venv-aws/bin"  # what the function runs on, and Zappa; its Python is the runtime's
+STAGE = "production"
+PREFIX = "function: "  # messaging/tests/ministack_server.py writes it
+NAME = f"messaging-{STAGE}"
+
+
+class PostgresWithTLS(Postgres):
+    """As the managed databases of AWS are reached: encrypted, with a certificate that no client here can verify."""
+
+    name = "PostgreSQL with TLS"
+
+    def command(self) -> Sequence[str]:
+        files = {"ssl_cert_file": self.directory / "certificate", "ssl_key_file": self.directory / "key"}
+        return [*super().command(), "--ssl=on", *(f"--{name}={path}" for name, path in files.items())]
+
+    def start(self) -> None:
+        certificate = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
+        subprocess.run(
+            [*certificate, "-keyout", "key", "-out", "certificate"],
+            cwd=self.directory,
+            check=True,
+            capture_output=True,
+            **as_user(self.user),
+        )
+        super().start()
+
+    def url(self, database: str) -> str:
+        return f"{super().url(database)}?sslmode=require"
+
+
+class Function:
+    """Stands for a server among the others: the function behind its two APIs."""
+
+    def __init__(self, ministack: Ministack, environment: Mapping[str, str], origin: str) -> None:
+        self._ministack = ministack
+        self.environment = dict(environment)
+        self.origin = origin
+        self.websocket_url = environment["WEBSOCKET_PUBLIC_URL"]
+
+    @property
+    def log(self) -> str:
+        """All that it printed."""
+        lines = self._ministack.log.splitlines()
+        return "\n".join(line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX))
+
+
+class AwsDeployment(Deployment):
+    """The stack, its function configured for tests."""
+
+    gateway = True
+
+    def __init__(self, ministack: Ministack, database: str) -> None:
+        self._ministack = ministack
+        self._tools = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        self._tools |= dict(ministack.environment_for_clients) | {"VIRTUAL_ENV": str(PROGRAMS.parent)}
+        self._database = database
+
+    def deploy(self) -> str:
+        """`make aws-deploy`; what it printed."""
+        return self.tool("python", "-m", "aws", "deploy", STAGE)
+
+    def destroy(self) -> str:
+        """`make aws-destroy`."""
+        return self.tool("python", "-m", "aws", "destroy", STAGE)
+
+    def manage(self, command: str) -> str:
+        """What a management command prints that runs in the function."""
+        return self.tool("zappa", "manage", STAGE, command)
+
+    def tool(self, program: str, *arguments: str) -> str:
+        """What a program of the packaging environment prints. Raises AssertionError with it where it fails."""
+        if not (PROGRAMS / program).exists():
+            raise MissingProgram("The tests need Zappa. Install it: `make .venv-aws/.installed`.")
+        done = subprocess.run(
+            [str(PROGRAMS / program), *arguments],
+            cwd=ROOT,
+            env=self._tools,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{program} {' '.join(arguments)} failed:\n{done.stdout}"
+        return done.stdout
+
+    def change_template(self, change: Callable[[Template], None]) -> None:
+        """Updates the stack to the template with `change`, and nothing else."""
+        environment = self.environment
+        cloudformation = self._ministack.client("cloudformation")
+        template = load()
+        change(template)
+        kept = [{"ParameterKey": name, "UsePreviousValue": True} for name in template["Parameters"]]
+        arguments = {"Parameters": kept, "Capabilities": ["CAPABILITY_IAM"]}
+        cloudformation.update_stack(StackName=NAME, TemplateBody=written(template), **arguments)
+        waiting = {"Delay": 1, "MaxAttempts": 60}
+        cloudformation.get_waiter("stack_update_complete").wait(StackName=NAME, WaiterConfig=waiting)
+        assert self.environment == environment
+        self._start_process()
+
+    async def forgets_the_past(self) -> None:
+        await eventually(lambda: not self.rows("admins"), "no admin is connected")  # a gateway tells it when it may
+
+    def rows(self, group: str) -> dict[str, Any]:
+        """The connections that the table has in `group`, by their id."""
+        answer = self._ministack.client("dynamodb").query(
+            TableName=f"{NAME}-connections",
+            KeyConditionExpression="#group = :group",
+            ExpressionAttributeNames={"#group": "group"},
+            ExpressionAttributeValues={":group": {"S": group}},
+        )
+        return {item["connection_id"]["S"]: item for item in answer["Items"]}
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        self._ministack.client("dynamodb").put_item(TableName=f"{NAME}-connections", Item=row)
+
+    def leftovers(self) -> list[str]:
+        """What bears the stack's name."""
+        clients = {service: self._ministack.client(service) for service in ("lambda", "dynamodb", "logs", "s3", "iam")}
+        names = [found["FunctionName"] for found in clients["lambda"].list_functions()["Functions"]]
+        names += clients["dynamodb"].list_tables()["TableNames"]
+        names += [found["logGroupName"] for found in clients["logs"].describe_log_groups()["logGroups"]]
+        names += [found["Name"] for found in self._ministack.client("apigatewayv2").get_apis()["Items"]]
+        names += [found["Name"] for found in clients["s3"].list_buckets()["Buckets"]]
+        names += [found["RoleName"] for found in clients["iam"].list_roles()["Roles"]]
+        alarms = self._ministack.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        names += [found["AlarmName"] for found in alarms]
+        return sorted(name for name in names if "messaging-" in name)
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        stack = self._ministack.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def open(self, front: Front) -> None:
+        """Gives the function the addresses that it has here, instead of those that DNS would know."""
+        outputs = self.outputs
+        front.leads_to(f"/_aws/execute-api/{outputs['HttpApiId']}/$default")
+        gateway = f"{HOST}:{self._ministack.port}/_aws/execute-api/{outputs['WebSocketApiId']}/ws"
+        self.configure(
+            ALLOWED_HOSTS=HOST,
+            CSRF_TRUSTED_ORIGINS=front.origin,
+            HTTPS_ONLY="false",
+            WEBSOCKET_API_ENDPOINT=f"http://{gateway}",
+            WEBSOCKET_PUBLIC_URL=f"ws://{gateway}",
+            **FOR_TESTS,
+        )
+        environment = {"DEPLOYMENT_MODE": "aws", **self._tools, **self.environment}
+        super().__init__([Function(self._ministack, environment, front.origin)], self._database)
+
+    def configure(self, **environment: str) -> None:
+        """Sets variables of the function, and waits for a new process of it."""
+        self._ministack.client("lambda").update_function_configuration(
+            FunctionName=NAME, Environment={"Variables": self.environment | environment}
+        )
+        self._start_process()
+
+    def _start_process(self) -> None:
+        answer = self._ministack.client("lambda").invoke(FunctionName=NAME, Payload=b'{"manage": "check"}')
+        assert "FunctionError" not in answer, answer["Payload"].read()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        function = self._ministack.client("lambda").get_function_configuration(FunctionName=NAME)
+        return function["Environment"]["Variables"]
+
+    @property
+    def websocket_urls(self) -> list[str]:
+        return super().websocket_urls * 2  # tests want two servers: here every event may be served by another
+
+    @property
+    def websocket_sources(self) -> str:
+        parts = urlsplit(self.servers[0].websocket_url)
+        return f" {parts.scheme}://{parts.netloc}"
+
+
+def complete_table(ministack: Ministack) -> None:
+    """What ministack leaves out when it makes the template's table, as the template says it."""
+    dynamodb, name = ministack.client("dynamodb"), f"{NAME}-connections"
+    wanted = load()["Resources"]["ConnectionsTable"]["Properties"]
+    expiry, recovery = (wanted[f"{setting}Specification"] for setting in ("TimeToLive", "PointInTimeRecovery"))
+    dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
+    dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
+    dynamodb.update_table(TableName=name, SSESpecification={"Enabled": wanted["SSESpecification"]["SSEEnabled"]})
+
+
+@contextlib.contextmanager
+def deployed(ministack: Ministack, postgres: Postgres) -> Iterator[AwsDeployment]:
+    """The stack, made as docs/aws.md says."""
+    database = postgres.create_database("aws")
+    secret = f'{{"SECRET_KEY": "{SECRET_KEY}", "DATABASE_URL": "{database}"}}'
+    ministack.client("secretsmanager").create_secret(Name=f"messaging/{STAGE}", SecretString=secret)
+    deployment = AwsDeployment(ministack, database)
+    deployment.deploy()
+    complete_table(ministack)
+    with Front(ministack.port) as front:
+        deployment.open(front)
+        deployment.manage("messaging_migrate")
+        create_staff(deployment.servers[0].environment)
+        yield deployment
+        assert "Done" in deployment.destroy()
+        # API Gateway's right to write logs is the whole Region's, and stays.
+        assert [name for name in deployment.leftovers() if "GatewayRole" not in name] == []

@@ -1,0 +1,37 @@
+"""aws/template.yaml as plain values, and back."""
+
+import json
+from typing import Any
+
+import yaml
+
+from messaging.tests.deployments import ROOT
+
+Template = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as the long ones: `!Sub x` is `{"Fn::Sub": "x"}`."""
+
+
+def _long_form(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, object]:
+    function = name if name in ("Ref", "Condition") else f"Fn::{name}"
+    match node:
+        case yaml.ScalarNode(value=value) if name == "GetAtt":
+            return {function: value.split(".", 1)}
+        case yaml.ScalarNode(value=value):
+            return {function: value}
+        case yaml.SequenceNode():
+            return {function: loader.construct_sequence(node, deep=True)}
+    raise AssertionError(node)
+
+
+_Loader.add_multi_constructor("!", _long_form)
+
+
+def load() -> Template:
+    return yaml.load((ROOT / "aws/template.yaml").read_text(), _Loader)  # noqa: S506  a SafeLoader
+
+
+def written(template: Template) -> str:
+    return json.dumps(template)

@@ -1,0 +1,12 @@
+"""The product's settings, with every time-out underneath a socket so short that a test can stay idle for longer."""
+
+from messaging_site.settings import *  # noqa: F403
+from messaging_site.settings import CHANNEL_LAYERS, DATABASES, MESSAGING_STORE
+
+SECONDS = 1
+
+MESSAGING_STORE["OPTIONS"]["ttl"] = SECONDS
+_layer = CHANNEL_LAYERS["default"]["CONFIG"]
+_layer |= {"expiry": SECONDS, "group_expiry": SECONDS}  # of channels-redis' other layer: this one has none
+_layer["hosts"][0] |= {"socket_timeout": SECONDS, "health_check_interval": SECONDS}
+DATABASES["default"]["CONN_MAX_AGE"] = SECONDS

@@ -1,0 +1,77 @@
+"""What aws/template.yaml says: rights as narrow as they can be, and a table and routes as the code needs them."""
+
+from typing import Any
+
+from messaging.dynamodb_client import EXPIRY, PARTITION, SORT
+from messaging.tests.aws_template import load
+
+RESOURCES: dict[str, Any] = load()["Resources"]
+ACTIONS = {
+    "Logs": {"logs:CreateLogStream", "logs:PutLogEvents"},
+    "Connections": {
+        "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:DescribeContinuousBackups",
+        "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:GetItem", "dynamodb:PutItem",
+        "dynamodb:Query", "dynamodb:UpdateItem",
+    },
+    "WebSockets": {"execute-api:ManageConnections"},
+}  # fmt: skip
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_the_function_may_do_nothing_else() -> None:
+    (policy,) = RESOURCES["Role"]["Properties"]["Policies"]
+    statements = policy["PolicyDocument"]["Statement"]
+    assert {found["Sid"]: set(listed(found["Action"])) for found in statements} == ACTIONS
+    assert "ManagedPolicyArns" not in RESOURCES["Role"]["Properties"]
+
+
+def test_each_right_is_to_one_thing_of_this_stack() -> None:
+    (policy,) = RESOURCES["Role"]["Properties"]["Policies"]
+    for statement in policy["PolicyDocument"]["Statement"]:
+        for resource in listed(statement["Resource"]):
+            match resource:
+                case {"Fn::GetAtt": [name, "Arn"]}:
+                    assert name in RESOURCES
+                case {"Fn::Sub": text}:
+                    # The last part alone is open: a stream of the log group, or a connection of the API.
+                    assert text.count("*") == 1
+                    assert text.endswith("*")
+                    assert "${Project}-${Stage}" in text or "${WebSocketApi}/ws/" in text
+                case _:
+                    raise AssertionError(resource)
+
+
+def test_the_table_is_the_one_that_the_store_expects() -> None:
+    table = RESOURCES["ConnectionsTable"]["Properties"]
+    assert table["KeySchema"] == [
+        {"AttributeName": PARTITION, "KeyType": "HASH"},
+        {"AttributeName": SORT, "KeyType": "RANGE"},
+    ]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": EXPIRY, "Enabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+
+
+def test_every_event_of_a_websocket_reaches_the_function() -> None:
+    routes = [found["Properties"] for found in RESOURCES.values() if found["Type"] == "AWS::ApiGatewayV2::Route"]
+    websocket = [route["RouteKey"] for route in routes if route["ApiId"] == {"Ref": "WebSocketApi"}]
+    assert sorted(websocket) == ["$connect", "$default", "$disconnect"]
+
+
+def test_no_log_keeps_addresses_and_all_end() -> None:
+    stages = [found["Properties"] for found in RESOURCES.values() if found["Type"] == "AWS::ApiGatewayV2::Stage"]
+    assert len(stages) == 2
+    for stage in stages:
+        assert "sourceIp" not in stage["AccessLogSettings"]["Format"]
+        assert stage["DefaultRouteSettings"].keys() >= {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
+    logs = [found["Properties"] for found in RESOURCES.values() if found["Type"] == "AWS::Logs::LogGroup"]
+    assert [group["RetentionInDays"] for group in logs] == [{"Ref": "LogRetentionDays"}] * 3
+
+
+def test_secrets_are_read_by_cloudformation_alone() -> None:
+    environment = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
+    for name in ("SECRET_KEY", "DATABASE_URL"):
+        assert environment[name]["Fn::Sub"].startswith("{{resolve:secretsmanager:${SecretName}:")

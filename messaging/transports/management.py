@@ -1,0 +1,92 @@
+"""The management API of an API Gateway: it posts a frame to a WebSocket that the gateway holds, or closes it."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+
+CONCURRENCY = 32  # posts of one fan-out that may be under way
+THREADS = CONCURRENCY + 1  # one is left to the sender's own answers, whoever else hangs
+CONNECT_SECONDS = 2.0
+READ_SECONDS = 5.0
+ATTEMPTS = 3
+BACKOFF_SECONDS = 0.1  # the longest wait before the second attempt; it doubles
+GONE = frozenset({400, 410})  # 400: not the id of a connection
+PASSING = frozenset({429, 500, 502, 503, 504})
+
+POSTED = "posted"
+NOBODY = "gone"
+LEFT = "left"  # not tried, or not to its end: the time was over
+
+SecondsLeft = Callable[[], float]
+
+
+class Gateway:
+    """One per process. `endpoint`: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
+
+    Each request's outcome is a word: POSTED, NOBODY, LEFT, or the name of the error that it ended with. A request that
+    gets no answer is not tried again: it costs one time-out, and may have arrived.
+    """
+
+    def __init__(self, endpoint: str, region: str) -> None:
+        self._client = boto3.client(
+            "apigatewaymanagementapi",
+            endpoint_url=endpoint,
+            region_name=region,
+            config=Config(
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
+                max_pool_connections=THREADS,
+                retries={"mode": "standard", "total_max_attempts": 1},
+            ),
+        )
+        self._threads = ThreadPoolExecutor(THREADS, "management")
+
+    async def post(self, connection: str, text: str, seconds_left: SecondsLeft) -> str:
+        data = text.encode()
+        return await self._request(
+            lambda: self._client.post_to_connection(ConnectionId=connection, Data=data), seconds_left
+        )
+
+    async def close_connection(self, connection: str, seconds_left: SecondsLeft) -> str:
+        return await self._request(lambda: self._client.delete_connection(ConnectionId=connection), seconds_left)
+
+    async def close(self) -> None:
+        """Give back what the client holds open."""
+        self._threads.shutdown(wait=False)
+        self._client.close()
+
+    async def _request(self, request: Callable[[], Any], seconds_left: SecondsLeft) -> str:
+        outcome = LEFT
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                wait = random.uniform(0, BACKOFF_SECONDS * 2 ** (attempt - 1))  # noqa: S311  not a secret
+                await asyncio.sleep(min(wait, max(seconds_left(), 0)))
+            if seconds_left() <= 0:
+                return LEFT
+            outcome, again = await self._attempt(request, seconds_left())
+            if not again:
+                break
+        return outcome
+
+    async def _attempt(self, request: Callable[[], Any], seconds: float) -> tuple[str, bool]:
+        """The outcome, and whether another attempt may have a better one."""
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.get_running_loop().run_in_executor(self._threads, request)
+        except TimeoutError:
+            return LEFT, False
+        except ClientError as error:
+            # By status, not by the error's class: not every emulation sends the body that the class is read from.
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if status in GONE:
+                return NOBODY, False
+            return error.response["Error"]["Code"], status in PASSING
+        except BotoCoreError as error:
+            return type(error).__name__, not isinstance(error, ConnectTimeoutError | ReadTimeoutError)
+        return POSTED, False

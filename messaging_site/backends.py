@@ -1,0 +1,60 @@
+"""What stands behind a deployment of each kind: backends as dotted paths with their options, as settings take them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from messaging_site import addresses
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """`states`: what is known of connections that a gateway holds. `layers`: Channels' settings. {}: there is none."""
+
+    store: Config
+    limiter: Config
+    addresses: Config
+    states: Config = field(default_factory=dict)
+    layers: Config = field(default_factory=dict)
+
+
+def memory(*, ttl: int) -> Backends:
+    """A single process. `ttl`: seconds after which a connection that is no longer heard of is forgotten."""
+    return Backends(
+        store={"BACKEND": "messaging.stores.memory.MemoryStore", "OPTIONS": {"ttl": ttl}},
+        limiter={"BACKEND": "messaging.limits.memory.MemoryLimiter"},
+        addresses={"BACKEND": "messaging.limits.addresses.MemoryAddresses"},
+        layers={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}},
+    )
+
+
+def redis(url: str, password: str | None, *, ttl: int) -> Backends:
+    """Any number of processes around one Redis."""
+    server = {"url": url, "password": password}
+    hosts = [addresses.channel_layer_host(url, password)]
+    return Backends(
+        store={"BACKEND": "messaging.stores.redis.RedisStore", "OPTIONS": {**server, "ttl": ttl}},
+        limiter={"BACKEND": "messaging.limits.redis.RedisLimiter", "OPTIONS": server},
+        addresses={"BACKEND": "messaging.limits.redis_addresses.RedisAddresses", "OPTIONS": server},
+        layers={
+            "default": {
+                "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+                "CONFIG": {"hosts": hosts, "prefix": "messaging"},
+            }
+        },
+    )
+
+
+def dynamodb(table: str, region: str, *, ttl: int) -> Backends:
+    """Lambda functions around one DynamoDB table; the WebSockets are a gateway's."""
+    place = {"table": table, "region": region}
+    return Backends(
+        store={"BACKEND": "messaging.stores.dynamodb.DynamoDBStore", "OPTIONS": {**place, "ttl": ttl}},
+        limiter={"BACKEND": "messaging.limits.dynamodb.DynamoDBLimiter", "OPTIONS": place},
+        addresses={
+            "BACKEND": "messaging.limits.dynamodb_addresses.DynamoDBAddresses",
+            "OPTIONS": {**place, "ttl": ttl},
+        },
+        states={"BACKEND": "messaging.stores.states.ConnectionStates", "OPTIONS": {**place, "ttl": ttl}},
+    )
