@@ -1,0 +1,42 @@
+# One image for every role; SERVICE_ROLE says what a container serves. `make image` builds it.
+# Any base with Python 3.11 or newer as `python3` will do.
+ARG BASE=docker.io/library/python:3.13-slim-trixie
+
+FROM ${BASE} AS build
+WORKDIR /app
+# Dependencies before code: they change less often.
+COPY requirements.txt constraints.txt ./
+RUN python3 -m venv /venv && \
+    /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r requirements.txt && \
+    /venv/bin/pip uninstall --yes --quiet pip && \
+    find /venv -name "*.po" -delete
+COPY manage.py ./
+COPY messaging messaging
+COPY messaging_site messaging_site
+COPY static static
+COPY templates templates
+# The names of hashed files, and byte code: nothing can be written at run time. No setting here reaches the image.
+RUN DEPLOYMENT_MODE=kubernetes SECRET_KEY=unused-while-collecting ALLOWED_HOSTS=localhost \
+    DATABASE_URL=postgres://localhost/unused REDIS_URL=redis://localhost \
+    /venv/bin/python manage.py collectstatic --noinput --verbosity=0 && \
+    /venv/bin/python -m compileall -q manage.py messaging messaging_site
+
+FROM ${BASE}
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="User Admin Messaging" \
+      org.opencontainers.image.description="Visitors write, staff answer, in real time and with nothing lost" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}"
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+WORKDIR /app
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    DEPLOYMENT_MODE=kubernetes
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+EXPOSE 8080 8081
+# For Docker and Podman; Kubernetes has probes of its own.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('HEALTH_CHECK_PORT', '8081') + '/ready', timeout=2)"]
+# No shell and no init in between: the server gets SIGTERM itself, and drains.
+CMD ["python", "-m", "messaging_site.server"]

@@ -1,0 +1,75 @@
+# The image and the cluster: docs/kubernetes.md. Each target wraps plain tools and nothing more.
+
+IMAGE ?= user-admin-messaging:dev
+ENGINE ?= docker
+ENV ?= development
+KUBECTL ?= .venv-k8s/bin/kubectl
+KIND ?= kind
+TIMEOUT ?= 300s
+OVERLAY = k8s/overlays/$(ENV)
+SECRETS = $(if $(filter development,$(ENV)),k8s/overlays/development/.env)
+IN_NAMESPACE = $(KUBECTL) --namespace messaging-$(ENV)
+OURS := --selector=app.kubernetes.io/part-of=user-admin-messaging
+URL ?= $(shell sed -n 's/^CSRF_TRUSTED_ORIGINS=//p' $(OVERLAY)/settings.env)
+SMOKE ?= $(RUN) manage.py messaging_smoke $(URL)
+
+.PHONY: image test-image image-push k8s-render k8s-validate k8s-deploy k8s-rollback k8s-status k8s-destroy kind-up kind-down
+
+image: ## build the image (IMAGE=name:tag; ENGINE=podman)
+	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) .
+
+test-image: services $(VENV)/.dev ## build the image with podman and run containers of it (root; Debian's podman runc mmdebstrap)
+	$(VENV)/bin/pytest -m image
+
+image-push: ## push IMAGE to its registry
+	$(ENGINE) push $(IMAGE)
+
+k8s-render: .venv-k8s/.installed $(SECRETS) ## print the manifests of ENV=development, staging or production
+	@$(KUBECTL) kustomize $(OVERLAY)
+
+k8s-validate: .venv-k8s/.installed $(SECRETS) ## hold the manifests of ENV against Kubernetes' schemas, and checkov
+	@umask 077 && $(KUBECTL) kustomize $(OVERLAY) > .venv-k8s/$(ENV).yaml
+	@for version in 1.35 1.36 1.37; do .venv-k8s/bin/kubernetes-validate \
+		--strict --quiet --kubernetes-version $$version .venv-k8s/$(ENV).yaml || exit 1; done
+	@.venv-k8s/bin/checkov --config-file k8s/checkov.yaml --file .venv-k8s/$(ENV).yaml
+
+# What fails is undone: back to the revisions from before, which are no change where a Deployment kept its own.
+k8s-deploy: .venv-k8s/.installed $(SECRETS) $(VENV)/.runtime ## roll ENV out and test it; what fails is undone
+	@test -n "$$SMOKE_USERNAME" || test '$(origin SMOKE)' != file || { \
+		echo 'Set SMOKE_USERNAME and SMOKE_PASSWORD, or SMOKE=true while nobody can log in yet' >&2; exit 1; }
+	@before=$$($(IN_NAMESPACE) get deployments $(OURS) --output \
+		'jsonpath={range .items[*]}{.metadata.name}={.metadata.annotations.deployment\.kubernetes\.io/revision} {end}') || exit 1; \
+	{ $(IN_NAMESPACE) delete job messaging-migrate --ignore-not-found && \
+	  $(KUBECTL) apply --kustomize $(OVERLAY) && \
+	  $(IN_NAMESPACE) wait job messaging-migrate --for=condition=complete --timeout=$(TIMEOUT) && \
+	  $(IN_NAMESPACE) rollout status deployment $(OURS) --timeout=$(TIMEOUT) && \
+	  ( $(SMOKE) ); } || \
+	{ for server in $$before; do \
+	    $(IN_NAMESPACE) rollout undo deployment $${server%=*} --to-revision=$${server#*=}; done; \
+	  echo "The rollout failed. Back to: $${before:-nothing, it was the first}" >&2; exit 1; }
+
+k8s-rollback: .venv-k8s/.installed ## bring every Deployment of ENV back to its revision before
+	$(IN_NAMESPACE) rollout undo deployment $(OURS)
+	$(IN_NAMESPACE) rollout status deployment $(OURS) --timeout=$(TIMEOUT)
+
+k8s-status: .venv-k8s/.installed ## what runs in ENV
+	@$(IN_NAMESPACE) get deployments,statefulsets,jobs,pods,horizontalpodautoscalers,ingresses
+
+k8s-destroy: .venv-k8s/.installed $(SECRETS) ## remove ENV with its data (CONFIRM=its name)
+	@test '$(CONFIRM)' = '$(ENV)' || { echo 'This removes $(ENV) with its data: add CONFIRM=$(ENV)' >&2; exit 1; }
+	$(KUBECTL) delete --kustomize $(OVERLAY) --ignore-not-found
+
+kind-up: .venv-k8s/.installed ## make a local cluster with an ingress controller and IMAGE in it
+	$(KIND) create cluster --name messaging --config k8s/kind/cluster.yaml
+	$(KUBECTL) apply --kustomize k8s/kind
+	$(KIND) load docker-image $(IMAGE) --name messaging
+	$(KUBECTL) --namespace haproxy-controller rollout status deployment haproxy-kubernetes-ingress --timeout=$(TIMEOUT)
+
+kind-down: ## remove the local cluster
+	$(KIND) delete cluster --name messaging
+
+# The development environment's own secrets, ignored by git.
+k8s/overlays/development/.env:
+	@umask 077 && $(PYTHON) -c 'import secrets; key, redis, postgres = (secrets.token_urlsafe(48) for _ in range(3)); \
+		print(f"secret-key={key}\nredis-password={redis}\npostgres-password={postgres}\n" \
+		f"database-url=postgres://messaging:{postgres}@postgres:5432/messaging")' > $@

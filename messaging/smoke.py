@@ -1,0 +1,174 @@
+"""The trip of `messaging_smoke`: two people's browsers, through whatever stands before the servers."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from html import unescape
+from http.client import HTTPException
+from http.cookiejar import CookieJar
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.request import HTTPCookieProcessor, Request, build_opener
+from uuid import uuid4
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+Frame = dict[str, Any]
+
+CONFIGURATION = re.compile(r'<script id="messaging-config" type="application/json">(.*?)</script>', re.DOTALL)
+FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+FILES = re.compile(r'<(?:script|link)\b[^>]*\b(?:src|href)="([^"]+)"')
+LOGIN, LIVE, TOKEN, LOGOUT = "/admin/login/", "/admin/live/", "/admin/live/token/", "/admin/logout/"
+
+
+class SmokeFailed(Exception):
+    """A step did not end as it should; the text says how instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What came, after redirects, and from where."""
+
+    url: str
+    text: str
+
+    @property
+    def websocket_url(self) -> str:
+        url: str = json.loads(self._found(CONFIGURATION))["webSocketUrl"]
+        return url
+
+    @property
+    def form_token(self) -> str:
+        return self._found(FORM_TOKEN)
+
+    @property
+    def files(self) -> list[str]:
+        """The scripts and styles that it names."""
+        links = [unescape(link) for link in FILES.findall(self.text)]
+        return [urljoin(self.url, link) for link in links if not link.startswith("data:")]
+
+    def _found(self, pattern: re.Pattern[str]) -> str:
+        found = pattern.search(self.text)
+        if found is None:
+            raise SmokeFailed(f"{self.url} is not a page of this product: it lacks {pattern.pattern}")
+        return found[1]
+
+
+class Browser:
+    """Pages, forms and cookies of one person. Its methods raise SmokeFailed."""
+
+    def __init__(self, site: str, timeout: float) -> None:
+        parts = urlsplit(site)
+        self.origin = f"{parts.scheme}://{parts.netloc}"
+        self._timeout = timeout
+        self._opener = build_opener(HTTPCookieProcessor(CookieJar()))
+
+    def get(self, path: str) -> Page:
+        return self._request(path, None)
+
+    def load(self, page: Page) -> None:
+        """Gets every file that `page` names."""
+        for file in page.files:
+            self.get(file)
+
+    def post(self, path: str, page: Page, **form: str) -> Page:
+        """What answers to a form of `page`."""
+        return self._request(path, urlencode({"csrfmiddlewaretoken": page.form_token} | form).encode())
+
+    def _request(self, path: str, data: bytes | None) -> Page:
+        url = urljoin(self.origin, path)
+        request = Request(url, data, {"Origin": self.origin} if data else {})  # noqa: S310  the command allows http(s)
+        try:
+            with self._opener.open(request, timeout=self._timeout) as answer:
+                return Page(answer.url, answer.read().decode(errors="replace"))
+        except HTTPError as error:
+            with error:
+                raise SmokeFailed(f"{error.url} answered {error.code} {error.reason}") from error
+        except URLError as error:
+            raise SmokeFailed(f"{url}: {error.reason}") from error
+        except (OSError, HTTPException) as error:
+            raise SmokeFailed(f"{url}: {error!r}") from error
+
+
+class Socket:
+    """One person's WebSocket. Its methods raise SmokeFailed."""
+
+    def __init__(self, connection: ClientConnection, timeout: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+
+    def ask(self, action: str, answer: str, **fields: Any) -> Frame:
+        """Sends a frame; returns what answers it."""
+        id = uuid4().hex
+        try:
+            self._connection.send(json.dumps({"action": action, "id": id} | fields))
+        except WebSocketException as error:
+            raise SmokeFailed(f"the WebSocket ended: {error}") from error
+        return self.until(type=answer, id=id)
+
+    def until(self, **fields: Any) -> Frame:
+        """The next frame with these fields, whatever comes before it."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            while True:
+                frame: Frame = json.loads(self._connection.recv(deadline - time.monotonic()))
+                if fields.items() <= frame.items():
+                    return frame
+                if frame["type"] == "error":
+                    raise SmokeFailed(f"the server answered {frame['code']}: {frame['error']}")
+        except TimeoutError:
+            raise SmokeFailed(f"no {fields['type']} frame within {self._timeout:g} s") from None
+        except WebSocketException as error:
+            raise SmokeFailed(f"the WebSocket ended: {error}") from error
+
+
+def trip(site: str, username: str, password: str, timeout: float) -> Iterator[str]:
+    """Yields each step that went well. Raises SmokeFailed; `timeout`: seconds, of every single answer.
+
+    It leaves one conversation in the log, which says what it is, and ends the login session that it began.
+    """
+    visitor, staff = Browser(site, timeout), Browser(site, timeout)
+    page = visitor.get("/")
+    visitor.load(page)
+    yield f"the visitor's page at {page.url}"
+    live = staff.post(LOGIN, staff.get(LOGIN), username=username, password=password, next=LIVE)
+    if urlsplit(live.url).path != LIVE:
+        raise SmokeFailed(f"{username} could not log in at {live.url}: a wrong password, or no staff account")
+    try:
+        staff.load(live)
+        token = json.loads(staff.post(TOKEN, live).text)["token"]
+        yield f"the live page at {live.url}, as {username}"
+        with ExitStack() as stack:
+            at_staff = _connected(stack, live, staff, timeout)
+            at_staff.ask("identify", "identified", v=2, type="admin", token=token)
+            at_visitor = _connected(stack, page, visitor, timeout)
+            conversation = at_visitor.ask("identify", "identified", v=2, type="user")["conversation"]
+            yield f"both WebSockets at {page.websocket_url}"
+            _said(at_visitor, at_staff, content="Test of this installation: please don't answer.")
+            yield "a message from the visitor to the live page"
+            _said(at_staff, at_visitor, content="Test of this installation: answered.", to=conversation)
+            yield "a message from the live page to the visitor"
+    except SmokeFailed:
+        with suppress(SmokeFailed):  # the first failure is the one to tell
+            staff.post(LOGOUT, live)
+        raise
+    staff.post(LOGOUT, live)
+
+
+def _connected(stack: ExitStack, page: Page, browser: Browser, timeout: float) -> Socket:
+    try:
+        connection = connect(page.websocket_url, origin=Origin(browser.origin), open_timeout=timeout)
+    except (WebSocketException, OSError) as error:
+        raise SmokeFailed(f"{page.websocket_url}: {error}") from error
+    return Socket(stack.enter_context(connection), timeout)
+
+
+def _said(sender: Socket, receiver: Socket, **fields: str) -> None:
+    ack = sender.ask("sendMessage", "ack", **fields)
+    receiver.until(type="message", messageId=ack["messageId"], content=fields["content"])
