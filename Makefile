@@ -32,6 +32,7 @@ TOOLS := $(foreach name,aws k8s ministack,$(VENV)-$(name)/.installed)
 
 test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run every test, with the real services
 	node --test messaging/tests/js/
+	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
 	$(VENV)/bin/pytest --cov
 
 faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it once)

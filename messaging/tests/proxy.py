@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -10,13 +11,16 @@ from messaging.tests.services import HOST, free_port
 
 Address = tuple[str, int]
 
+# An unmasked text frame of 126 to 65,535 bytes (RFC 6455 section 5.2) that is an ack.
+ACK_FRAME = re.compile(rb'\x81\x7e..\{"type":"ack"[^}]*\}', re.DOTALL)
+
 
 class ChaosProxy:
     """Forwards TCP connections to `backends`, chosen at random, and does to them what networks do.
 
     It runs in a thread with an event loop of its own: asyncio tests and synchronous ones use it alike. The attributes
-    `latency` (seconds, each way), `blackhole` (bytes vanish, connections stay open) and `refusing` (new connections
-    are closed at once) may be set at any time.
+    `latency` (seconds, each way), `blackhole` (bytes vanish, connections stay open), `refusing` (new connections are
+    closed at once) and `acks_to_steal` (so many ack frames do not arrive, all else does) may be set at any time.
     """
 
     def __init__(self, backends: Sequence[Address], seed: int = 1) -> None:
@@ -24,7 +28,9 @@ class ChaosProxy:
         self.latency = 0.0
         self.blackhole = False
         self.refusing = False
+        self.acks_to_steal = 0
         self.cuts = 0
+        self._accepted = self._silenced = 0  # connections are numbered; those up to a number are silent
         self._backends = list(backends)
         self._random = random.Random(seed)
         self._live: set[asyncio.Task[None]] = set()
@@ -56,6 +62,10 @@ class ChaosProxy:
 
     def cut_all(self) -> None:
         self._call(self._cut(list(self._live)))
+
+    def silence_all(self) -> None:
+        """Connections of this moment carry nothing any more, not even their end; new ones are as good as any."""
+        self._silenced = self._accepted
 
     def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
@@ -105,22 +115,31 @@ class ChaosProxy:
                 writer.transport.abort()  # what has not been delivered is lost, as in a real cut
 
     async def _forward(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self._accepted += 1
+        number = self._accepted
         server, to_server = await asyncio.open_connection(*self._random.choice(self._backends))
         try:
             async with asyncio.TaskGroup() as both_ways:
-                both_ways.create_task(self._pump(client, to_server))
-                both_ways.create_task(self._pump(server, to_client))
+                both_ways.create_task(self._pump(number, client, to_server))
+                both_ways.create_task(self._pump(number, server, to_client))
         finally:
             to_server.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
             if self.latency:
                 await asyncio.sleep(self.latency)
-            if not self.blackhole:
+            if self.acks_to_steal:
+                data, stolen = ACK_FRAME.subn(b"", data, count=self.acks_to_steal)
+                self.acks_to_steal -= stolen
+            if not self._vanishes(number):
                 writer.write(data)
                 await writer.drain()
-        writer.write_eof()
+        if not self._vanishes(number):
+            writer.write_eof()
+
+    def _vanishes(self, number: int) -> bool:
+        return self.blackhole or number <= self._silenced
 
 
 async def _cancelled(*tasks: asyncio.Task[None]) -> None:

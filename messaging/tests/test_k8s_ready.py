@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from messaging.tests.deployments import Pod, manage
+from messaging.tests.deployments import Pod, manage, probe
 from messaging.tests.kustomize import manifests
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import Postgres, started, wait_until
-from messaging.tests.test_server import probe
 
 
 class NewPod(Pod):

@@ -68,6 +68,31 @@ async def test_a_black_hole_swallows_bytes_and_keeps_the_connection(proxy: Chaos
         assert await reader.read(5) == b"found"
 
 
+async def test_silenced_connections_carry_nothing_not_even_their_end_and_new_ones_do(proxy: ChaosProxy) -> None:
+    async with connected(proxy) as (reader, writer), connected(proxy) as (_, other):
+        for old in (writer, other):
+            old.write(b"hello")
+        assert await reader.read(5) == b"hello"
+        proxy.silence_all()
+        writer.write(b"lost")
+        other.close()
+        async with connected(proxy) as (new_reader, new_writer):
+            new_writer.write(b"found")
+            assert await new_reader.read(5) == b"found"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await reader.read(1)
+
+
+async def test_it_steals_an_ack_and_nothing_else(proxy: ChaosProxy) -> None:
+    ack = b'\x81\x7e\0\x80{"type":"ack","id":"' + b"x" * 106 + b'"}'
+    async with connected(proxy) as (reader, writer):
+        proxy.acks_to_steal = 1
+        writer.write(b"before" + ack + b"after" + ack)
+        assert await reader.read(1000) == b"beforeafter" + ack
+        assert proxy.acks_to_steal == 0
+
+
 async def test_it_refuses_new_connections_and_keeps_the_old_ones(proxy: ChaosProxy) -> None:
     async with connected(proxy) as (reader, writer):
         writer.write(b"one")

@@ -31,10 +31,10 @@ async def ends(deployment: Deployment, username: str, change: object) -> None:
         assert await other.until_pong() == []
 
 
-async def test_logging_out_closes_that_persons_connections(kubernetes_deployment: Deployment) -> None:
-    session = kubernetes_deployment.session("leaver")
-    kubernetes_deployment.run(hire("leaver"))
-    await ends(kubernetes_deployment, "leaver", lambda: session.request("/admin/logout/", {}))
+async def test_logging_out_closes_that_persons_connections(shared_deployment: Deployment) -> None:
+    session = shared_deployment.session("leaver")
+    shared_deployment.run(hire("leaver"))
+    await ends(shared_deployment, "leaver", lambda: session.request("/admin/logout/", {}))
 
 
 @pytest.mark.parametrize("change", CHANGES)
