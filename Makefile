@@ -35,7 +35,7 @@ test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run ever
 	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
 	$(VENV)/bin/pytest --cov
 
-faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it once)
+faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it three times)
 	RUNS=$(or $(RUNS),50) $(VENV)/bin/pytest messaging/tests/test_faults.py
 
 lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, migrations, deployment

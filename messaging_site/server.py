@@ -106,9 +106,11 @@ class Server(DaphneServer):
         # The first endpoint is the application's; the probes go on, and answer that this process is not ready.
         await defer.maybeDeferred(self._ports[0].stopListening).asFuture(asyncio.get_running_loop())
         left = await sockets.drain(self._shutdown_timeout * SPREAD, patience=END_SECONDS)
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(END_SECONDS):
                 await runtime.close()
+        except TimeoutError:
+            logger.warning("a backend did not close in time")
         logger.info("server ends, %s sockets left", left)
         self.stop()
 

@@ -170,7 +170,7 @@ USE_I18N = True
 # --- Messaging ----------------------------------------------------------------------------------------------
 
 # Seconds. A gateway's WebSocket lives two hours, and nobody renews what is known of it.
-CONNECTION_TTL = env.number("CONNECTION_TTL", 7_800 if AWS else 86_400, least=7_200 if AWS else 60)
+CONNECTION_TTL = env.number("CONNECTION_TTL", 7_800 if AWS else 86_400, least=7_200 if AWS else 120)
 MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1)
 MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, least=1_000, most=240_000)
 MESSAGING_PUBLISH_DELAY_MS = env.number("MESSAGING_PUBLISH_DELAY_MS", 0, most=60_000)

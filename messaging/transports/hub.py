@@ -85,11 +85,11 @@ class Hub:
         self._wake.set()
 
     async def close(self) -> None:
-        """Send what waits, then stop."""
+        """Send what waits, then stop. A layer that is down is not waited for: it would unsubscribe us first."""
         await self._send_waiting()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.wait(self._tasks, timeout=PUBLISH_SECONDS)
 
     async def _flush(self) -> None:
         while True:

@@ -16,6 +16,8 @@
 
 /** How long an owed answer may take while nothing at all arrives. A dead network gives no other sign. */
 export const SILENCE_MS = 10_000;
+/** How long it may take while other frames do arrive: this one answer got lost on its way. */
+const ANSWER_MS = 30_000;
 const OPENING = "opening";
 const BACKOFF_MS = 500;
 const BACKOFF_CAP_MS = 30_000;
@@ -127,7 +129,11 @@ export class Link {
   /** @param {string} id @returns {Promise<Frame | null>} */
   #answer(id) {
     return new Promise((resolve) => {
-      this.#owed.set(id, resolve);
+      const timer = this.#environment.setTimeout(() => this.drop(), ANSWER_MS);
+      this.#owed.set(id, (answer) => {
+        this.#environment.clearTimeout(timer);
+        resolve(answer);
+      });
       if (this.#owed.size === 1) this.#watch();
     });
   }

@@ -365,6 +365,19 @@ test("frames that keep arriving prove that the link lives", async () => {
   assert.deepEqual(page.take(), ["text 11"]);
 });
 
+test("a lost answer is not waited for though others keep arriving", async () => {
+  const page = await setUp().live();
+  page.connection.send({ content: "hello" });
+  await settled();
+  const { socket } = page;
+  for (let seconds = 0; seconds < 30; seconds += 5) {
+    assert.equal(socket.isClosed, false);
+    await page.clock.pass(5_000);
+    await socket.answer(message(`2${seconds}`));
+  }
+  assert.equal(socket.isClosed, true);
+});
+
 test("waking up pings at once", async () => {
   const page = await setUp().live();
   page.connection.wake();
