@@ -405,7 +405,13 @@ def test_what_people_are_called_is_text_wherever_it_is_shown(people: People, own
         page.reload()
         wait_until(lambda: contents(page, "[data-part=author]")[-100:] == PAYLOADS, "all names", timeout=40)
         assert_only_text(page, "[data-part=author]")
-    assert contents(visitor, "#quick button")[1:] == PAYLOADS
+
+    def quick_messages() -> list[str]:
+        visitor.reload()
+        expect(visitor.locator("#quick button").first).to_be_visible()
+        return contents(visitor, "#quick button")[1:]
+
+    wait_until(lambda: quick_messages() == PAYLOADS, "the server reads the quick messages anew", timeout=40)
     assert_only_text(visitor, "#quick button")
     assert contents(admin, "#user-tools strong") == [PAYLOADS[0]]
     write(admin, "my name is worse")
