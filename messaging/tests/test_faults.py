@@ -26,7 +26,7 @@ from messaging.tests.stage import (
     heal,
     sentinel_stage,
 )
-from messaging.tests.traffic import CALM_SECONDS, VISITORS, traffic
+from messaging.tests.traffic import ACK_SECONDS, CALM_SECONDS, VISITORS, traffic
 from messaging.tests.wire import eventually, visitor
 
 RUNS = int(os.environ.get("RUNS", "3"))
@@ -170,6 +170,7 @@ async def redis_stands_still(stage: FragileStage) -> None:
         finally:
             stage.redis.send_signal(signal.SIGCONT)
         await stage.until_ready(200, redis="ok")
+    assert stage.crowd.slowest_acks() < ACK_SECONDS
 
 
 async def redis_is_out_of_reach(stage: FragileStage) -> None:

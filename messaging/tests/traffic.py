@@ -21,7 +21,7 @@ VISITORS = ("ada", "bob", "eve", "kim", "lea", "sam")
 UNANSWERED = 10
 ACK_SECONDS = 0.5  # for 99 of 100 messages
 HINT_SECONDS = 5.0  # for a message to reach staff while hints are lost
-PACE = 0.25  # seconds between two messages of a visitor who is in no hurry
+PACE = 0.5  # seconds between two messages of a visitor who is in no hurry
 CALM_SECONDS = 60  # for everybody to be up to date once all is well again
 
 
@@ -126,16 +126,21 @@ class Crowd:
 
     @contextlib.asynccontextmanager
     async def unnoticed(self) -> AsyncIterator[None]:
-        """Whatever the body does: no connection ends, nobody sees an error, acks and messages come in time."""
+        """Whatever the body does: no connection ends, nobody sees an error, messages come in time."""
         connections = [client.connections for client in self.everybody]
         yield
         await self.goes_on()
         assert [client.connections for client in self.everybody] == connections
         assert [client.errors for client in self.everybody] == [[] for _ in self.everybody]
-        # Not the answering admin's: without hints it hears of 2 s of messages at once, and its answers queue up.
-        ack_seconds = [seconds for visitor in self.visitors for seconds in visitor.ack_seconds]
-        assert statistics.quantiles(ack_seconds, n=100)[98] < ACK_SECONDS
         assert self._slowest_hint() < HINT_SECONDS
+
+    def slowest_acks(self) -> float:
+        """The seconds within which 99 of 100 messages of visitors were acked.
+
+        Not the answering admin's: without hints it hears of 2 s of messages at once, and its answers queue up.
+        """
+        ack_seconds = [seconds for visitor in self.visitors for seconds in visitor.ack_seconds]
+        return statistics.quantiles(ack_seconds, n=100)[98]
 
     def _slowest_hint(self) -> float:
         """The longest time from the ack of a visitor's message until the reading admin showed it."""
