@@ -15,7 +15,7 @@ from messaging.tests.deployments import PREPARED, Deployment, Kubernetes, probe
 from messaging.tests.proxy import ChaosProxy
 from messaging.tests.redis_services import Redis, RedisSentinel
 from messaging.tests.services import HOST, Nginx, Postgres, started
-from messaging.tests.traffic import CALM_SECONDS, HINT_SECONDS, Crowd
+from messaging.tests.traffic import CALM_SECONDS, GOING_ON, HINT_SECONDS, Crowd
 from messaging.tests.wire import admin, connect, error, new_id
 
 PODS = 3
@@ -99,7 +99,7 @@ class FragileStage(Stage):
 
     async def recovers(self) -> None:
         await self.until_ready(200, database="ok")
-        await self.crowd.goes_on(HINT_SECONDS)
+        await self.crowd.goes_on(HINT_SECONDS + GOING_ON * self.crowd.pace)
 
 
 AnyStage = TypeVar("AnyStage", bound=Stage)

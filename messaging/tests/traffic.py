@@ -21,6 +21,7 @@ VISITORS = ("ada", "bob", "eve", "kim", "lea", "sam")
 UNANSWERED = 10
 ACK_SECONDS = 0.5  # for 99 of 100 messages
 HINT_SECONDS = 5.0  # for a message to reach staff while hints are lost
+GOING_ON = 5  # messages of a visitor that show that the product works
 PACE = 0.5  # seconds between two messages of a visitor who is in no hurry
 CALM_SECONDS = 60  # for everybody to be up to date once all is well again
 
@@ -104,8 +105,8 @@ class Crowd:
             await talk
 
     async def goes_on(self, within: float = CALM_SECONDS) -> None:
-        """Returns when five more messages of every visitor are acked."""
-        goals = [(visitor, len(visitor.acked) + 5) for visitor in self.visitors]
+        """Returns when GOING_ON more messages of every visitor are acked."""
+        goals = [(visitor, len(visitor.acked) + GOING_ON) for visitor in self.visitors]
         await eventually(lambda: all(len(c.acked) >= goal for c, goal in goals), "all visitors are acked", within)
 
     async def _talk(self, going_on: Callable[[int], bool]) -> None:
