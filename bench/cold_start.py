@@ -33,10 +33,9 @@ sys.path.append({rehearsal!r})
 begin = time.perf_counter()
 import handler
 imported = time.perf_counter()
-from rehearsal import HTTP, Context, websocket
+from rehearsal import HTTP, Context
 handler.lambda_handler(HTTP, Context())
 page = time.perf_counter()
-import logging; logging.disable(logging.CRITICAL)
 print(json.dumps([imported - begin, page - imported]))
 """
 

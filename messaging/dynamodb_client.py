@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from messaging.contracts import StoreUnavailable
+from messaging.availability import Availability
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ class ConditionFailed(Exception):
 class Table:
     """The credentials, and an endpoint other than the region's (AWS_ENDPOINT_URL), are found as boto3 finds them.
 
-    `timeout`: seconds for a connection, and for an answer. `purpose`: for the log, which is told once when the table
-    goes down and once when it is back, not at every try. Nothing is kept that a freeze of the process makes wrong.
+    `timeout`: seconds for a connection, and for an answer. `purpose`: for the log.
+    Nothing is kept that a freeze of the process makes wrong.
     """
 
     def __init__(self, name: str, region: str, *, timeout: float, purpose: str) -> None:
@@ -56,8 +56,7 @@ class Table:
         )
         self._threads = ThreadPoolExecutor(THREADS, "dynamodb")
         self._patience = PATIENCE * timeout
-        self._purpose = purpose
-        self._up = True
+        self._availability = Availability("DynamoDB", purpose, logger)
 
     async def run(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """The answer to one of boto3's operations on the table.
@@ -70,12 +69,12 @@ class Table:
                 answer: dict[str, Any] = await asyncio.get_running_loop().run_in_executor(self._threads, request)
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise self._unavailable(error) from error
-            self._answered()
+                raise self._availability.failed(error) from error
+            self._availability.answered()
             raise ConditionFailed(error.response.get("Item", {})) from None
         except (BotoCoreError, TimeoutError) as error:
-            raise self._unavailable(error) from error
-        self._answered()
+            raise self._availability.failed(error) from error
+        self._availability.answered()
         return answer
 
     async def query(self, partition: str, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
@@ -101,17 +100,6 @@ class Table:
         """Give back what this holds open; requests that are under way end by themselves."""
         self._threads.shutdown(wait=False)
         self._client.close()
-
-    def _answered(self) -> None:
-        if not self._up:
-            self._up = True
-            logger.info("DynamoDB up for %s", self._purpose)
-
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
-        if self._up:
-            self._up = False
-            logger.warning("DynamoDB down for %s", self._purpose, extra={"error": repr(error)})
-        return StoreUnavailable(f"DynamoDB: {error!r}")
 
 
 async def together(requests: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -12,6 +12,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
+from messaging.availability import Availability
 from messaging.contracts import StoreUnavailable
 from messaging.redis_url import RedisURL, parse_redis_url
 
@@ -23,7 +24,7 @@ DOWN_SECONDS = 1.0
 class RedisClient:
     """`timeout`: seconds for one command; `max_connections`: to each server, more commands wait their turn.
 
-    `purpose`: for the log, which is told once when Redis goes down and once when it is back, not at every try.
+    `purpose`: for the log.
     """
 
     def __init__(self, url: str, password: str | None, *, timeout: float, max_connections: int, purpose: str) -> None:
@@ -32,8 +33,7 @@ class RedisClient:
         self._turns = asyncio.Semaphore(max_connections)
         self._patience = 2 * timeout
         self._down_until = 0.0
-        self._purpose = purpose
-        self._up = True
+        self._availability = Availability("Redis", purpose, logger)
 
     def pipeline(self) -> Any:
         """Commands that travel together; no transaction, since a cluster keeps their keys in different places."""
@@ -51,13 +51,8 @@ class RedisClient:
                 results: list[Any] = await pipeline.execute()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._down_until = time.monotonic() + DOWN_SECONDS
-            if self._up:
-                self._up = False
-                logger.warning("Redis down for %s", self._purpose, extra={"error": repr(error)})
-            raise StoreUnavailable(f"Redis: {error!r}") from error
-        if not self._up:
-            self._up = True
-            logger.info("Redis up for %s", self._purpose)
+            raise self._availability.failed(error) from error
+        self._availability.answered()
         return results
 
     async def close(self) -> None:

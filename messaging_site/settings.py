@@ -118,10 +118,10 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last, as it asks to be
 ]
-if AWS:  # the second has to be around all others: it looks when everything is committed
+# On AWS nothing runs between requests that could close whose rights have ended. The second looks when everything is
+# committed, so it has to be around all others.
+if AWS:
     MIDDLEWARE = ["messaging.checks.stop_on_errors", "messaging.transports.revocation.close_revoked", *MIDDLEWARE]
-if AWS:  # where nothing runs between requests that could close whose rights have ended
-    MIDDLEWARE.insert(0, "messaging.transports.revocation.close_revoked")
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

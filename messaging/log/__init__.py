@@ -124,7 +124,7 @@ class MessageLog:
 
     async def migrated(self) -> bool:
         """Whether the database has all tables of this version. Once it has, it is not asked again."""
-        self._migrated = self._migrated or not await self._read(reader.lacks_migrations)
+        self._migrated = self._migrated or not await self._read(reader.missing_migrations)
         return self._migrated
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError, connection
-from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
 
@@ -140,10 +140,11 @@ def ping() -> None:
         cursor.execute("SELECT 1")
 
 
-def lacks_migrations() -> bool:
-    """Whether a migration that this version knows is not applied. Those of a newer version beside them do no harm."""
-    loader = MigrationLoader(connection)
-    return not loader.graph.nodes.keys() <= loader.applied_migrations.keys()
+def missing_migrations() -> list[str]:
+    """What this version knows and the database has not, in order. What a newer version has added does no harm."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
 def stored(row: Message) -> StoredMessage:

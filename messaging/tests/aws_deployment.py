@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from messaging.tests.aws_services import Ministack
 from messaging.tests.aws_template import Template, load, written
-from messaging.tests.deployments import FOR_TESTS, ROOT, SECRET_KEY, Deployment, create_staff
+from messaging.tests.deployments import FOR_TESTS, ROOT, SECRET_KEY, Deployment, create_staff, output
 from messaging.tests.front import Front
 from messaging.tests.services import HOST, INHERITED, MissingProgram, Postgres, as_user
 from messaging.tests.wire import eventually
@@ -87,17 +87,7 @@ class AwsDeployment(Deployment):
         """What a program of the packaging environment prints. Raises AssertionError with it where it fails."""
         if not (PROGRAMS / program).exists():
             raise MissingProgram("The tests need Zappa. Install it: `make .venv-aws/.installed`.")
-        done = subprocess.run(
-            [str(PROGRAMS / program), *arguments],
-            cwd=ROOT,
-            env=self._tools,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{program} {' '.join(arguments)} failed:\n{done.stdout}"
-        return done.stdout
+        return output([str(PROGRAMS / program), *arguments], self._tools)
 
     def change_template(self, change: Callable[[Template], None]) -> None:
         """Updates the stack to the template with `change`, and nothing else."""

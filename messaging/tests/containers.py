@@ -15,6 +15,7 @@ from messaging.tests.services import INHERITED, program
 
 BASE = "localhost/python:debian"
 IMAGE = "localhost/user-admin-messaging:test"
+RESTRICTED = ["--network=host", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # Debian's podman asks for more than a machine within a machine may give, and its crun needs cgroups of one version.
 _CONFIGURATION = """
@@ -60,9 +61,9 @@ def inspect(name: str) -> Any:
     return json.loads(podman("inspect", name))[0]
 
 
-def run(*command: str, environment: Mapping[str, str] | None = None, limits: Limits | None = None) -> str:
+def run(*command: str) -> str:
     """What `command` printed in a container of its own."""
-    return podman("run", "--rm", *_options(environment or {}, limits), IMAGE, *command)
+    return podman("run", "--rm", *RESTRICTED, IMAGE, *command)
 
 
 class Container(Pod):
@@ -78,27 +79,21 @@ class Container(Pod):
 
     def command(self) -> Sequence[str]:
         # podman hands signals on to the container and ends with its exit code.
-        own = {key: value for key, value in self.environment.items() if key not in INHERITED}
-        options = _options(own, self.limits)
-        return [program("podman"), "run", "--rm", f"--name={self.container}", *options, IMAGE]
-
-    def start(self) -> None:
-        self.environment |= {"CONTAINERS_CONF": _environment()["CONTAINERS_CONF"]}
-        super().start()
+        own = [f"--env={key}={value}" for key, value in self.environment.items() if key not in INHERITED]
+        limits = [f"--cpus={self.limits.cpus}", f"--memory={self.limits.memory}"]
+        podman = ["env", f"CONTAINERS_CONF={_configuration()}", program("podman")]
+        return [*podman, "run", "--rm", f"--name={self.container}", *RESTRICTED, *limits, *own, IMAGE]
 
     def kill(self) -> None:
         podman("kill", self.container)  # SIGKILL to podman would leave the container behind
         super().kill()
 
 
-def _options(environment: Mapping[str, str], limits: Limits | None) -> list[str]:
-    options = ["--network=host", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
-    if limits is not None:
-        options += [f"--cpus={limits.cpus}", f"--memory={limits.memory}"]
-    return [*options, *(f"--env={key}={value}" for key, value in environment.items())]
-
-
 def _environment() -> Mapping[str, str]:
+    return {**os.environ, "CONTAINERS_CONF": str(_configuration())}
+
+
+def _configuration() -> Path:
     path = Path(tempfile.gettempdir()) / f"messaging-containers-{os.getuid()}.conf"
     path.write_text(_CONFIGURATION)
-    return {**os.environ, "CONTAINERS_CONF": str(path)}
+    return path

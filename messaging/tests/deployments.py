@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -51,16 +52,15 @@ PREPARED = "prepared"  # the database that deployments copy
 
 def manage(environment: Mapping[str, str], *arguments: str) -> str:
     """What `manage.py` printed. Raises AssertionError with its output where it failed."""
+    return output([sys.executable, "manage.py", *arguments], environment)
+
+
+def output(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What `command` printed in the project's directory. Raises AssertionError with that where it failed."""
     result = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    assert result.returncode == 0, f"manage.py {arguments[0]} failed:\n{result.stdout}"
+    assert result.returncode == 0, f"{shlex.join(command)} failed:\n{result.stdout}"
     return result.stdout
 
 

@@ -35,6 +35,7 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "initdb": ("postgresql", "postgresql"),
     "nginx": ("nginx-light", "nginx"),
     "libfaketime": ("libfaketime", "libfaketime"),
+    "podman": ("podman buildah runc netavark aardvark-dns iptables mmdebstrap", "podman"),
 }
 READY_SECONDS = 60  # a service needs 2; several that start at once on a busy machine need more
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # a developer's DATABASE_URL must not reach a test

@@ -8,10 +8,10 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
-from django.db.migrations.executor import MigrationExecutor
 
 from messaging import runtime
 from messaging.contracts import StoreUnavailable
+from messaging.log.reader import missing_migrations
 
 LOCK = 0x6D657373616765  # "message": nobody else in this database takes an advisory lock of this number
 
@@ -37,7 +37,8 @@ class Command(BaseCommand):
             raise CommandError(f"database: {error}") from error
 
     def _check(self) -> None:
-        found = [*_missing_migrations(), *asyncio.run(_differences())]
+        missing = [f"migration {name} is missing" for name in missing_migrations()]
+        found = [*missing, *asyncio.run(_differences())]
         for difference in found:
             self.stdout.write(difference)
         if found:
@@ -64,12 +65,6 @@ def _alone() -> Iterator[None]:
             yield
     finally:
         connection.close()  # and with it the lock
-
-
-def _missing_migrations() -> list[str]:
-    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return [f"migration {migration.app_label}.{migration.name} is missing" for migration, _ in plan]
 
 
 async def _differences() -> list[str]:
