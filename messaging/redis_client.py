@@ -1,8 +1,8 @@
 """A Redis as this product uses one: bounded in time and in connections, one error for all that can go wrong."""
 
 import asyncio
+import contextlib
 import logging
-import time
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
@@ -18,7 +18,8 @@ from messaging.redis_url import RedisURL, parse_redis_url
 
 logger = logging.getLogger(__name__)
 
-DOWN_SECONDS = 1.0
+PROBE_SECONDS = 1.0  # between two looks at whether a Redis that failed is back
+_FAILURES = (RedisError, OSError)  # TimeoutError is an OSError
 
 
 class RedisClient:
@@ -32,7 +33,7 @@ class RedisClient:
         # redis-py's pools raise where a turn could be waited for.
         self._turns = asyncio.Semaphore(max_connections)
         self._patience = 2 * timeout
-        self._down_until = 0.0
+        self._probe: asyncio.Task[None] | None = None  # runs while Redis is down
         self._availability = Availability("Redis", purpose, logger)
 
     def pipeline(self) -> Any:
@@ -42,20 +43,36 @@ class RedisClient:
     async def run(self, pipeline: Any) -> list[Any]:
         """The answers to `pipeline`. Raises StoreUnavailable: unknown which of its commands were done.
 
-        A Redis that failed is left alone for DOWN_SECONDS, so that not everybody waits for the same time-out.
+        Once Redis has failed, nobody waits for it any more until a probe of our own has had its answer.
         """
-        if time.monotonic() < self._down_until:
+        if self._probe is not None:
             raise StoreUnavailable("Redis: down a moment ago")
         try:
-            async with asyncio.timeout(self._patience), self._turns:
-                results: list[Any] = await pipeline.execute()
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            self._down_until = time.monotonic() + DOWN_SECONDS
+            results = await self._execute(pipeline)
+        except _FAILURES as error:
+            self._probe = self._probe or asyncio.create_task(self._until_it_answers())
             raise self._availability.failed(error) from error
         self._availability.answered()
         return results
 
+    async def _execute(self, pipeline: Any) -> list[Any]:
+        async with asyncio.timeout(self._patience), self._turns:
+            results: list[Any] = await pipeline.execute()
+            return results
+
+    async def _until_it_answers(self) -> None:
+        answered = False
+        while not answered:
+            await asyncio.sleep(PROBE_SECONDS)
+            with contextlib.suppress(*_FAILURES):
+                await self._execute(self.pipeline().exists("probe"))  # a key, for a cluster to find a node by
+                answered = True
+        self._probe = None
+
     async def close(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.wait([self._probe])
         await self.redis.aclose()
         for sentinel in self._sentinels:
             await sentinel.aclose()

@@ -44,7 +44,9 @@ async def connected(port: int, token: str = "") -> socket.socket:
     await loop.sock_connect(raw, (HOST, port))
     await loop.sock_sendall(raw, HANDSHAKE)
     answer = await loop.sock_recv(raw, 12)
-    assert answer == b"HTTP/1.1 101", answer
+    if answer != b"HTTP/1.1 101":
+        raw.close()
+        raise ConnectionError(f"no WebSocket: {answer!r}")
     identify: dict[str, object] = {"action": "identify", "v": 2, "type": "user"}
     await loop.sock_sendall(raw, frame(identify | ({"token": token} if token else {})))
     return raw
@@ -53,6 +55,13 @@ async def connected(port: int, token: str = "") -> socket.socket:
 async def read_all(raw: socket.socket) -> None:
     while await asyncio.get_running_loop().sock_recv(raw, 65_536):
         pass
+
+
+async def read_until(raw: socket.socket, text: bytes) -> None:
+    """Returns where the connection ends as well."""
+    received = b""
+    while text not in received and (data := await asyncio.get_running_loop().sock_recv(raw, 65_536)):
+        received += data
 
 
 async def pour(port: int, token: str, chunks: Iterator[bytes], *, reading: bool) -> None:
@@ -128,6 +137,21 @@ async def ping_frames(port: int, token: str) -> None:
     await pour(port, token, iter(lambda: frame({"action": "ping", "id": "p"}) * 1_500, None), reading=True)
 
 
+standing: set[socket.socket] = set()
+
+
+async def connections(port: int, token: str) -> None:
+    """Open and silent. One that is refused does not come back: what is attacked are frames, not handshakes."""
+    with contextlib.closing(await connected(port)) as raw:
+        with contextlib.suppress(OSError):
+            await read_until(raw, b'"identified"')
+        standing.add(raw)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            standing.remove(raw)
+
+
 Attack = Callable[[int, str], Awaitable[None]]
 ATTACKS: dict[str, tuple[Attack, int]] = {  # and how many clients do it at once
     "reader": (reader, 2),
@@ -138,6 +162,7 @@ ATTACKS: dict[str, tuple[Attack, int]] = {  # and how many clients do it at once
     "protocol_pings": (protocol_pings, 2),
     "pings_unread": (pings_unread, 2),
     "ping_frames": (ping_frames, 2),
+    "connections": (connections, 1_100),
 }
 
 
@@ -155,6 +180,8 @@ async def main(kind: str, port: int, token: str) -> None:
     while await loop.run_in_executor(None, sys.stdin.readline):
         tasks = [asyncio.create_task(again_and_again(attack, port, token)) for _ in range(clients)]
         await asyncio.sleep(SETTLE_SECONDS)
+        while attack is connections and len(standing) < clients:
+            await asyncio.sleep(0.05)
         print("begun", flush=True)
         await loop.run_in_executor(None, sys.stdin.readline)
         for task in tasks:

@@ -1,6 +1,8 @@
 """Rate limits: what every limiter promises, whose address counts, and how limits are set."""
 
 import asyncio
+import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ from messaging.limits import Bucket, Limiter, Rate
 from messaging.limits.dynamodb import DynamoDBLimiter
 from messaging.limits.memory import MemoryLimiter
 from messaging.limits.redis import RedisLimiter
+from messaging.redis_client import PROBE_SECONDS
 from messaging.tests.dynamodb_table import DynamoDBTable
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import started
@@ -110,6 +113,24 @@ async def test_without_redis_this_process_goes_on_to_limit_and_says_so_once(capl
         for _ in range(3):
             await limiter.take([bucket()])
         assert caplog.messages == ["Redis down for limits", "Redis up for limits"]
+        await limiter.close()
+
+
+async def test_only_the_first_waits_for_a_redis_that_hangs() -> None:
+    redis = Redis()
+    with started(redis):
+        limiter = RedisLimiter(url=redis.url)
+        assert await limiter.take([bucket()]) == 0
+        redis.send_signal(signal.SIGSTOP)
+        try:
+            assert await limiter.take([bucket()]) == 0
+            probed = time.monotonic() + 3 * PROBE_SECONDS
+            while time.monotonic() < probed:
+                with pytest.raises(StopIteration):  # it has its answer without giving up its turn
+                    limiter.take([bucket()]).send(None)
+                await asyncio.sleep(0.05)
+        finally:
+            redis.send_signal(signal.SIGCONT)
         await limiter.close()
 
 
