@@ -5,6 +5,7 @@ import time
 import uuid
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -27,11 +28,34 @@ class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
     last_message_at = models.DateTimeField(_("last message"), db_default=Now(), editable=False, db_index=True)
+    # When anything of what follows changed last; states of different times are told apart by it.
+    changed_at = models.DateTimeField(_("changed"), null=True, editable=False, db_index=True)
+    closed_at = models.DateTimeField(_("closed"), null=True, blank=True, editable=False)
+    # A claim counts until then; the claimer's connections put it off for as long as there are any.
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("claimed by"),
+    )
+    claimed_until = models.DateTimeField(_("claimed until"), null=True, blank=True, editable=False)
+    # The number (`seq`) of the newest message that was read; 0: none.
+    read_by_staff = models.BigIntegerField(_("read by staff"), default=0, db_default=0, editable=False)
+    read_by_visitor = models.BigIntegerField(_("read by the visitor"), default=0, db_default=0, editable=False)
 
     class Meta:
         ordering = ("-last_message_at",)
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
+        indexes = (
+            models.Index(fields=("-last_message_at",), condition=models.Q(closed_at=None), name="conversation_open"),
+            models.Index(
+                fields=("claimed_until",), condition=models.Q(claimed_until__isnull=False), name="conversation_claimed"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"#{self.id.hex[:8]}"
@@ -87,6 +111,18 @@ class Block(models.Model):
         return str(self.conversation)
 
 
+class ErasedConversation(models.Model):
+    """The id of a conversation that its visitor had erased: nobody may be that visitor again, and pages that show it
+    still are to forget it.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    erased_at = models.DateTimeField(db_default=Now(), editable=False, db_index=True)
+
+    def __str__(self) -> str:
+        return f"#{self.id.hex[:8]}"
+
+
 class EndedSession(models.Model):
     """A login session that was signed out: the connections that it opened are to be closed on every pod."""
 
@@ -98,11 +134,19 @@ class EndedSession(models.Model):
 
 
 class QuickMessage(models.Model):
-    """A message that a visitor sends by one tap. The first one is what version 1 clients send."""
+    """A message that is sent by one tap: by visitors (the first one is what version 1 clients send), or by staff."""
+
+    class Kind(models.TextChoices):
+        VISITOR = "visitor", _("visitors send it")
+        REPLY = "reply", _("staff reply with it")
 
     key = models.SlugField(_("key"), max_length=50, unique=True)
+    kind = models.CharField(_("kind"), max_length=7, choices=Kind.choices, default=Kind.VISITOR, db_default="visitor")
     label = models.CharField(_("label"), max_length=80)
     content = models.CharField(_("content"), max_length=2000)
+    # Left empty, the text above serves for German as well.
+    label_de = models.CharField(_("label in German"), max_length=80, blank=True, default="", db_default="")
+    content_de = models.CharField(_("content in German"), max_length=2000, blank=True, default="", db_default="")
     position = models.PositiveSmallIntegerField(_("position"), default=0)
     active = models.BooleanField(_("active"), default=True)
 
