@@ -25,13 +25,21 @@ def decode(text: str | bytes, version: int) -> ClientFrame:
         case "identify":
             version = VERSION if data.get("v") == VERSION else 1
             id, token = data.request_id(), data.text("token", 2048)
-            return frames.Identify(data.role("type"), version, id, token, data.cursor("since"))
+            return frames.Identify(data.role("type"), version, id, token, data.cursor("since"), data.lang())
         case "setConnectionType":
             return frames.SetConnectionType(data.role("connectionType"), data.text("token", 2048))
         case "sendMessage":
             return _send_message(data, version)
         case "history":
             return _history(data)
+        case "read":
+            up_to = data.required_text("upTo", 64)
+            return frames.MarkRead(up_to, data.text("conversation", 64), data.request_id())
+        case "conversation":
+            id, conversation = data.required_id(), data.required_text("conversation", 64)
+            return frames.ChangeConversation(id, conversation, data.op())
+        case "forget":
+            return frames.Forget(data.required_id())
         case "ping":
             return frames.Ping(data.request_id())
         case str():
@@ -58,7 +66,14 @@ def _history(data: Fields) -> frames.History:
 
 def encode(frame: ServerFrame) -> str:
     """`frame` as compact JSON text."""
-    return json.dumps(_payload(frame), ensure_ascii=False, separators=(",", ":"))
+    return _json(_payload(frame))
+
+
+def _json(payload: dict[str, Any]) -> str:
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+
+
+_NESTED = ("messages", "conversations")  # the fields that hold dataclasses
 
 
 @cache
@@ -70,24 +85,35 @@ def _wire_names(frame_type: type) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _payload(frame: ServerFrame) -> dict[str, Any]:
-    payload: dict[str, Any] = {"type": frame.TYPE}
+def _payload(frame: "ServerFrame | frames.ConversationState") -> dict[str, Any]:
+    payload: dict[str, Any] = {} if isinstance(frame, frames.ConversationState) else {"type": frame.TYPE}
     for name, wire_name in _wire_names(type(frame)):  # type: ignore[arg-type]
         value = getattr(frame, name)
         if value is not None:
-            payload[wire_name] = [_payload(item) for item in value] if name == "messages" else value
+            payload[wire_name] = [_payload(item) for item in value] if name in _NESTED else value
     return payload
 
 
 def split_page(page: HistoryPage) -> list[HistoryPage]:
-    """`page` as frames of at most PAGE_LIMIT bytes; all but the last say `more` and `partial`."""
+    """`page` as frames of at most PAGE_LIMIT bytes; all but the last say `more` and `partial`.
+
+    What it says of conversations comes behind all messages: in the last frame, or in several last ones.
+    """
     pages: list[HistoryPage] = []
-    start = size = 0
-    for index, message in enumerate(page.messages):
-        bytes_needed = len(encode(message).encode()) + 1
+    messages: list[frames.Message] = []
+    states: list[frames.ConversationState] = []
+    size, cursor = 0, page.cursor
+    items: list[frames.Message | frames.ConversationState] = [*page.messages, *(page.conversations or ())]
+    for item in items:
+        bytes_needed = len(_json(_payload(item)).encode()) + 1
         if size and size + bytes_needed > PAGE_LIMIT - 512:
-            part = page.messages[start:index]
-            pages.append(HistoryPage(page.id, part, part[-1].cursor, more=True, partial=True))
-            start, size = index, 0
+            pages.append(HistoryPage(page.id, tuple(messages), cursor, True, True, tuple(states) or None))
+            messages, states, size = [], [], 0
+        if isinstance(item, frames.Message):
+            messages.append(item)
+            cursor = item.cursor
+        else:
+            states.append(item)
         size += bytes_needed
-    return [*pages, HistoryPage(page.id, page.messages[start:], page.cursor, page.more)]
+    conversations = None if page.conversations is None else tuple(states)
+    return [*pages, HistoryPage(page.id, tuple(messages), page.cursor, page.more, conversations=conversations)]

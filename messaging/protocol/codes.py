@@ -39,6 +39,7 @@ class ErrorCode(StrEnum):
     BAD_ID = "bad_id"
     BAD_TYPE = "bad_type"
     ID_CONFLICT = "id_conflict"
+    ALREADY_CLAIMED = "already_claimed"
     NOT_FOUND = "not_found"
     TOO_LARGE = "too_large"
     RATE_LIMITED = "rate_limited"
@@ -73,7 +74,7 @@ class ProtocolError(Exception):
     """A client's frame can't be served; `message` is safe to show to that client.
 
     `id` is the frame's own id where it had one, `limit` the limit that it passed, `retry_after_ms` when the same
-    frame may be sent again.
+    frame may be sent again, `by` the name of the person who was faster.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class ProtocolError(Exception):
         id: str | None = None,
         limit: int | None = None,
         retry_after_ms: int | None = None,
+        by: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -91,3 +93,4 @@ class ProtocolError(Exception):
         self.id = id
         self.limit = limit
         self.retry_after_ms = retry_after_ms
+        self.by = by

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, cast, get_args
 
 from messaging.protocol.codes import (
     CONTENT_LIMIT,
@@ -16,6 +16,8 @@ from messaging.protocol.codes import (
 )
 
 Role = Literal["user", "admin"]
+Lang = Literal["de", "en"]
+Op = Literal["claim", "release", "close", "reopen", "block", "unblock"]
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -82,6 +84,21 @@ class Fields:
             case "admin":
                 return "admin"
         raise self.error(ErrorCode.BAD_TYPE, f"'{name}' must be 'user' or 'admin'.")
+
+    def lang(self) -> Lang:
+        return "de" if self.get("lang") == "de" else "en"
+
+    def op(self) -> Op:
+        value = self.get("op")
+        if value not in get_args(Op):
+            raise self.error(ErrorCode.BAD_FRAME, f"'op' must be one of {', '.join(get_args(Op))}.")
+        return cast(Op, value)
+
+    def required_text(self, name: str, limit: int) -> str:
+        value = self.text(name, limit)
+        if value is None:
+            raise self.error(ErrorCode.BAD_FRAME, f"'{name}' is missing.")
+        return value
 
     def request_id(self) -> str | None:
         return None if self.get("id") is None else self.required_id()

@@ -1,63 +1,24 @@
 """Every frame of the wire as a frozen dataclass (docs/protocol.md says what each field means). Pure."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from messaging.protocol.codes import CONTENT_LIMIT, FRAME_LIMIT, HISTORY_DEFAULT, ErrorCode
-from messaging.protocol.fields import Role
+from messaging.protocol.codes import CONTENT_LIMIT, FRAME_LIMIT, ErrorCode
+from messaging.protocol.fields import Op, Role
+from messaging.protocol.requests import ChangeConversation as ChangeConversation
+from messaging.protocol.requests import ClientFrame as ClientFrame
+from messaging.protocol.requests import Forget as Forget
+from messaging.protocol.requests import History as History
+from messaging.protocol.requests import Identify as Identify
+from messaging.protocol.requests import MarkRead as MarkRead
+from messaging.protocol.requests import Ping as Ping
+from messaging.protocol.requests import SendMessage as SendMessage
+from messaging.protocol.requests import SetConnectionType as SetConnectionType
 
 VERSION = 2
 
-# --- Client to server ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Identify:
-    """Who the connection belongs to. `version` 1 is the predecessor's form."""
-
-    type: Role
-    version: int = 1
-    id: str | None = None
-    token: str | None = None
-    since: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SetConnectionType:
-    """Version 1's other `identify`."""
-
-    type: Role
-    token: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SendMessage:
-    """`content` None: version 1's button, which means the default quick message. `to`: a conversation's id."""
-
-    content: str | None
-    id: str | None = None
-    quick: str = ""
-    to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Messages after `since`, or before `before`, or the newest ones where neither is given."""
-
-    id: str
-    conversation: str | None = None
-    since: str | None = None
-    before: str | None = None
-    limit: int = HISTORY_DEFAULT
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    id: str | None = None
-
-
-ClientFrame = Identify | SetConnectionType | SendMessage | History | Ping
-
+Status = Literal["open", "closed", "erased"]
+Done = Op | Literal["forget"]
 
 # --- Server to client: fields in wire order, None is left out -----------------------------------------------
 
@@ -88,8 +49,10 @@ class Identified:
     cursor: str | None = None
     recovered: bool | None = None
     quick: tuple[dict[str, str], ...] | None = None
+    read: str | None = None
+    replies: tuple[dict[str, str], ...] | None = None
     presence: dict[str, int] | None = None
-    me: dict[str, str | bool] | None = None
+    me: dict[str, int | str | bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +65,12 @@ class ConnectionTypeUpdated:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Committed to the message log."""
+    """Committed to the message log. `message_id` and `cursor`: of the message that was written or read, if any."""
 
     TYPE: ClassVar = "ack"
     id: str
-    message_id: str
-    cursor: str
+    message_id: str | None
+    cursor: str | None
     timestamp: str
     duplicate: bool
 
@@ -141,6 +104,19 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationState:
+    """What a history page says of a conversation; no frame of its own. Cursors: of the newest message read."""
+
+    conversation: str
+    status: Status
+    timestamp: str | None = None
+    claimed_by: dict[str, int | str] | None = None
+    blocked_until: str | None = None
+    read_by_staff: str | None = None
+    read_by_visitor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryPage:
     """`partial`: the same answer goes on in the next frame."""
 
@@ -150,6 +126,43 @@ class HistoryPage:
     cursor: str
     more: bool
     partial: bool | None = None
+    conversations: tuple[ConversationState, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """`by`: which side has seen everything up to the message `up_to`, which is at `cursor`."""
+
+    TYPE: ClassVar = "read"
+    conversation: str
+    by: Role
+    up_to: str
+    cursor: str
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The state of a conversation after `op`. `by`: the name of the staff member who did it, if one did."""
+
+    TYPE: ClassVar = "conversation"
+    conversation: str
+    status: Status
+    op: Done
+    timestamp: str
+    claimed_by: dict[str, int | str] | None = None
+    blocked_until: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How many connections there are; `users` for admins only."""
+
+    TYPE: ClassVar = "presence"
+    admins: int
+    timestamp: str
+    users: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +194,7 @@ class Error:
     id: str | None = None
     limit: int | None = None
     retry_after_ms: int | None = None
+    by: str | None = None
 
 
 ServerFrame = (
@@ -191,6 +205,9 @@ ServerFrame = (
     | MessageStatus
     | Message
     | HistoryPage
+    | Read
+    | Conversation
+    | Presence
     | Pong
     | ServerShutdown
     | Error

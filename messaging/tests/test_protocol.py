@@ -28,7 +28,7 @@ def test_fields_are_read_at_the_top_level_or_under_data() -> None:
 
 def test_identify_says_its_version_and_anything_but_2_is_version_1() -> None:
     text = {"action": "identify", "type": "user", "v": 2, "id": "i", "token": "t", "since": "c", "lang": "de"}
-    assert decode(json.dumps(text), 1) == frames.Identify("user", 2, "i", "t", "c")
+    assert decode(json.dumps(text), 1) == frames.Identify("user", 2, "i", "t", "c", "de")
     assert decode(json.dumps({"action": "identify", "type": "admin", "v": 3}), 1) == frames.Identify("admin", 1)
 
 
@@ -104,6 +104,22 @@ def test_a_long_history_page_is_split_below_the_limit_and_only_its_last_frame_en
     assert all(len(encode(page).encode()) <= PAGE_LIMIT for page in pages)
     assert [(page.more, page.partial) for page in pages] == [(True, True)] * (len(pages) - 1) + [(False, None)]
     assert [page.cursor for page in pages] == [*(page.messages[-1].cursor for page in pages[:-1]), "end"]
+
+
+def test_what_a_page_says_of_conversations_comes_behind_its_messages_in_as_many_frames_as_it_takes() -> None:
+    messages = tuple(frames.Message(f"m{n}", "é" * 2000, "t", "user", f"c{n}", "v") for n in range(7))
+    states = tuple(
+        frames.ConversationState(f"v{n}", "open", claimed_by={"id": n, "name": "é" * 150}) for n in range(100)
+    )
+    pages = split_page(frames.HistoryPage("h", messages, "end", more=False, conversations=states))
+    assert [message for page in pages for message in page.messages] == list(messages)
+    assert [state for page in pages for state in page.conversations or ()] == list(states)
+    assert all(len(encode(page).encode()) <= PAGE_LIMIT for page in pages)
+    assert [(page.cursor, page.more, page.partial, page.conversations is None) for page in pages] == [
+        ("c5", True, True, True),
+        ("c6", True, True, False),
+        ("end", False, None, False),
+    ]
 
 
 def test_a_close_code_says_by_its_range_whether_to_come_back() -> None:

@@ -20,6 +20,8 @@ CURSOR = "0000000000001.0193a0b1c2d"
 UUID = "0193a0b1-c2d3-7e4f-8a5b-6c7d8e9f0a1b"
 QUICK = ({"key": "speak-german", "label": "Speak German", "content": "speak german"},)
 MESSAGE = frames.Message(UUID, "Grüß Gott\n👋", AT, "user", CURSOR, UUID)
+PERSON = {"id": 1, "name": "Ada"}
+STATE = frames.ConversationState(UUID, "closed", AT, PERSON, AT, CURSOR, CURSOR)
 ANSWERED = frames.Message(UUID, "x" * 2000, AT, "admin", CURSOR, UUID, "c-1", "m-0000001", "speak-german", "Ada")
 
 SERVER_FRAMES = [
@@ -36,6 +38,7 @@ SERVER_FRAMES = [
         cursor=CURSOR,
         recovered=True,
         quick=QUICK,
+        read=CURSOR,
         presence={"admins": 0},
     ),
     frames.Identified(
@@ -45,21 +48,30 @@ SERVER_FRAMES = [
         cursor=CURSOR,
         recovered=True,
         quick=QUICK,
+        replies=QUICK,
         presence={"admins": 1, "users": 2},
-        me={"name": "Ada", "reply": False},
+        me=PERSON | dict.fromkeys(("reply", "manage", "block", "unblock"), False),
     ),
     frames.ConnectionTypeUpdated("admin", AT),
     frames.Ack("m-0000001", UUID, CURSOR, AT, duplicate=True),
+    frames.Ack("1", None, None, AT, duplicate=False),
     frames.MessageStatus(3, AT),
     MESSAGE,
     ANSWERED,
     frames.HistoryPage("1", (), CURSOR, more=False),
     frames.HistoryPage("h-1", (MESSAGE, ANSWERED), f"{CURSOR}.c-1", more=True, partial=True),
+    frames.HistoryPage("h-1", (), CURSOR, more=False, conversations=(STATE, frames.ConversationState(UUID, "open"))),
+    frames.Read(UUID, "admin", UUID, CURSOR, AT),
+    frames.Conversation(UUID, "open", "claim", AT, PERSON, AT, "Ada"),
+    frames.Conversation(UUID, "erased", "forget", AT),
+    frames.Presence(0, AT),
+    frames.Presence(1, AT, 2),
     frames.Pong(AT),
     frames.Pong(AT, "1", CURSOR),
     frames.ServerShutdown(AT, 0),
     *(frames.Error(code, "text", "text", AT) for code in ErrorCode),
     frames.Error(ErrorCode.UNAVAILABLE, "text", "text", AT, "1", 2000, 1000),
+    frames.Error(ErrorCode.ALREADY_CLAIMED, "text", "text", AT, "1", by="Ada"),
 ]
 
 CLIENT_FRAMES = [
@@ -68,6 +80,8 @@ CLIENT_FRAMES = [
         {"action": "identify", "v": 2, "type": "admin", "id": "1", "token": "t", "since": CURSOR},
         frames.Identify("admin", 2, "1", "t", CURSOR),
     ),
+    ({"action": "identify", "v": 2, "type": "user", "lang": "de"}, frames.Identify("user", 2, lang="de")),
+    ({"action": "identify", "v": 2, "type": "user", "lang": ["fr"]}, frames.Identify("user", 2)),
     ({"action": "identify", "type": "user"}, frames.Identify("user")),
     ({"action": "identify", "data": {"type": "user"}}, frames.Identify("user")),
     ({"action": "identify", "v": 3, "type": "user", "unknown": [1]}, frames.Identify("user")),
@@ -85,6 +99,13 @@ CLIENT_FRAMES = [
         {"action": "history", "id": "1", "before": CURSOR, "limit": 1},
         frames.History("1", None, None, CURSOR, 1),
     ),
+    ({"action": "read", "upTo": UUID}, frames.MarkRead(UUID)),
+    ({"action": "read", "upTo": UUID, "conversation": UUID, "id": "1"}, frames.MarkRead(UUID, UUID, "1")),
+    (
+        {"action": "conversation", "id": "1", "conversation": UUID, "op": "claim"},
+        frames.ChangeConversation("1", UUID, "claim"),
+    ),
+    ({"action": "forget", "id": "1"}, frames.Forget("1")),
     ({"action": "ping"}, frames.Ping()),
     ({"action": "ping", "id": "1"}, frames.Ping("1")),
     ({"action": "setConnectionType", "data": {"connectionType": "user"}}, frames.SetConnectionType("user")),
@@ -124,6 +145,16 @@ REFUSED_FRAMES = [
     ({"action": "history", "id": "1", "limit": 0}, ErrorCode.BAD_FRAME),
     ({"action": "history", "id": "1", "limit": 101}, ErrorCode.BAD_FRAME),
     ({"action": "history", "id": "1", "limit": True}, ErrorCode.BAD_FRAME),
+    ({"action": "read"}, ErrorCode.BAD_FRAME),
+    ({"action": "read", "upTo": 1}, ErrorCode.BAD_FRAME),
+    ({"action": "read", "upTo": UUID, "id": "?"}, ErrorCode.BAD_ID),
+    ({"action": "read", "upTo": UUID, "conversation": "c" * 65}, ErrorCode.BAD_FRAME),
+    ({"action": "conversation", "conversation": UUID, "op": "claim"}, ErrorCode.BAD_ID),
+    ({"action": "conversation", "id": "1", "op": "claim"}, ErrorCode.BAD_FRAME),
+    ({"action": "conversation", "id": "1", "conversation": UUID}, ErrorCode.BAD_FRAME),
+    ({"action": "conversation", "id": "1", "conversation": UUID, "op": ["claim"]}, ErrorCode.BAD_FRAME),
+    ({"action": "conversation", "id": "1", "conversation": UUID, "op": "forget"}, ErrorCode.BAD_FRAME),
+    ({"action": "forget"}, ErrorCode.BAD_ID),
     ({"action": "ping", "id": "?"}, ErrorCode.BAD_ID),
     ({"action": "setConnectionType"}, ErrorCode.BAD_TYPE),
     ({"action": "setConnectionType", "data": {"connectionType": "root"}}, ErrorCode.BAD_TYPE),
@@ -144,11 +175,12 @@ def test_every_frame_of_the_server_is_valid_by_its_schema(frame: Any) -> None:
 def test_every_type_and_field_of_the_server_has_an_example_here() -> None:
     shown = {
         (type(frame), field.name)
-        for frame in SERVER_FRAMES
+        for frame in [*SERVER_FRAMES, STATE]
         for field in fields(frame)
         if getattr(frame, field.name) is not None
     }
-    assert shown == {(kind, field.name) for kind in get_args(frames.ServerFrame) for field in fields(kind)}
+    kinds = [*get_args(frames.ServerFrame), frames.ConversationState]
+    assert shown == {(kind, field.name) for kind in kinds for field in fields(kind)}
 
 
 def test_the_schema_refuses_a_field_that_is_not_documented() -> None:
