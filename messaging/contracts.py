@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Literal, Self
 
-from messaging.protocol.fields import Role
+from messaging.protocol.fields import Lang, Role
 
 ADMINS = "admins"
 USERS = "users"
+
+Kind = Literal["visitor", "reply"]  # whose quick message it is
+QuickMessages = dict[tuple[Kind, Lang], tuple[dict[str, str], ...]]
 
 
 def conversation_group(conversation: str) -> str:
@@ -110,10 +113,13 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """`duplicate`: the same principal had stored it under the same id before."""
+    """`duplicate`: the same principal had stored it under the same id before. `reopened`: it opened its conversation
+    again.
+    """
 
     message: StoredMessage
     duplicate: bool
+    reopened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,30 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Who answers in a conversation: a staff member."""
+
+    staff: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationState:
+    """What holds of a conversation, by the database's clock. `changed_at`: when any of it changed last, None: never.
+
+    The cursors are those of the newest message that was read.
+    """
+
+    conversation: str
+    status: Literal["open", "closed", "erased"]
+    changed_at: datetime | None = None
+    claim: Claim | None = None
+    blocked_until: datetime | None = None
+    read_by_staff: Cursor | None = None
+    read_by_visitor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StaffMember:
     """What a staff member may do now. `password_mark` changes with the password."""
 
@@ -133,6 +163,9 @@ class StaffMember:
     name: str
     may_view: bool
     may_reply: bool
+    may_manage: bool = False
+    may_block: bool = False
+    may_unblock: bool = False
     password_mark: str = ""
 
 
@@ -148,5 +181,17 @@ class Blocked(Exception):
     """This visitor may not write for a while."""
 
 
+class AlreadyClaimed(Exception):
+    """Somebody else's claim counts. `by`: that person's name."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(by)
+        self.by = by
+
+
 class ConversationNotFound(Exception):
     """No such conversation."""
+
+
+class MessageNotFound(Exception):
+    """No such message in this conversation."""

@@ -3,8 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from django.db import Error, connections
@@ -14,15 +15,18 @@ from django.db.backends.signals import connection_created
 from messaging.contracts import (
     Appended,
     Blocked,
+    ConversationState,
     Cursor,
+    Kind,
     NewMessage,
     Page,
     StaffMember,
     StoredMessage,
     StoreUnavailable,
 )
-from messaging.log import reader
+from messaging.log import conversations, reader
 from messaging.log.writer import Writer
+from messaging.protocol.fields import Lang, Op, Role
 
 ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with StoreUnavailable
 READERS = 4  # threads, each with a database connection of its own
@@ -106,6 +110,33 @@ class MessageLog:
     async def messages(self, numbers: list[int]) -> tuple[StoredMessage, ...]:
         return await self._read(lambda: reader.messages(numbers))
 
+    async def states(self, ids: Collection[str]) -> tuple[ConversationState, ...]:
+        return await self._read(lambda: conversations.states(ids))
+
+    async def changed(self, since: Cursor, until: Cursor | None) -> tuple[ConversationState, ...]:
+        return await self._read(lambda: conversations.changed(since, until, reader.OVERLAP))
+
+    async def erased(self, conversation: str) -> tuple[ConversationState, ...]:
+        return await self._read(lambda: conversations.erased(conversation))
+
+    async def read_by_staff(self, conversation: str) -> Cursor | None:
+        return await self._read(lambda: conversations.read_by_staff(conversation))
+
+    async def mark_read(self, conversation: str, message_id: str, by: Role) -> tuple[Cursor, bool]:
+        return await self._read(lambda: conversations.mark_read(conversation, message_id, by))
+
+    async def change(self, conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[ConversationState, bool]:
+        return await self._read(lambda: conversations.change(conversation, op, staff, lease))
+
+    async def renew_claims(self, staff: int, lease: timedelta) -> None:
+        await self._read(lambda: conversations.renew_claims(staff, lease))
+
+    async def lapsed_claims(self) -> tuple[ConversationState, ...]:
+        return await self._read(conversations.lapsed_claims)
+
+    async def erase(self, conversation: str) -> ConversationState | None:
+        return await self._read(lambda: conversations.erase(conversation))
+
     async def conversation_exists(self, conversation: str) -> bool:
         return await self._read(lambda: reader.conversation_exists(conversation))
 
@@ -115,9 +146,9 @@ class MessageLog:
     async def ended_sessions(self, digests: Iterable[str]) -> set[str]:
         return await self._read(lambda: reader.ended_sessions(digests))
 
-    async def quick_messages(self) -> tuple[dict[str, str], ...]:
+    async def quick_messages(self, kind: Kind = "visitor", lang: Lang = "en") -> tuple[dict[str, str], ...]:
         """They may be QUICK_SECONDS old: every visitor that connects asks for them."""
-        return await self._quick.value()
+        return (await self._quick.value())[kind, lang]
 
     async def ping(self) -> None:
         await self._read(reader.ping)

@@ -7,7 +7,7 @@ transaction (its statements are cancelled after 2 s) and the time in which a pro
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TypeVar, cast, get_args
 
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError, connection
@@ -15,8 +15,9 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
 
-from messaging.contracts import START, Cursor, Page, StaffMember, StoredMessage
+from messaging.contracts import START, Cursor, Kind, Page, QuickMessages, StaffMember, StoredMessage
 from messaging.models import Block, Conversation, EndedSession, Message, QuickMessage
+from messaging.protocol.fields import Lang
 
 OVERLAP = timedelta(seconds=8)
 HINT = timedelta(seconds=1)  # how long a hint may take
@@ -112,6 +113,9 @@ def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
             name=user.get_full_name() or user.get_username(),
             may_view=user.has_perm("messaging.view_message"),
             may_reply=user.has_perm("messaging.add_message"),
+            may_manage=user.has_perm("messaging.change_conversation"),
+            may_block=user.has_perm("messaging.add_block"),
+            may_unblock=user.has_perm("messaging.delete_block"),
             password_mark=user.get_session_auth_hash()[:16],
         )
         for user in users
@@ -123,10 +127,16 @@ def ended_sessions(digests: Iterable[str]) -> set[str]:
     return set(EndedSession.objects.filter(digest__in=list(digests)).values_list("digest", flat=True))
 
 
-def quick_messages() -> tuple[dict[str, str], ...]:
-    """The active quick messages in their order, as the wire shows them."""
-    rows = QuickMessage.objects.filter(active=True)
-    return tuple({"key": row.key, "label": row.label, "content": row.content} for row in rows)
+def quick_messages() -> QuickMessages:
+    """The active quick messages in their order, as the wire shows them, by kind and language."""
+    found: QuickMessages = {(kind, lang): () for kind in get_args(Kind) for lang in get_args(Lang)}
+    for row in QuickMessage.objects.filter(active=True):
+        kind = cast(Kind, row.kind)
+        english = {"key": row.key, "label": row.label, "content": row.content}
+        german = {"key": row.key, "label": row.label_de or row.label, "content": row.content_de or row.content}
+        found[kind, "en"] += (english,)
+        found[kind, "de"] += (german,)
+    return found
 
 
 def blocked() -> frozenset[str]:

@@ -12,13 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import (
-    DatabaseError,
-    InterfaceError,
-    OperationalError,
-    connection,
-    transaction,
-)
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from messaging.contracts import (
@@ -29,6 +23,7 @@ from messaging.contracts import (
     StoredMessage,
     StoreUnavailable,
 )
+from messaging.log.conversations import reopen
 from messaging.log.reader import stored
 from messaging.models import Conversation, Message, uuid7
 
@@ -165,8 +160,10 @@ def _commit(batch: list[NewMessage]) -> list[Outcome]:
     # The first of several copies of one message counts.
     wanted = {_key(new): new for new in reversed(batch) if new.conversation in found | begun}
     fresh = _insert(list(reversed(wanted.values()))) if wanted else {}
+    # Their rows are locked by now: nobody closes one before this is committed.
+    reopened = reopen({message.conversation for message in fresh.values() if message.sender == "user"})
     present = fresh | _kept(wanted.keys() - fresh.keys())
-    return [_outcome(new, present.get(_key(new)), fresh) for new in batch]
+    return [_outcome(new, present.get(_key(new)), fresh, reopened) for new in batch]
 
 
 def _insert(batch: list[NewMessage]) -> dict[Key, StoredMessage]:
@@ -238,10 +235,12 @@ def _key(new: NewMessage) -> Key:
     return new.principal, new.client_id
 
 
-def _outcome(new: NewMessage, message: StoredMessage | None, fresh: dict[Key, StoredMessage]) -> Outcome:
+def _outcome(
+    new: NewMessage, message: StoredMessage | None, fresh: dict[Key, StoredMessage], reopened: set[str]
+) -> Outcome:
     if message is None:
         return ConversationNotFound(new.conversation)
     if (message.conversation, message.content) != (new.conversation, new.content):
         return IdConflict(new.client_id)
-    # A second copy in this batch is a duplicate.
-    return Appended(message, duplicate=fresh.pop(_key(new), None) is None)
+    duplicate = fresh.pop(_key(new), None) is None  # a second copy in this batch is one, too
+    return Appended(message, duplicate, reopened=not duplicate and message.conversation in reopened)

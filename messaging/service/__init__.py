@@ -14,8 +14,10 @@ from messaging.protocol import decode, frames
 from messaging.protocol.codes import RULES, CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.frames import ClientFrame
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
+from messaging.service.conversations import Conversations
 from messaging.service.identity import Identity
 from messaging.service.messages import Messages, publishes
+from messaging.service.presence import Presence
 from messaging.service.registry import Registry
 from messaging.service.throttle import Rates, Throttle
 
@@ -55,7 +57,9 @@ class MessagingService:
         self._heartbeat_ms = heartbeat_ms
         self._registry = Registry(connections, pod)
         self._identity = Identity(log, self._registry, retention_days)
-        self._messages = Messages(log)
+        self._conversations = Conversations(log, heartbeat_ms)
+        self._messages = Messages(log, self._conversations)
+        self._presence = Presence(self._registry, limiter)
 
     async def connect(self, connection: Connection, refusal: Refusal | None = None) -> list[Action]:
         """What a new connection is told, or why its transport can't serve it."""
@@ -100,9 +104,16 @@ class MessagingService:
         found = await self._identity.revoked(connections)
         return [(connection, _refuse(connection, error, after=1)) for connection, error in found]
 
-    async def disconnect(self, connection: Connection) -> None:
-        """Forget a connection that has ended."""
+    async def disconnect(self, connection: Connection) -> list[Action]:
+        """Forget a connection that has ended; what others are told."""
         await self._registry.remove(connection)
+        if connection.role == "admin" and await self._registry.last_of(connection.principal):
+            await self._conversations.last_of(connection.staff or 0)
+        return await self._presence.came_or_went(connection)
+
+    async def presence(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
+        """What those of `connections` are told for whom it has changed who is there."""
+        return await self._presence.news(connections)
 
     async def present(self) -> tuple[list[str], int]:
         """The cursors of the newest messages and the floor to hand to `missed` first. Raises StoreUnavailable."""
@@ -124,7 +135,9 @@ class MessagingService:
         match frame:
             case frames.Identify():
                 self._throttle.identify(connection, frame.id)
-                return await self._identity.identify(connection, frame)
+                answer = await self._identity.identify(connection, frame)
+                told = await self._presence.came_or_went(connection)
+                return [*answer, *await self._conversations.sign_of_life(connection), *told]
             case frames.SetConnectionType():
                 self._throttle.identify(connection, None)
                 await self._identity.become(connection, frame.type, frame.token, connection.version)
@@ -133,10 +146,27 @@ class MessagingService:
                 return await self._send_message(connection, frame)
             case frames.History():
                 return await self._messages.history(connection, frame)
+            case frames.MarkRead():
+                return await self._conversations.read(connection, frame)
+            case frames.ChangeConversation():
+                return await self._conversations.change(connection, frame)
+            case frames.Forget():
+                self._throttle.identify(connection, frame.id)
+                told = await self._conversations.forget(connection, frame)
+                identified = await self._identity.begin_anew(connection)
+                ack = frames.Ack(frame.id, None, None, timestamp(), duplicate=False)
+                return [Join(), Reply(ack), Reply(identified), *told]
             case frames.Ping():
-                await self._registry.touch_if_due(connection)
-                cursor = await self._newest(connection) if connection.version > 1 else None
-                return [Reply(frames.Pong(timestamp(), frame.id, cursor))]
+                return await self._ping(connection, frame)
+
+    async def _ping(self, connection: Connection, frame: frames.Ping) -> list[Action]:
+        cursor = await self._newest(connection) if connection.version > 1 else None
+        actions: list[Action] = [Reply(frames.Pong(timestamp(), frame.id, cursor))]
+        if await self._registry.touch_if_due(connection):
+            actions += await self._conversations.sign_of_life(connection)
+        if not connection.held:  # nobody looks for it between two frames
+            actions += [action for _, told in await self._presence.news([connection]) for action in told]
+        return actions
 
     async def _newest(self, connection: Connection) -> str:
         """The newest message that `connection` should have; UNREAD where nobody can say that it has."""
@@ -161,7 +191,10 @@ class MessagingService:
             sent = timestamp(message.created_at)
             answer = Reply(frames.Ack(message.client_id, message.message_id, cursor, sent, appended.duplicate))
         # A duplicate is published again: the process that stored it may have died before it could.
-        return [*joined, answer, *publishes(message, sender=connection)]
+        told: list[Action] = [*joined, answer, *publishes(message, sender=connection)]
+        if appended.reopened:
+            told += await self._conversations.reopened(message.conversation)
+        return told
 
 
 def _id(frame: ClientFrame) -> str | None:
@@ -173,13 +206,13 @@ def _unavailable(connection: Connection, frame: ClientFrame, error: StoreUnavail
     text = "Not available right now; try again."
     refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
     # Half identified, a gateway's connection is one that nobody finds: its client has to start anew.
-    lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType)
+    lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType | frames.Forget)
     return _refuse(connection, refusal, after=1 if lost else None)
 
 
 def _refuse(connection: Connection, error: ProtocolError, after: int | None = None) -> list[Action]:
     text, retry = error.message, error.retry_after_ms
-    frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry)
+    frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry, error.by)
     rule = RULES.get(error.code)
     if rule is None:
         return [Reply(frame)]

@@ -6,8 +6,9 @@ from typing import Literal
 
 from messaging.contracts import ADMINS, conversation_group, staff_group
 from messaging.protocol.codes import CloseCode, ErrorCode
-from messaging.protocol.fields import Role
-from messaging.protocol.frames import Message, ServerFrame
+from messaging.protocol.fields import Lang, Role
+from messaging.protocol.frames import Conversation as ConversationFrame
+from messaging.protocol.frames import Message, Presence, Read, ServerFrame
 
 Refusal = Literal["full", "address"]  # why a transport takes no more connections, at all or from one address
 
@@ -20,7 +21,7 @@ class Connection:
     store, and frames that the gateway is given get lost one by one, unseen. `address` is a pseudonym of the client's.
     `greeted`: whether `connect` was asked what to tell it.
     `head` is the newest message cursor that was handed to this connection (its transport moves it on), or, where it
-    is not held, the newest up to which it has read the history.
+    is not held, the newest up to which it has read the history. `presence` is what it was told last of who is there.
     """
 
     id: str
@@ -35,6 +36,11 @@ class Connection:
     password_mark: str = ""
     name: str = ""
     may_reply: bool = False
+    may_manage: bool = False
+    may_block: bool = False
+    may_unblock: bool = False
+    lang: Lang = "en"
+    presence: dict[str, int] | None = None
     head: str = ""
     connected_at: str = field(default_factory=lambda: timestamp())
     checked_at: float = 0.0
@@ -67,18 +73,19 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """From now on this connection gets what is published to its `groups`."""
+    """From now on this connection gets what is published to its `groups`, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
     """Send `frame` to every connection of `group` that speaks `min_version`, but for those named by `exclude`.
 
-    `exclude` is a connection's id or a principal. Publishing is a hint: a lost one is found in the log.
+    `exclude` is a connection's id or a principal. Publishing is a hint: a lost one is found in the log, and what is
+    no message with the next `history` or `identified`.
     """
 
     group: str
-    frame: Message
+    frame: Message | Read | ConversationFrame | Presence
     min_version: int = 1
     exclude: str = ""
 
@@ -91,7 +98,16 @@ class Close:
     reason: str = ""
 
 
-Action = Reply | Join | Publish | Close
+@dataclass(frozen=True, slots=True)
+class CloseGroup:
+    """Close every connection of `group`, whatever it speaks, but the one with the id `exclude`; a hint as well."""
+
+    group: str
+    code: CloseCode
+    exclude: str = ""
+
+
+Action = Reply | Join | Publish | CloseGroup | Close
 
 
 def timestamp(moment: datetime | None = None) -> str:

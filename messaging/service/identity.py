@@ -31,22 +31,39 @@ class Identity:
         await self.become(connection, frame.type, frame.token, frame.version)
         if frame.version == 1:
             return [Join(), Reply(frames.Identified(frame.type, timestamp()))]
-        head = await self._log.head(connection.conversation)
+        connection.lang = frame.lang
+        return [Join(), Reply(await self._identified(connection, frame.id, frame.since))]
+
+    async def begin_anew(self, connection: Connection) -> frames.Identified:
+        """Make a visitor's connection that of a new visitor. Raises StoreUnavailable."""
+        await self._registry.remove(connection)
+        connection.conversation, connection.head = str(uuid4()), ""
+        await self._registry.touch(connection)
+        return await self._identified(connection)
+
+    async def _identified(
+        self, connection: Connection, id: str | None = None, since: str | None = None
+    ) -> frames.Identified:
+        role, visitor = connection.role or "user", connection.conversation
+        head = await self._log.head(visitor)
         connection.handed(str(head))
-        identified = frames.Identified(
-            frame.type,
+        connection.presence = await self._registry.presence(role)
+        read = await self._log.read_by_staff(visitor) if visitor and head != START else None
+        return frames.Identified(
+            role,
             timestamp(),
-            v=frame.version,
-            id=frame.id,
-            token=tokens.mint_visitor(connection.conversation) if connection.conversation else None,
-            conversation=connection.conversation,
+            v=frames.VERSION,
+            id=id,
+            token=tokens.mint_visitor(visitor) if visitor else None,
+            conversation=visitor,
             cursor=str(head),
-            recovered=self._recoverable(frame.since, head),
-            quick=await self._log.quick_messages(),
-            presence=await self._registry.presence(frame.type),
-            me={"name": connection.name, "reply": connection.may_reply} if frame.type == "admin" else None,
+            recovered=self._recoverable(since, head),
+            quick=await self._log.quick_messages("visitor", connection.lang),
+            read=str(read) if read else None,
+            replies=await self._log.quick_messages("reply", connection.lang) if role == "admin" else None,
+            presence=connection.presence,
+            me=_me(connection) if role == "admin" else None,
         )
-        return [Join(), Reply(identified)]
 
     async def become(self, connection: Connection, role: Role, token: str | None, version: int) -> None:
         """Give `connection` its role and protocol version.
@@ -62,13 +79,18 @@ class Identity:
             connection.session = grant.session
             await self._check_rights(connection, grant.staff)
         else:
-            visitor = tokens.read_visitor(token or "") or connection.conversation or str(uuid4())
+            visitor = await self._visitor(token) or connection.conversation or str(uuid4())
             if connection.conversation not in (None, visitor):
                 raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its visitor.")
             connection.conversation = visitor
         connection.role = role
         connection.version = version
         await self._registry.touch(connection)
+
+    async def _visitor(self, token: str | None) -> str | None:
+        """Whom `token` names; one who was erased is nobody."""
+        visitor = tokens.read_visitor(token or "")
+        return None if visitor is None or await self._log.erased(visitor) else visitor
 
     async def recheck(self, connection: Connection) -> None:
         """Look again at an admin's rights when that is due. Raises ProtocolError: unauthorized, forbidden."""
@@ -105,6 +127,17 @@ class Identity:
         return cursor.seq <= head.seq and (cursor.seq == START.seq or cursor.ms >= kept_since)
 
 
+def _me(connection: Connection) -> dict[str, int | str | bool]:
+    return {
+        "id": connection.staff or 0,
+        "name": connection.name,
+        "reply": connection.may_reply,
+        "manage": connection.may_manage,
+        "block": connection.may_block,
+        "unblock": connection.may_unblock,
+    }
+
+
 def _admit(connection: Connection, member: StaffMember | None, signed_out: bool) -> None:
     if member is None or signed_out or connection.password_mark not in ("", member.password_mark):
         raise ProtocolError(ErrorCode.UNAUTHORIZED, "You are signed out.")
@@ -113,5 +146,8 @@ def _admit(connection: Connection, member: StaffMember | None, signed_out: bool)
     connection.staff = member.id
     connection.name = member.name
     connection.may_reply = member.may_reply
+    connection.may_manage = member.may_manage
+    connection.may_block = member.may_block
+    connection.may_unblock = member.may_unblock
     connection.password_mark = member.password_mark
     connection.checked_at = time.monotonic()

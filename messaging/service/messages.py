@@ -1,7 +1,7 @@
 """What may be written and read, by whom, and who is told."""
 
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from messaging.contracts import (
     ADMINS,
@@ -18,6 +18,7 @@ from messaging.contracts import (
 from messaging.protocol import frames, split_page
 from messaging.protocol.codes import ErrorCode, ProtocolError
 from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
+from messaging.service.conversations import Conversations, conversation_id
 
 if TYPE_CHECKING:
     from messaging.log import MessageLog
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 class Messages:
     """Writing to and reading from the log, within the rights of a connection."""
 
-    def __init__(self, log: "MessageLog") -> None:
+    def __init__(self, log: "MessageLog", conversations: Conversations) -> None:
         self._log = log
+        self._conversations = conversations
 
     async def append(self, connection: Connection, frame: frames.SendMessage) -> Appended:
         """Commit what `connection` sent. Raises ProtocolError, StoreUnavailable."""
@@ -63,7 +65,7 @@ class Messages:
         if frame.to is None:
             text = "An admin's message needs 'to', a conversation."
             raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
-        return _conversation(frame.to, frame.id)
+        return conversation_id(frame.to, frame.id)
 
     async def _default_quick_message(self) -> dict[str, str]:
         quick = await self._log.quick_messages()
@@ -76,12 +78,16 @@ class Messages:
         if connection.version == 1:
             raise ProtocolError(ErrorCode.UNKNOWN_ACTION, "History needs an identify with v 2.", id=frame.id)
         conversation = self._readable(connection, frame)
-        page = await self._page(connection, frame, conversation)
+        since = self._cursor(frame)
+        page = await self._page(connection, frame, conversation, since)
         messages = tuple(
             _frame(message, with_id=message.principal == connection.principal) for message in page.messages
         )
         self._note_read(connection, frame, page)
-        answer = frames.HistoryPage(frame.id, messages, str(page.cursor), page.more)
+        states = None
+        if connection.role == "admin":
+            states = await self._conversations.of_page(page, conversation, since if frame.since else None)
+        answer = frames.HistoryPage(frame.id, messages, str(page.cursor), page.more, conversations=states)
         return [Reply(part) for part in split_page(answer)]
 
     def _note_read(self, connection: Connection, frame: frames.History, page: Page) -> None:
@@ -95,28 +101,28 @@ class Messages:
     def _readable(self, connection: Connection, frame: frames.History) -> str | None:
         if frame.conversation is None:
             return connection.conversation
-        conversation = _conversation(frame.conversation, frame.id)
+        conversation = conversation_id(frame.conversation, frame.id)
         if connection.role == "user" and conversation != connection.conversation:
             raise ProtocolError(ErrorCode.FORBIDDEN, "This is not your conversation.", id=frame.id)
         return conversation
 
-    async def _page(self, connection: Connection, frame: frames.History, conversation: str | None) -> Page:
+    def _cursor(self, frame: frames.History) -> Cursor | None:
         if frame.before is None and frame.since is None:
-            return await self._log.newest(conversation, frame.limit)
+            return None
         cursor = Cursor.parse(frame.before or frame.since or "")
         if cursor is None:
             text = "'since' and 'before' take a cursor that the server gave."
             raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
+        return cursor
+
+    async def _page(
+        self, connection: Connection, frame: frames.History, conversation: str | None, cursor: Cursor | None
+    ) -> Page:
+        if cursor is None:
+            return await self._log.newest(conversation, frame.limit)
         if frame.before is not None:
             return await self._log.before(conversation, cursor, frame.limit)
         return await self._log.since(conversation, cursor, frame.limit, connection.id[:8])
-
-
-def _conversation(text: str, request: str | None) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=request) from None
 
 
 def publishes(message: StoredMessage, sender: Connection | None = None) -> list[Publish]:

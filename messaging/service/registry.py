@@ -37,11 +37,17 @@ class Registry:
             # Messages do not depend on it, and the next touch writes the whole row.
             logger.warning("connection not stored", extra={"connection": connection.id, "error": str(error)})
 
-    async def touch_if_due(self, connection: Connection) -> None:
-        """A row of a gateway's connection outlives it anyway, and is written but once: every write is billed."""
-        due = time.monotonic() - connection.touched_at > TOUCH_SECONDS
-        if connection.held and connection.role is not None and due:
+    async def touch_if_due(self, connection: Connection) -> bool:
+        """Whether it was due; always for a gateway's connection, which says seldom that it is there.
+
+        Its row outlives it anyway, and is written but once: every write is billed.
+        """
+        if not connection.held:
+            return True
+        due = connection.role is not None and time.monotonic() - connection.touched_at > TOUCH_SECONDS
+        if due:
             await self.touch(connection)
+        return due
 
     async def remove(self, connection: Connection) -> None:
         if connection.role is None:
@@ -51,6 +57,14 @@ class Registry:
         except StoreUnavailable as error:
             # Its row goes with its time to live.
             logger.warning("connection not removed", extra={"connection": connection.id, "error": str(error)})
+
+    async def last_of(self, principal: str) -> bool:
+        """Whether a staff member, by principal, is known to have no connection."""
+        try:
+            return await self._connections.count(principal) == 0
+        except StoreUnavailable as error:
+            logger.warning("connections unknown", extra={"error": str(error)})
+            return False
 
     async def admins(self) -> int:
         """How many admin connections there are; 0 where nobody knows."""

@@ -19,13 +19,17 @@ _FIELDS = {
 }
 
 
+SILENT_SECONDS = 150  # connections are touched every 60 seconds, with the next ping of theirs
+
+
 class RedisStore(ConnectionStore):
     """Layout (no key touches another's slot, so Redis Cluster serves it too):
 
     - `connection:{id}`: the row as JSON, with the time to live (SET EX)
-    - `connections:{group}`: sorted set of connection ids scored by expiry, seconds since 1970 (ZADD); it can't
+    - `connections:{group}`: sorted set of connection ids scored by the time until which they count, seconds since
+      1970 (ZADD): SILENT_SECONDS from the last touch, so that nobody counts for long whose pod was killed. It can't
       rot: members past their score, or whose row is gone, are dropped by the next reader, and the whole set expires
-      with its last member.
+      with its last member. The next touch adds one that was dropped again.
     """
 
     def __init__(
@@ -43,11 +47,12 @@ class RedisStore(ConnectionStore):
     async def store_connection(self, connection: StoredConnection) -> None:
         row = asdict(connection)
         text = json.dumps({wire: row[name] for wire, name in _FIELDS.items()}, separators=(",", ":"))
+        seconds = min(self.ttl, SILENT_SECONDS)
         pipeline = self._client.pipeline()
         pipeline.set(_row_key(connection.connection_id), text, ex=self.ttl)
         for group in connection.groups:
-            pipeline.zadd(_index_key(group), {connection.connection_id: time.time() + self.ttl})
-            pipeline.expire(_index_key(group), self.ttl)
+            pipeline.zadd(_index_key(group), {connection.connection_id: time.time() + seconds})
+            pipeline.expire(_index_key(group), seconds)
         await self._client.run(pipeline)
 
     async def remove_connection(self, connection: StoredConnection) -> None:

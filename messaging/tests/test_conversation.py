@@ -62,12 +62,18 @@ async def test_a_token_makes_the_same_visitor_at_any_server(deployment: Deployme
 
 
 async def test_an_admin_is_told_its_name_and_rights(deployment: Deployment) -> None:
-    for name, may_reply in (("operator", True), ("colleague", True), ("reader", False)):
+    everything, nothing = (dict.fromkeys(("manage", "block", "unblock"), may) for may in (True, False))
+    rights = (
+        ("operator", {"reply": True} | everything),
+        ("colleague", {"reply": True} | nothing),
+        ("reader", {"reply": False} | nothing),
+    )
+    for name, may in rights:
         async with connect(deployment.websocket_urls[0]) as socket:
             frame = await socket.identify("admin", token=await deployment.admin_token(name))
             presence = {"admins": COUNT, "users": COUNT}
-            me = {"name": name, "reply": may_reply}
-            assert frame == identified(connectionType="admin", presence=presence, me=me)
+            me = {"id": COUNT, "name": name} | may
+            assert frame == identified(connectionType="admin", presence=presence, me=me, replies=[])
 
 
 async def test_a_message_is_acked_and_reaches_the_visitors_other_pages(deployment: Deployment) -> None:

@@ -16,7 +16,7 @@ from messaging.limits.memory import MemoryLimiter
 from messaging.log import MessageLog
 from messaging.protocol import encode, frames
 from messaging.service import MessagingService
-from messaging.service.actions import Action, Connection, Publish
+from messaging.service.actions import Action, Close, Connection, Publish
 from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
 from messaging.tests.redis_services import Redis
@@ -44,6 +44,9 @@ class Member:
 
     def push(self, text: str, cursor: str) -> None:
         self.got.put_nowait((text, cursor))
+
+    def close(self, closing: Close) -> None:
+        self.got.put_nowait(("", str(int(closing.code))))
 
     async def next(self, seconds: float = 10) -> str:
         async with asyncio.timeout(seconds):

@@ -107,6 +107,9 @@ class Connection:
         self.id = ""
         self.token = ""
         self.conversation = ""
+        # The newest frame of this type. Version 2 gets one at any time, so `receive` leaves them out.
+        self.presence: Frame = {}
+        self._version_2 = False
 
     async def welcome(self) -> None:
         if self._gateway:  # nothing can be sent on accept: the frame comes before the first answer
@@ -130,10 +133,12 @@ class Connection:
 
     async def receive(self) -> Frame:
         async with asyncio.timeout(SOON):
-            text = await self._socket.recv()
-        frame = json.loads(text)
-        SERVER_FRAMES.validate(frame)
-        return frame
+            while True:
+                frame = json.loads(await self._socket.recv())
+                SERVER_FRAMES.validate(frame)
+                if frame["type"] != "presence" or not self._version_2:
+                    return frame
+                self.presence = frame
 
     async def request(self, action: str, **fields: Any) -> Frame:
         """Sends a frame and returns the next one that comes."""
@@ -144,6 +149,7 @@ class Connection:
         frame = await self.request("identify", v=2, type=type, **fields)
         assert frame["type"] == "identified", frame
         self.token, self.conversation = frame.get("token", ""), frame.get("conversation", "")
+        self._version_2 = True
         return frame
 
     async def say(self, content: str, **fields: Any) -> Frame:

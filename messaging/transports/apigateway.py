@@ -73,7 +73,8 @@ async def _serve(event: Event, seconds: SecondsLeft) -> int:
         case "CONNECT":
             return await _connect(connection_id, event)
         case "DISCONNECT":
-            await posting.forget(connection_id)
+            await posting.ended(connection_id)
+            posting.report()
             return 200
     try:
         await _receive(connection_id, _frame(event), posting)

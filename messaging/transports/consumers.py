@@ -12,7 +12,7 @@ from channels.consumer import AsyncConsumer
 from messaging.protocol import encode
 from messaging.protocol.codes import IDENTIFY_SECONDS, CloseCode
 from messaging.runtime import get_hub, get_service, get_sockets
-from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish, Reply
 from messaging.transports.address import pseudonym
 from messaging.transports.origin import allowed_origin
 
@@ -29,6 +29,7 @@ class MessagingConsumer(AsyncConsumer):
 
     def __init__(self) -> None:
         self.connection = Connection(id=uuid4().hex)
+        self.groups: tuple[str, ...] = ()
         self.outbox: deque[str] = deque()
         self.outbox_bytes = 0
         self.closing: Close | None = None
@@ -88,7 +89,7 @@ class MessagingConsumer(AsyncConsumer):
                 await self.dispatch(event)
         finally:
             self.deadline.cancel()
-            self.hub.leave(self, self.connection.groups)
+            self.hub.leave(self, self.groups)
             if self.writer is not None:
                 self.writer.cancel()
             try:
@@ -113,14 +114,16 @@ class MessagingConsumer(AsyncConsumer):
 
     def perform(self, actions: Iterable[Action]) -> None:
         """Do what the service asks, in order."""
-        publishes = []
+        publishes: list[Publish | CloseGroup] = []
         for action in actions:
             match action:
                 case Reply(frame):
                     self.push(encode(frame))
                 case Join():
-                    self.hub.join(self, self.connection.groups)
-                case Publish():
+                    self.hub.leave(self, self.groups)
+                    self.groups = self.connection.groups
+                    self.hub.join(self, self.groups)
+                case Publish() | CloseGroup():
                     publishes.append(action)
                 case Close():
                     self.close(action)

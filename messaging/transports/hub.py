@@ -14,8 +14,10 @@ from channels.layers import get_channel_layer
 
 from messaging.contracts import ADMINS, Cursor, StoreUnavailable
 from messaging.protocol import encode
+from messaging.protocol.codes import CloseCode
+from messaging.protocol.frames import Message
 from messaging.service import MessagingService
-from messaging.service.actions import Action, Connection, Publish
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +27,10 @@ DOWN_SECONDS = 1.0  # how long a layer that is down is left alone
 WAITING = 10_000  # hints that wait for the layer; past that, receivers find the messages in the log
 WATCH_SECONDS = 3.0  # between two looks at what staff may do
 CATCH_UP_SECONDS = 2.0  # between two looks into the log for what no hint announced
+PRESENCE_SECONDS = 2.0  # between two looks at who is there
 
-Hint = tuple[str, int, str, str, str]  # group, least version, exclude, cursor, encoded frame
+Hint = tuple[str, int, str, str, str]  # group, least version, exclude, a message's cursor, encoded frame
+Ending = tuple[str, int, str]  # group, close code, exclude
 
 
 class Member(Protocol):
@@ -41,6 +45,9 @@ class Member(Protocol):
     def push(self, text: str, cursor: str) -> None:
         """Hand over a frame; must neither wait nor raise."""
 
+    def close(self, closing: Close) -> None:
+        """Close once everything is handed over."""
+
 
 class Hub:
     """One per process and event loop. `publish_delay`: seconds between commit and fan-out, to test what it uncovers."""
@@ -51,11 +58,13 @@ class Hub:
         self._layer: Any = get_channel_layer()
         self._groups: dict[str, dict[Member, None]] = {}
         self._waiting: list[Hint] = []
+        self._endings: list[Ending] = []
         self._known: OrderedDict[str, set[str]] = OrderedDict()  # cursor -> groups that were given it
         self._down_until = 0.0
         self._deaf = False
         self._wake = asyncio.Event()
-        self._tasks = [asyncio.create_task(run()) for run in (self._receive, self._flush, self._catch_up, self._watch)]
+        work = (self._receive, self._flush, self._catch_up, self._watch, self._count)
+        self._tasks = [asyncio.create_task(run()) for run in work]
 
     @property
     def layer_up(self) -> bool:
@@ -74,10 +83,16 @@ class Hub:
             if not members:
                 self._groups.pop(group, None)
 
-    def publish(self, publishes: Iterable[Publish]) -> None:
-        """Hand `publishes` to every process, this one included, in the same order everywhere. Never waits."""
+    def publish(self, publishes: Iterable[Publish | CloseGroup]) -> None:
+        """Hand `publishes` to every process, this one included, in the same order everywhere. Never waits.
+
+        Closes come behind all frames.
+        """
         encoded: dict[int, str] = {}  # one frame for several groups is encoded once
         for publish in publishes:
+            if isinstance(publish, CloseGroup):
+                self._endings.append((publish.group, int(publish.code), publish.exclude))
+                continue
             text = encoded.get(id(publish.frame)) or encode(publish.frame)
             encoded[id(publish.frame)] = text
             if len(self._waiting) < WAITING:
@@ -101,18 +116,20 @@ class Hub:
 
     async def _send_waiting(self) -> None:
         hints, self._waiting = self._waiting, []
-        if not hints:
+        endings, self._endings = self._endings, []
+        if not hints and not endings:
             return
         if asyncio.get_running_loop().time() < self._down_until:
-            return self._deliver(hints)
+            return self._deliver(hints, endings)
+        message = {"type": "hub.hints", "hints": hints, "endings": endings}
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
-                await self._layer.group_send(LAYER_GROUP, {"type": "hub.hints", "hints": hints})
+                await self._layer.group_send(LAYER_GROUP, message)
         except Exception as error:  # whatever a layer raises: the hints are in the log, other processes find them there
             if self.layer_up:
                 logger.warning("channel layer down", extra={"error": repr(error)})
             self._down_until = asyncio.get_running_loop().time() + DOWN_SECONDS
-            self._deliver(hints)
+            self._deliver(hints, endings)
         else:
             if not self.layer_up:
                 logger.info("channel layer up")
@@ -123,7 +140,7 @@ class Hub:
         while True:
             try:
                 message = await self._layer.receive(channel)
-                self._deliver(message["hints"])
+                self._deliver(message["hints"], message.get("endings", ()))
             except Exception:
                 logger.exception("channel layer receive failed")
                 await asyncio.sleep(DOWN_SECONDS)
@@ -174,16 +191,29 @@ class Hub:
             for connection, actions in revoked:
                 admins[connection.id].perform(actions)
 
-    def _deliver(self, hints: Iterable[Hint]) -> None:
+    async def _count(self) -> None:
+        """Tell who is there to those for whom it has changed: from the store, once for all connections."""
+        while True:
+            await asyncio.sleep(PRESENCE_SECONDS)
+            members = {member.connection.id: member for group in self._groups.values() for member in group}
+            for connection, actions in await self._service.presence([m.connection for m in members.values()]):
+                members[connection.id].perform(actions)
+
+    def _deliver(self, hints: Iterable[Hint], endings: Iterable[Ending] = ()) -> None:
         for group, min_version, exclude, cursor, text in hints:
-            given = self._known.setdefault(cursor, set())
-            if group in given:
-                continue  # a resent message, or one that the log was faster with
-            given.add(group)
+            if cursor:
+                given = self._known.setdefault(cursor, set())
+                if group in given:
+                    continue  # a resent message, or one that the log was faster with
+                given.add(group)
             for member in self._groups.get(group, ()):
                 connection = member.connection
                 if connection.version >= min_version and exclude not in (connection.id, connection.principal):
                     member.push(text, cursor)
+        for group, code, exclude in endings:
+            for member in self._groups.get(group, ()):
+                if member.connection.id != exclude:
+                    member.close(Close(CloseCode(code)))
 
     def _forget(self, floor: int) -> None:
         """Drop what the log will not be asked about again: places up to message number `floor`."""
@@ -193,4 +223,5 @@ class Hub:
 
 
 def _hint(publish: Publish, text: str) -> Hint:
-    return publish.group, publish.min_version, publish.exclude, publish.frame.cursor, text
+    cursor = publish.frame.cursor if isinstance(publish.frame, Message) else ""
+    return publish.group, publish.min_version, publish.exclude, cursor, text

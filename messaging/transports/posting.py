@@ -10,7 +10,7 @@ from django.conf import settings
 from messaging.contracts import StoredConnection, StoreUnavailable
 from messaging.protocol import encode
 from messaging.runtime import get_addresses, get_gateway, get_service, get_states, get_store
-from messaging.service.actions import Action, Close, Connection, Publish, Reply
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish, Reply
 from messaging.transports.kept import restore
 from messaging.transports.management import CONCURRENCY, LEFT, NOBODY, POSTED, SecondsLeft
 
@@ -40,6 +40,9 @@ class Posting:
         for error in published:
             if error is not None:
                 logger.error("publish failed", exc_info=error)
+        for action in actions:
+            if isinstance(action, CloseGroup):
+                await self._end_group(action)
         if answered is not None:
             raise answered
 
@@ -48,8 +51,13 @@ class Posting:
         await self._close(connection_id)
         await self.forget(connection_id)
 
-    async def forget(self, connection_id: str, known: Connection | None = None) -> None:
-        """Remove what is stored of a connection that has ended, if anything is.
+    async def ended(self, connection_id: str) -> None:
+        """Forget a connection that has ended, and tell others."""
+        stranger = Connection(connection_id, held=False)
+        await self.perform(stranger, await self.forget(connection_id))
+
+    async def forget(self, connection_id: str, known: Connection | None = None) -> list[Action]:
+        """Remove what is stored of a connection that has ended, if anything is; what others are told.
 
         `known`: the connection, where this process has what may be newer than what is kept.
         """
@@ -63,10 +71,11 @@ class Posting:
             if state is not None and known is None:
                 connection = restore(connection_id, state)
         if connection is None:
-            return
-        await get_service().disconnect(connection)
+            return []
+        actions = await get_service().disconnect(connection)
         if settings.SOCKETS_PER_ADDRESS:
             await get_addresses().leave(connection.address, connection.id)
+        return actions
 
     def report(self) -> None:
         """Log what did not arrive: numbers and the names of errors."""
@@ -80,13 +89,22 @@ class Posting:
         for text in texts:
             outcome = await self._post(connection.id, text)
             if outcome == NOBODY:
-                return await self.forget(connection.id, connection)
+                await self.forget(connection.id, connection)
+                return
             if outcome != POSTED:
                 closes = True  # an answer is missing: the client asks again on a connection of its own
                 break
         if closes:
             await self._close(connection.id)
             await self.forget(connection.id, connection)
+
+    async def _end_group(self, closing: CloseGroup) -> None:
+        try:
+            rows = await self._store.get_connections(closing.group)
+        except StoreUnavailable as error:
+            logger.warning("connections not closed", extra={"error": str(error)})
+            return
+        await asyncio.gather(*(self.end(row.connection_id) for row in rows if row.connection_id != closing.exclude))
 
     async def _publish(self, publish: Publish, text: str) -> None:
         try:

@@ -1,0 +1,59 @@
+"""Who is told how many people are there, and when."""
+
+from collections.abc import Sequence
+
+from messaging.contracts import ADMINS
+from messaging.limits import Bucket, Limiter, Rate
+from messaging.protocol import frames
+from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
+from messaging.service.registry import Registry
+
+RATE = Rate(1, 2.0)  # how often those whom a gateway holds are told of somebody who comes or goes
+
+
+class Presence:
+    """An admin is told every change of the numbers, a visitor whether anybody is there to read."""
+
+    def __init__(self, registry: Registry, limiter: Limiter) -> None:
+        self._registry = registry
+        self._limiter = limiter
+
+    async def news(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
+        """What those of `connections` are told that were told something else last."""
+        concerned = [connection for connection in connections if connection.role and connection.version > 1]
+        if not concerned:
+            return []
+        admins = any(connection.role == "admin" for connection in concerned)
+        counts = await self._registry.presence("admin" if admins else "user")
+        if counts is None:
+            return []
+        found = [(connection, _news(connection, counts)) for connection in concerned]
+        return [(connection, actions) for connection, actions in found if actions]
+
+    async def came_or_went(self, connection: Connection) -> list[Action]:
+        """What the admins are told of a connection that a gateway holds, where nobody looks every two seconds.
+
+        Only the first of those who come or go within RATE is told of; the others are, with the next `pong`.
+        """
+        if connection.held or connection.role is None:
+            return []
+        counts = await self._registry.presence("admin")
+        if not counts or not counts["admins"]:
+            return []
+        if await self._limiter.take([Bucket("presence", RATE)]) > 0:
+            return []
+        frame = frames.Presence(counts["admins"], timestamp(), counts["users"])
+        return [Publish(ADMINS, frame, min_version=2, exclude=connection.id)]
+
+
+def _news(connection: Connection, counts: dict[str, int]) -> list[Action]:
+    told = connection.presence
+    if connection.role == "admin":
+        known = told == counts
+    else:
+        counts = {"admins": counts["admins"]}
+        known = told is not None and (told["admins"] > 0) == (counts["admins"] > 0)
+    if known:
+        return []
+    connection.presence = counts
+    return [Reply(frames.Presence(counts["admins"], timestamp(), counts.get("users")))]
