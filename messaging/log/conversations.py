@@ -7,6 +7,7 @@ every change of a conversation, whichever process makes it.
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -117,7 +118,7 @@ def _note(conversation: str, op: Op, staff: int) -> None:
         user_id=staff,
         content_type_id=ContentType.objects.get_for_model(Conversation).pk,
         object_id=conversation,
-        object_repr=str(Conversation(id=conversation)),
+        object_repr=str(Conversation(id=UUID(conversation))),
         action_flag=CHANGE,
         change_message=op,
     )

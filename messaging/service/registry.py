@@ -78,7 +78,7 @@ class Registry:
             if role == "admin":
                 presence["users"] = await self._connections.count(USERS)
         except StoreUnavailable as error:
-            logger.warning("presence unknown", extra={"error": str(error)})
+            logger.debug("presence unknown", extra={"error": str(error)})  # the store says that it is down, once
             return None
         return presence
 

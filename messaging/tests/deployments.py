@@ -28,6 +28,7 @@ PASSWORD = "correct horse battery staple"
 STAFF: dict[str, tuple[str, ...]] = {
     "operator": (),
     "colleague": ("view_message", "add_message"),
+    "manager": ("view_message", "change_conversation", "add_block", "delete_block"),
     "reader": ("view_message",),
     "clerk": (),
 }

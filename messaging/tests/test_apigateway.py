@@ -320,7 +320,7 @@ def test_a_connection_is_the_same_in_another_process(monkeypatch: pytest.MonkeyP
 
 
 def test_a_plain_message_writes_no_state(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    visitor, admin = gate.visitor(), gate.admin()
+    admin, visitor = gate.admin(), gate.visitor()  # in this order: the visitor has no news of who is there
     states, saved = runtime.get_states(), []
     save = states.save
 
@@ -559,7 +559,7 @@ def test_however_many_hang_the_event_ends_in_time_and_the_next_one_is_answered(
     began = time.monotonic()
     assert gate.say(visitor)["type"] == "ack"
     assert 3 <= time.monotonic() - began < gate.seconds
-    assert [frame["type"] for frame in gate.send(visitor, "ping")] == ["pong"]
+    assert [frame["type"] for frame in gate.send(visitor, "ping")] == ["pong", "presence"]
 
 
 def row(connection: str, user: User) -> StoredConnection:

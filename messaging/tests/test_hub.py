@@ -11,12 +11,13 @@ from channels.layers import channel_layers
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.db import connections
 
-from messaging.contracts import ADMINS, NewMessage
+from messaging.contracts import ADMINS, USERS, NewMessage
 from messaging.limits.memory import MemoryLimiter
 from messaging.log import MessageLog
 from messaging.protocol import encode, frames
+from messaging.protocol.codes import CloseCode
 from messaging.service import MessagingService
-from messaging.service.actions import Action, Close, Connection, Publish
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
 from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
 from messaging.tests.redis_services import Redis
@@ -35,12 +36,13 @@ class Member:
     staff: int = 1
     version: int = 2
     got: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+    performed: list[Action] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.connection = Connection(self.id, role="admin", version=self.version, staff=self.staff)
 
     def perform(self, actions: Iterable[Action]) -> None:
-        raise AssertionError(actions)
+        self.performed += actions
 
     def push(self, text: str, cursor: str) -> None:
         self.got.put_nowait((text, cursor))
@@ -114,6 +116,42 @@ async def test_what_is_published_again_is_handed_on_once(hub: Hub) -> None:
     hub.publish([publish(1)])
     hub.publish([publish(1), publish(2)])
     assert [await member.next(), await member.next()] == [publish(1).frame.cursor, publish(2).frame.cursor]
+
+
+async def test_what_is_no_message_is_handed_on_every_time(hub: Hub) -> None:
+    member = Member()
+    hub.join(member, [ADMINS])
+    read = frames.Read("v", "user", "m", publish(1).frame.cursor, "t")
+    hub.publish([publish(1), Publish(ADMINS, read), Publish(ADMINS, read)])
+    hub.publish([Publish(ADMINS, read)])
+    cursors = [await member.next() for _ in range(4)]
+    assert cursors == [publish(1).frame.cursor, "", "", ""]  # nor does it move what the connection has to have
+
+
+async def test_a_group_is_closed_behind_all_frames_but_for_the_excluded(hub: Hub) -> None:
+    asker, other, old = Member("c1"), Member("c2"), Member("c3", version=1)
+    for member in (asker, other, old):
+        hub.join(member, [ADMINS])
+    hub.publish([CloseGroup(ADMINS, CloseCode.RESTART, exclude="c1"), publish(1, min_version=2)])
+    assert [await other.next(), await other.next(), await old.next()] == [publish(1).frame.cursor, "4001", "4001"]
+    assert await asker.next() == publish(1).frame.cursor
+    hub.publish([publish(2)])
+    assert await asker.next() == publish(2).frame.cursor
+
+
+async def test_who_is_there_is_told_once_and_again_when_it_changes(hub: Hub, service: MessagingService) -> None:
+    member = Member()
+    member.connection = Connection("v", role="user", version=2, conversation=str(uuid4()))
+    hub.join(member, [USERS, *member.connection.groups])  # two groups, and one member
+    await eventually(lambda: bool(member.performed), "the number is told")
+    admins = [Connection(f"a{number}", role="admin", version=2, staff=number) for number in range(2)]
+    for admin in admins:
+        await service._registry.touch(admin)
+    await eventually(lambda: len(member.performed) > 1, "the change is told")
+    for admin in admins:
+        await service.disconnect(admin)
+    await eventually(lambda: len(member.performed) > 2, "the next change is told")
+    assert [min(reply.frame.admins, 1) for reply in member.performed] == [0, 1, 0]
 
 
 async def test_a_message_that_nobody_announced_is_found_in_the_log(hub: Hub, log: MessageLog) -> None:

@@ -1,92 +1,35 @@
 """The product's rules, as values: one frame in, a list of actions out. The stores are real ones."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import Permission, User
-from django.db import connections
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from messaging import tokens
 from messaging.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
-from messaging.limits import Rate
-from messaging.limits.memory import MemoryLimiter
-from messaging.log import MessageLog
-from messaging.models import Block, EndedSession, Message, QuickMessage
+from messaging.models import Block, EndedSession, Message
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
-from messaging.service import MessagingService
-from messaging.service.actions import Action, Close, Connection, Join, Publish, Reply
+from messaging.service.actions import Connection, Join, Publish, Reply
 from messaging.service.identity import RECHECK_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
-from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
+from messaging.tests.house import SPEAK_GERMAN, House, opened, refusal, replies, staff
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-SPEAK_GERMAN = {"key": "speak-german", "label": "Please speak German", "content": "speak german"}
-
-
-@dataclass
-class House:
-    """A service over its two stores, and whoever is in it."""
-
-    service: MessagingService
-    store: MemoryStore
-
-    async def send(self, connection: Connection, action: str, **fields: object) -> list[Action]:
-        return await self.service.receive(connection, json.dumps({"action": action, **fields}))
-
-    async def visitor(self, version: int = 2) -> Connection:
-        connection = Connection(uuid4().hex)
-        await self.send(connection, "identify", type="user", v=version)
-        return connection
-
-    async def admin(self, *rights: str, version: int = 2, session: str = "") -> Connection:
-        connection = Connection(uuid4().hex)
-        token = tokens.mint_admin((await staff(*rights)).pk, session)
-        await self.send(connection, "identify", type="admin", v=version, token=token)
-        assert connection.role == "admin"
-        return connection
-
-
-@sync_to_async
-def staff(*rights: str) -> User:
-    user = User.objects.create_user(f"ada-{uuid4().hex}", first_name="Ada", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=rights))
-    return user
 
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    await QuickMessage.objects.all().adelete()
-    await QuickMessage.objects.acreate(**SPEAK_GERMAN)
-    log, store = MessageLog(), MemoryStore()
-    rates = Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60))
-    options = {"limiter": MemoryLimiter(), "rates": rates, "heartbeat_ms": 25_000, "retention_days": 30}
-    yield House(MessagingService(store, log, pod="pod-a", **options), store)
-    await log.close()
-    await sync_to_async(connections.close_all)()
-
-
-def replies(actions: list[Action]) -> list[object]:
-    return [action.frame for action in actions if isinstance(action, Reply)]
-
-
-def refusal(actions: list[Action]) -> tuple[object, ...]:
-    """The code of the one error, then the close code where it closes."""
-    error, *rest = actions
-    assert isinstance(error, Reply)
-    assert isinstance(error.frame, frames.Error)
-    assert error.frame.error == error.frame.message != ""
-    return (error.frame.code, *(action.code for action in rest if isinstance(action, Close)))
+    async with opened() as house:
+        yield house
 
 
 async def test_a_new_connection_is_greeted_with_the_limits(house: House) -> None:
@@ -320,7 +263,7 @@ async def test_where_posts_get_lost_one_by_one_pong_says_unread_until_the_histor
     visitor.held = admin.held = False
 
     async def pong(connection: Connection) -> str:
-        (frame,) = replies(await house.send(connection, "ping"))
+        frame, *_ = replies(await house.send(connection, "ping"))
         return frame.cursor
 
     async def read(**fields: object) -> str:

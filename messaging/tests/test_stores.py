@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from messaging.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable, conversation_group, staff_group
+from messaging.stores import redis as redis_store
 from messaging.stores.base import ConnectionStore
 from messaging.stores.dynamodb import DynamoDBStore
 from messaging.stores.memory import MemoryStore
@@ -169,4 +170,22 @@ async def test_the_redis_index_drops_members_whose_row_is_gone(redis_server: Red
         client.delete("connection:evicted")
     assert await store.get_connections(ADMINS) == [admin("alive")]
     assert await store.count(ADMINS) == 1
+    await store.close()
+
+
+async def test_who_was_not_touched_for_a_while_counts_no_more_until_it_is(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "SILENT_SECONDS", 1)  # its pod was killed, and nobody removed it
+    store = RedisStore(url=redis_server.url)
+    await store.store_connection(visitor("silent", "c9"))
+    stored_at = time.monotonic()
+    while await store.count(conversation_group("c9")):
+        assert time.monotonic() - stored_at < 10
+        await asyncio.sleep(0.1)
+    with redis_server.client() as client:
+        assert client.exists("connection:silent")
+    await store.touch(visitor("silent", "c9"))
+    assert await store.get_connections(conversation_group("c9")) == [visitor("silent", "c9")]
+    await store.remove_connection(visitor("silent", "c9"))
     await store.close()

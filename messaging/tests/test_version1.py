@@ -120,6 +120,8 @@ async def test_a_version_1_user_gets_no_frame_of_version_2(deployment: Deploymen
         received = await operator.receive()
         await operator.say("a reply", to=received["conversation"])
         assert (await same_visitor.receive())["content"] == "a reply"
+        await operator.send("read", conversation=received["conversation"], upTo=received["messageId"])
+        assert (await same_visitor.receive())["type"] == "read"
         assert await page.request("history", id="h") == error("unknown_action", id="h")
         assert await page.request("ping") == {"type": "pong", "action": "pong", "timestamp": TIME}
 

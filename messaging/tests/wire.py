@@ -107,7 +107,7 @@ class Connection:
         self.id = ""
         self.token = ""
         self.conversation = ""
-        # The newest frame of this type. Version 2 gets one at any time, so `receive` leaves them out.
+        # What it was told last. Version 2 gets a frame of this type at any time, so `receive` leaves them out.
         self.presence: Frame = {}
         self._version_2 = False
 
@@ -149,6 +149,7 @@ class Connection:
         frame = await self.request("identify", v=2, type=type, **fields)
         assert frame["type"] == "identified", frame
         self.token, self.conversation = frame.get("token", ""), frame.get("conversation", "")
+        self.presence = frame.get("presence", {})
         self._version_2 = True
         return frame
 

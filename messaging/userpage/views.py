@@ -15,6 +15,6 @@ from messaging.pages import configuration, strict_scripts
 def page(request: HttpRequest) -> HttpResponse:
     context = {
         "configuration": configuration(request),
-        "quick_messages": QuickMessage.objects.filter(active=True),
+        "quick_messages": QuickMessage.objects.filter(active=True, kind=QuickMessage.Kind.VISITOR),
     }
     return render(request, "messaging/user.html", context)
