@@ -11,6 +11,7 @@ RUN python3 -m venv /venv && \
     /venv/bin/pip uninstall --yes --quiet pip && \
     find /venv -name "*.po" -delete
 COPY manage.py ./
+COPY locale locale
 COPY messaging messaging
 COPY messaging_site messaging_site
 COPY static static

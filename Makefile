@@ -17,7 +17,7 @@ ON_KUBERNETES := DEPLOYMENT_MODE=kubernetes $(SITE) REDIS_URL=redis://localhost:
 ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_NAME=messaging-connections \
 	WEBSOCKET_API_ENDPOINT=https://$(GATEWAY) WEBSOCKET_PUBLIC_URL=wss://$(GATEWAY)
 
-.PHONY: help run test faults lint format bench services constraints clean
+.PHONY: help run test faults lint format bench messages services constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -57,7 +57,15 @@ format: $(VENV)/.dev ## bring Python and templates into shape
 bench: services $(VENV)/.dev ## measure against stock Channels (BENCH=--quick takes a few minutes)
 	$(RUN) -m bench $(BENCH)
 
-services: ## install the services that the tests start: Redis, PostgreSQL, nginx, Chromium
+# Without line numbers and dates, which would change with every other change.
+messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ and compile it: before and after you translate
+	@$(RUN) manage.py makemessages --all --no-location --no-obsolete --no-wrap \
+		--ignore messaging/tests --ignore node_modules --ignore var
+	@for po in locale/*/LC_MESSAGES/django.po; do \
+		sed -i.with-date '/^"POT-Creation-Date:/d' $$po && rm $$po.with-date && \
+		msgfmt --check-format --statistics --output-file $${po%.po}.mo $$po || exit; done
+
+services: ## install what the tests start: Redis, PostgreSQL, nginx, Chromium, gettext
 	@scripts/services
 
 # With `-r`, pip freeze lists the named packages first and what they brought along under a comment line.

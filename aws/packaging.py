@@ -19,7 +19,7 @@ from aws.bytecode import add_bytecode
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ROOT / "var" / "aws"
-SOURCES = ("manage.py", "messaging", "messaging_site", "static", "templates", "zappa_settings.json")
+SOURCES = ("manage.py", "locale", "messaging", "messaging_site", "static", "templates", "zappa_settings.json")
 MAKERS = ("aws/bytecode.py", "aws/packaging.py", "aws/rehearsal.py")
 IGNORED = {"__pycache__", ".pyc", "tests"}
 MOST_BYTES = 12 * 2**20

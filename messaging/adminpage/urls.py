@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import path
+from django.views.i18n import set_language
 
 from messaging.adminpage import views
 
@@ -10,4 +11,5 @@ urlpatterns = [
     path("live/", admin.site.admin_view(views.live), name="live"),
     # Not an admin_view: that one answers a signed-out script with a redirect to the login page.
     path("live/token/", views.token, name="token"),
+    path("language/", set_language, name="language"),  # under /admin/: what serves that need not serve /user/
 ]
