@@ -4,7 +4,9 @@ Backends are dotted paths with OPTIONS, as Django's are: `MESSAGING_STORE = {"BA
 """
 
 import asyncio
+import logging
 import socket
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,12 @@ from messaging.transports.sockets import Sockets
 
 # What one kind of deployment needs is imported where it is asked for: Channels, or boto3 with its 20 MB.
 if TYPE_CHECKING:
+    from messaging.service.actions import CloseGroup, Publish
     from messaging.stores.states import ConnectionStates
     from messaging.transports.hub import Hub
     from messaging.transports.management import Gateway
+
+logger = logging.getLogger(__name__)
 
 _sockets: dict[asyncio.AbstractEventLoop, Sockets] = {}
 _hubs: "dict[asyncio.AbstractEventLoop, Hub]" = {}
@@ -96,6 +101,21 @@ def get_hub() -> "Hub":
     if loop not in _hubs:
         _hubs[loop] = Hub(get_service(), publish_delay=settings.MESSAGING_PUBLISH_DELAY_MS / 1000)
     return _hubs[loop]
+
+
+def hubs() -> "dict[asyncio.AbstractEventLoop, Hub]":
+    """Those of this process, for code that runs in none of their loops."""
+    return dict(_hubs)
+
+
+def announce(told: "Sequence[Publish | CloseGroup]") -> None:
+    """Tell open pages what was committed outside of any connection. Waits a few seconds at most, and never raises."""
+    if not told:
+        return
+    try:
+        import_string(settings.MESSAGING_ANNOUNCER)(told)
+    except Exception:  # whatever it is: what is told has happened, and pages will find it
+        logger.exception("not announced")
 
 
 def get_sockets() -> Sockets:

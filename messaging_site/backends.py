@@ -10,13 +10,16 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """`states`: what is known of connections that a gateway holds. `layers`: Channels' settings. {}: there is none."""
+    """`announcer`: how open pages hear of what is done outside of a connection (messaging/transports/announcing.py).
+    `states`: what is known of connections that a gateway holds. `layers`: Channels' settings. {}: there is none.
+    """
 
     store: Config
     limiter: Config
     addresses: Config
     states: Config = field(default_factory=dict)
     layers: Config = field(default_factory=dict)
+    announcer: str = "messaging.transports.announcing.to_layer"
 
 
 def memory(*, ttl: int) -> Backends:
@@ -57,4 +60,5 @@ def dynamodb(table: str, region: str, *, ttl: int) -> Backends:
             "OPTIONS": {**place, "ttl": ttl},
         },
         states={"BACKEND": "messaging.stores.states.ConnectionStates", "OPTIONS": {**place, "ttl": ttl}},
+        announcer="messaging.transports.announcing.to_gateway",
     )

@@ -203,6 +203,7 @@ else:
     _backends = backends.redis(REDIS_URL, env.text("REDIS_PASSWORD"), ttl=CONNECTION_TTL)
 MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
 MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
+MESSAGING_ANNOUNCER = _backends.announcer
 CHANNEL_LAYERS = _backends.layers
 
 # --- The server ---------------------------------------------------------------------------------------------

@@ -79,12 +79,12 @@ class Conversations:
             text = f"{claimed.by} answers here."
             raise ProtocolError(ErrorCode.ALREADY_CLAIMED, text, id=frame.id, by=claimed.by) from None
         ack = Reply(frames.Ack(frame.id, None, None, timestamp(state.changed_at), not changed))
-        return [ack, *_told([state], frame.op, connection.name)] if changed else [ack]
+        return [ack, *told([state], frame.op, connection.name)] if changed else [ack]
 
     async def reopened(self, conversation: str) -> list[Publish]:
         """What follows where a visitor's message has opened a closed conversation."""
         try:
-            return _told(await self._log.states([conversation]), "reopen")
+            return told(await self._log.states([conversation]), "reopen")
         except StoreUnavailable as error:  # the message itself is committed, and is to be acked
             logger.warning("reopening not told", extra={"error": str(error)})
             return []
@@ -96,13 +96,9 @@ class Conversations:
         if conversation is None:
             raise ProtocolError(ErrorCode.FORBIDDEN, "Only a visitor can be forgotten.", id=frame.id)
         erased = await self._log.erase(conversation)
-        others = conversation_group(conversation)
-        closed = CloseGroup(others, CloseCode.RESTART, exclude=connection.id)
         if erased is None:  # nothing was written yet
-            return [closed]
-        told = _told([erased], "forget")
-        copies = [Publish(others, publish.frame, min_version=2, exclude=connection.id) for publish in told]
-        return [*told, *copies, closed]
+            return [CloseGroup(conversation_group(conversation), CloseCode.RESTART, exclude=connection.id)]
+        return [*told_erased(erased, exclude=connection.id)]
 
     async def sign_of_life(self, connection: Connection) -> list[Publish]:
         """Let the claims of `connection`'s staff member go on; what others are told of claims that have ended."""
@@ -110,7 +106,7 @@ class Conversations:
             return []
         try:
             await self._log.renew_claims(connection.staff, self._lease)
-            return _told(await self._log.lapsed_claims(), "release")
+            return told(await self._log.lapsed_claims(), "release")
         except StoreUnavailable as error:  # the next one does it
             logger.warning("claims not renewed", extra={"error": str(error)})
             return []
@@ -151,7 +147,7 @@ def _needs_version_2(connection: Connection, id: str | None) -> None:
         raise ProtocolError(ErrorCode.UNKNOWN_ACTION, "This needs an identify with v 2.", id=id)
 
 
-def _told(states: Iterable[ConversationState], op: Done, by: str | None = None) -> list[Publish]:
+def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -> list[Publish]:
     """All admins, the one who did it included: how the conversation stands is told in one way only."""
     return [
         Publish(
@@ -169,6 +165,14 @@ def _told(states: Iterable[ConversationState], op: Done, by: str | None = None) 
         )
         for state in states
     ]
+
+
+def told_erased(erased: ConversationState, *, exclude: str = "") -> list[Publish | CloseGroup]:
+    """All admins, and the visitor's own connections but `exclude`, which end."""
+    to_admins = told([erased], "forget")
+    visitor = conversation_group(erased.conversation)
+    to_visitor = [Publish(visitor, publish.frame, min_version=2, exclude=exclude) for publish in to_admins]
+    return [*to_admins, *to_visitor, CloseGroup(visitor, CloseCode.RESTART, exclude=exclude)]
 
 
 def _wire(state: ConversationState) -> frames.ConversationState:

@@ -1,0 +1,8 @@
+"""The Django admin for operators: what was said, to whom, the quick messages, and who may not write."""
+
+from messaging.admin.blocks import BlockAdmin
+from messaging.admin.conversations import ConversationAdmin
+from messaging.admin.messages import MessageAdmin
+from messaging.admin.quick_messages import QuickMessageAdmin
+
+__all__ = ["BlockAdmin", "ConversationAdmin", "MessageAdmin", "QuickMessageAdmin"]

@@ -1,0 +1,58 @@
+"""Who may not write for a while. To delete a block ends it early."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from messaging.admin.changes import name_of
+from messaging.admin.lists import BoundedPaginator
+from messaging.log import conversations
+from messaging.models import Block, Conversation
+from messaging.names import visitor_name
+from messaging.protocol.fields import Op
+from messaging.runtime import announce
+from messaging.service.conversations import told
+
+
+@admin.register(Block)
+class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("visitor", "until", "created_at")
+    list_filter = ("until",)
+    raw_id_fields = ("conversation",)
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    @admin.display(description=_("conversation"))
+    def visitor(self, block: Block) -> str:
+        return visitor_name(block.pk)
+
+    def save_model(self, request: HttpRequest, obj: Block, form: Any, change: Any) -> None:
+        super().save_model(request, obj, form, change)
+        _tell(request, [obj.pk], "block")
+
+    def delete_model(self, request: HttpRequest, obj: Block) -> None:
+        conversation = obj.pk  # afterwards it is None
+        super().delete_model(request, obj)
+        _tell(request, [conversation], "unblock")
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Block]) -> None:
+        ended = list(queryset.values_list("pk", flat=True))
+        super().delete_queryset(request, queryset)
+        _tell(request, ended, "unblock")
+
+
+def _tell(request: HttpRequest, ids: list[UUID], op: Op) -> None:
+    """Open pages hear of it once it is committed."""
+    Conversation.objects.filter(pk__in=ids).update(changed_at=Now())
+
+    def tell() -> None:
+        states = conversations.states([str(id) for id in ids])
+        announce(told(states, op, name_of(request)))
+
+    transaction.on_commit(tell)

@@ -1,0 +1,73 @@
+"""What was written, to be found and read."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from messaging.admin.exports import ExportActions
+from messaging.admin.lists import LongList
+from messaging.models import Conversation, Message, QuickMessage
+from messaging.names import ending_of, visitor_name
+
+EXCERPT = 80  # characters of a message that a list shows
+
+
+class QuickFilter(admin.SimpleListFilter):
+    """By the quick messages that there are: Django's own filter would look for them through all rows."""
+
+    title = _("quick message")
+    parameter_name = "quick"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        return list(QuickMessage.objects.values_list("key", "label"))
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Message]) -> QuerySet[Message]:
+        return rows if self.value() is None else rows.filter(quick=self.value())
+
+
+@admin.register(Message)
+class MessageAdmin(ExportActions, LongList):
+    list_display = ("created_at", "visitor", "sender", "author", "excerpt", "quick")
+    list_filter = ("sender", QuickFilter, "created_at")
+    search_fields = ("content", "author")
+    search_help_text = _("Words of a message, the name of an author or of a visitor, or the id of a conversation")
+    date_hierarchy = "created_at"
+    ordering = ("-seq",)
+    sortable_by = ("created_at",)
+    actions = ("export_csv", "export_json")
+    fields = ("visitor", "created_at", "sender", "author", "quick", "content")
+    readonly_fields = ("visitor",)
+
+    def get_search_results(
+        self, request: HttpRequest, rows: QuerySet[Message], term: str
+    ) -> tuple[QuerySet[Message], bool]:
+        """A conversation's id or name finds its messages without a look at any other."""
+        if (ending := ending_of(term)) is not None:
+            return rows.filter(conversation__in=Conversation.objects.filter(pk__endswith=ending)), False
+        try:
+            return rows.filter(conversation=UUID(term.strip())), False
+        except ValueError:
+            return super().get_search_results(request, rows, term)
+
+    def messages_of(self, chosen: QuerySet[Message]) -> QuerySet[Message]:
+        return chosen.select_related(None)
+
+    def note_export(self, request: HttpRequest, chosen: QuerySet[Message], note: str) -> None:
+        LogEntry.objects.log_actions(cast(int, request.user.pk), chosen, CHANGE, note)
+
+    @admin.display(description=_("conversation"))
+    def visitor(self, message: Message) -> str:
+        address = reverse("admin:messaging_conversation_change", args=[message.conversation_id])
+        return format_html('<a href="{}">{}</a>', address, visitor_name(message.conversation_id))
+
+    @admin.display(description=_("content"))
+    def excerpt(self, message: Message) -> str:
+        content = message.content
+        return content if len(content) <= EXCERPT else f"{content[: EXCERPT - 1]}…"

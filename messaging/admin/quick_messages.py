@@ -1,0 +1,23 @@
+"""What is sent by one tap."""
+
+from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
+
+from messaging.models import QuickMessage
+
+
+@admin.register(QuickMessage)
+class QuickMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("label", "label_de", "kind", "content", "position", "active")
+    list_editable = ("position", "active")
+    list_filter = ("kind", "active")
+    ordering = ("kind", "position", "key")
+    search_fields = ("key", "label", "label_de", "content", "content_de")
+    prepopulated_fields = {"key": ("label",)}  # noqa: RUF012  Django's own form of this
+    fieldsets = (
+        (None, {"fields": ("kind", "label", "content", "key", "position", "active")}),
+        (
+            _("In German"),
+            {"fields": ("label_de", "content_de"), "description": _("Left empty, the text above serves.")},
+        ),
+    )

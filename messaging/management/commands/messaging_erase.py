@@ -1,0 +1,42 @@
+"""`messaging_erase`: a person wants what is kept of them to be gone."""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from messaging.log import conversations
+from messaging.management.arguments import conversation
+from messaging.models import Conversation, Message
+from messaging.names import visitor_name
+from messaging.runtime import announce
+from messaging.service.conversations import told_erased
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = (
+        "Erase conversations with all their messages, for good. Open pages forget them as well. The id of a "
+        "conversation is on its page in the Django admin. Backups and exported files are yours to look after."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("conversation", type=conversation, nargs="+", metavar="ID", help="of a conversation")
+        parser.add_argument("--no-input", action="store_true", help="do not ask whether it is meant")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        wanted: list[UUID] = options["conversation"]
+        found = set(Conversation.objects.filter(pk__in=wanted).values_list("pk", flat=True))
+        if unknown := [str(id) for id in wanted if id not in found]:
+            raise CommandError(f"no such conversation: {', '.join(unknown)}. Nothing was erased.")
+        for id in wanted:
+            number = Message.objects.filter(conversation=id).count()
+            self.stdout.write(f"{id} ({visitor_name(id)}), messages: {number}")
+        if not options["no_input"] and input("Erase for good? Type yes: ") != "yes":
+            raise CommandError("Nothing was erased.")
+        erased = [state for id in wanted if (state := conversations.erase(str(id)))]
+        announce([told for state in erased for told in told_erased(state)])
+        logger.info("erased by command", extra={"conversations": [state.conversation for state in erased]})
+        self.stdout.write(f"erased: {len(erased)}")

@@ -1,0 +1,55 @@
+"""`messaging_export`: what was said, for other programs and for people with a spreadsheet."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from messaging.export import FORMATS, Row, pages, written
+from messaging.management.arguments import conversation, moment
+from messaging.models import Conversation, Message
+
+
+class Command(BaseCommand):
+    help = (
+        "Write messages to the standard output, oldest first. csv is for spreadsheets: what one would take for a "
+        "formula gets an apostrophe in front. ndjson (one JSON object a line) and json (one array) are exact. "
+        "What arrives while it runs is exported as well. Progress is shown where the standard error is a terminal."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--format", choices=sorted(FORMATS), default="ndjson", help="default: ndjson")
+        parser.add_argument(
+            "--conversation", type=conversation, action="append", metavar="ID", help="only this one; may be repeated"
+        )
+        parser.add_argument("--since", type=moment, metavar="TIME", help="only what was sent then or later (UTC)")
+        parser.add_argument("--until", type=moment, metavar="TIME", help="only what was sent before")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        messages = Message.objects.all()
+        if wanted := options["conversation"]:
+            self._check(wanted)
+            messages = messages.filter(conversation__in=wanted)
+        if since := options["since"]:
+            messages = messages.filter(created_at__gte=since)
+        if until := options["until"]:
+            messages = messages.filter(created_at__lt=until)
+        for part in written(self._counted(pages(messages)), FORMATS[options["format"]]):
+            self.stdout.write(part, ending="")
+
+    def _check(self, wanted: list[UUID]) -> None:
+        found = set(Conversation.objects.filter(pk__in=wanted).values_list("pk", flat=True))
+        if unknown := [str(id) for id in wanted if id not in found]:
+            raise CommandError(f"no such conversation: {', '.join(unknown)}")
+
+    def _counted(self, pages: Iterable[list[Row]]) -> Iterator[list[Row]]:
+        """`pages`, and their messages counted on a terminal."""
+        count = 0
+        for page in pages:
+            yield page
+            count += len(page)
+            if self.stderr.isatty():
+                self.stderr.write(f"\r{count:,} messages", ending="")
+        if self.stderr.isatty():
+            self.stderr.write("" if count else "no messages")

@@ -1,0 +1,35 @@
+"""`messaging_prune`: what is older than MESSAGE_RETENTION_DAYS goes. To be run once a day."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from messaging.log.retention import prune
+from messaging.management.arguments import days
+
+
+class Command(BaseCommand):
+    help = (
+        "Delete messages that are older than MESSAGE_RETENTION_DAYS, and the conversations that are empty then. A "
+        "thousand rows at a time, with pauses: it may run while people write, as often as you like, and be stopped at "
+        "any time. Run it once a day."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--days", type=days, help="instead of MESSAGE_RETENTION_DAYS, at least 1")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        before = timezone.now() - timedelta(days=options["days"] or settings.MESSAGE_RETENTION_DAYS)
+        deleted: Counter[str] = Counter()
+        for name, number in prune(before):
+            deleted[name] += number
+            if self.stderr.isatty():
+                self.stderr.write(f"\r{deleted[name]:,} {name}", ending="")
+        if deleted and self.stderr.isatty():
+            self.stderr.write("")
+        found = ", ".join(f"{number} {name}" for name, number in deleted.items()) or "nothing"
+        self.stdout.write(f"deleted what is older than {before:%Y-%m-%d %H:%M} UTC: {found}")

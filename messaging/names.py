@@ -1,0 +1,34 @@
+"""Names for people who gave none, as static/messaging/names.js makes them: the same in every list."""
+
+import re
+from uuid import UUID
+
+# fmt: off
+COLOURS = (
+    "Amber", "Azure", "Blue", "Coral", "Golden", "Green", "Grey", "Indigo",
+    "Ivory", "Lilac", "Mint", "Olive", "Red", "Silver", "Teal", "White",
+)
+ANIMALS = (
+    "Badger", "Bear", "Crane", "Deer", "Falcon", "Fox", "Hare", "Heron",
+    "Lynx", "Otter", "Owl", "Raven", "Robin", "Seal", "Swan", "Wolf",
+)
+# fmt: on
+
+_NAME = re.compile(r"([a-z]+) ([a-z]+) ([0-9a-f]{4})", re.IGNORECASE)
+
+
+def visitor_name(visitor: UUID) -> str:
+    """Such as "Blue Otter 3f2a"."""
+    digits = visitor.hex
+    return f"{COLOURS[int(digits[-6], 16)]} {ANIMALS[int(digits[-5], 16)]} {digits[-4:]}"
+
+
+def ending_of(name: str) -> str | None:
+    """How the ids end that have this name; None where it is no name."""
+    found = _NAME.fullmatch(name.strip())
+    if found is None:
+        return None
+    colour, animal = found[1].capitalize(), found[2].capitalize()
+    if colour not in COLOURS or animal not in ANIMALS:
+        return None
+    return f"{COLOURS.index(colour):x}{ANIMALS.index(animal):x}{found[3].lower()}"
