@@ -14,6 +14,7 @@ from django.conf import settings
 
 from messaging.tests.aws_deployment import AwsDeployment, PostgresWithTLS, deployed
 from messaging.tests.aws_services import Ministack
+from messaging.tests.browser import browser, origin, own_deployment, people, prepared_database  # noqa: F401  fixtures
 from messaging.tests.deployments import SECRET_KEY, Deployment, Kubernetes, local
 from messaging.tests.dynamodb_table import DynamoDBTable
 from messaging.tests.proxy import ChaosProxy
