@@ -9,7 +9,6 @@ from messaging.models import QuickMessage
 @admin.register(QuickMessage)
 class QuickMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("label", "label_de", "kind", "content", "position", "active")
-    list_editable = ("position", "active")
     list_filter = ("kind", "active")
     ordering = ("kind", "position", "key")
     search_fields = ("key", "label", "label_de", "content", "content_de")
