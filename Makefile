@@ -21,7 +21,7 @@ ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host:port overrides)
 	@$(RUN) manage.py migrate --verbosity 0
@@ -29,8 +29,9 @@ run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host
 	@$(RUN) manage.py runserver $(ADDRESS)
 
 TOOLS := $(foreach name,aws k8s ministack,$(VENV)-$(name)/.installed)
+OFFLINE := aws/offline/node_modules/.package-lock.json
 
-test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run every test, with the real services
+test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json $(OFFLINE) ## run every test, with the real services
 	node --test messaging/tests/js/
 	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
 	$(VENV)/bin/pytest --cov
@@ -78,7 +79,7 @@ constraints: ## pin anew what the direct dependencies need in turn (use the olde
 	rm -r .venv-constraints
 
 clean: ## remove what was installed and built, not your data in var/
-	rm -rf $(VENV) $(VENV)-* node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(VENV)-* node_modules aws/offline/node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
 
 # A stamp is as new as the last installation: later runs install nothing.
 $(VENV)/.runtime: requirements.txt constraints.txt

@@ -3,7 +3,7 @@
 STAGE ?= production
 PARAMETERS ?=
 
-.PHONY: aws-package aws-deploy aws-destroy
+.PHONY: aws-package aws-deploy aws-destroy test-aws-timeouts
 
 aws-package: .venv-aws/.installed ## make the Lambda package (STAGE=production)
 	@.venv-aws/bin/python -m aws package $(STAGE)
@@ -13,6 +13,15 @@ aws-deploy: .venv-aws/.installed ## package and deploy to AWS (STAGE=…, PARAME
 
 aws-destroy: .venv-aws/.installed ## remove what aws-deploy made (STAGE=…)
 	@.venv-aws/bin/python -m aws destroy $(STAGE)
+
+test-aws-timeouts: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.installed $(OFFLINE) ## pages against API Gateway's limits of time
+	@.venv-aws/bin/python -m aws package production
+	$(VENV)/bin/pytest messaging/tests/test_aws_timeouts.py
+
+# No scripts of packages run: none is needed.
+$(OFFLINE): aws/offline/package.json aws/offline/package-lock.json
+	npm ci --prefix aws/offline --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # The same versions as everywhere: pip takes them from requirements.txt as constraints, which know no extras.
 .venv-aws/.installed: requirements-aws.txt requirements.txt constraints.txt
