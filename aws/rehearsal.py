@@ -32,13 +32,13 @@ class Context:
         return 10_000
 
 
-def websocket(kind: str) -> dict[str, object]:
-    """An event of a WebSocket API."""
+def websocket(kind: str, body: str = '{"action":"ping"}') -> dict[str, object]:
+    """An event of a WebSocket API, all of one connection."""
     context = {"eventType": kind, "routeKey": ROUTES[kind], "connectionId": "rehearsal", "stage": "ws"}
     return {
         "requestContext": context | {"domainName": "unused.example.org", "identity": {"sourceIp": "192.0.2.1"}},
         "headers": {},
-        "body": '{"action":"ping"}',
+        "body": body,
         "isBase64Encoded": False,
     }
 

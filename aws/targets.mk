@@ -3,7 +3,7 @@
 STAGE ?= production
 PARAMETERS ?=
 
-.PHONY: aws-package aws-deploy aws-destroy test-aws-timeouts
+.PHONY: aws-package aws-deploy aws-destroy aws-cold-start test-aws-timeouts
 
 aws-package: .venv-aws/.installed ## make the Lambda package (STAGE=production)
 	@.venv-aws/bin/python -m aws package $(STAGE)
@@ -13,6 +13,10 @@ aws-deploy: .venv-aws/.installed ## package and deploy to AWS (STAGE=…, PARAME
 
 aws-destroy: .venv-aws/.installed ## remove what aws-deploy made (STAGE=…)
 	@.venv-aws/bin/python -m aws destroy $(STAGE)
+
+aws-cold-start: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.installed ## measure a new process of the function
+	@.venv-aws/bin/python -m aws package production
+	@$(RUN) -m bench.cold_start
 
 test-aws-timeouts: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.installed $(OFFLINE) ## pages against API Gateway's limits of time
 	@.venv-aws/bin/python -m aws package production

@@ -1,22 +1,40 @@
-"""`.venv-aws/bin/python -m bench.cold_start`: how long a new process of the Lambda function takes, and for what.
+"""`make aws-cold-start`: how long a new process of the Lambda function takes, and for what.
 
 It imports the package that `make aws-package` makes, unpacked, as Lambda does, and beside it only what Lambda's own
-Python brings. Every run is a new process; the median counts.
+Python brings; then it serves a page, or the first two events of a WebSocket. PostgreSQL, the table and the gateway are
+processes of this machine. Every run is a new process; the fastest counts, as what else the machine does only adds.
 """
 
+import contextlib
 import json
+import math
 import os
-import statistics
 import subprocess
-import sys
 import tempfile
+import threading
 import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
-from aws.packaging import NOBODY, package
+from aws.packaging import NOBODY, PACKAGES
+from aws.rehearsal import HTTP, websocket
+from messaging.tests.aws_deployment import PROGRAMS, STAGE, PostgresWithTLS
+from messaging.tests.aws_services import Ministack
+from messaging.tests.deployments import FOR_TESTS, ROOT, manage
+from messaging.tests.services import HOST, started
 
 RUNS = 7
-STAGE = "production"
+HELLO = websocket("MESSAGE", '{"action":"identify","v":2,"type":"user","id":"hello"}')
+PAGE = "first page"
+EVENTS = {
+    PAGE: HTTP,
+    "$connect": websocket("CONNECT"),
+    "identify": HELLO,
+    "identify, once more": HELLO,  # what of it is not the first time
+}
+FRAMES = list(EVENTS)[1:]
 # Cumulative time of these imports says what a start is spent on. Each is named without those above it.
 PARTS = {
     "boto3 and its clients": ("boto3", "botocore"),
@@ -25,63 +43,115 @@ PARTS = {
     "Zappa and Werkzeug": ("zappa", "werkzeug", "handler"),
     "this product": ("messaging", "messaging_site"),
 }
+REST = "Python's own modules and the rest"
 
 CHILD = """
 import json, sys, time
-sys.path.insert(0, {package!r})
-sys.path.append({rehearsal!r})
-begin = time.perf_counter()
+package, rehearsal, events = sys.argv[1:]
+sys.path.insert(0, package)
+sys.path.append(rehearsal)
+times = [time.perf_counter()]
 import handler
-imported = time.perf_counter()
-from rehearsal import HTTP, Context
-handler.lambda_handler(HTTP, Context())
-page = time.perf_counter()
-print(json.dumps([imported - begin, page - imported]))
+times.append(time.perf_counter())
+from rehearsal import Context
+for event in json.loads(events):
+    status = handler.lambda_handler(event, Context())["statusCode"]
+    times.append(time.perf_counter())
+    assert status == 200, status
+print(json.dumps([after - before for before, after in zip(times, times[1:])]))
 """
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Takes what is posted to connections, and keeps the types of these frames."""
+
+    posts: ClassVar[list[str]] = []
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["type"])
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def surroundings() -> Iterator[dict[str, str]]:
+    """What is behind the function, and the environment that leads there."""
+    ministack, postgres = Ministack(), PostgresWithTLS()
+    with started(ministack, postgres), ThreadingHTTPServer((HOST, 0), Gateway) as gateway:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        environment = NOBODY | FOR_TESTS | dict(ministack.environment_for_clients)
+        environment |= {
+            "PATH": os.environ["PATH"],
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DATABASE_URL": postgres.create_database("cold_start"),
+            "CONNECTIONS_TABLE_NAME": "connections",
+            "WEBSOCKET_API_ENDPOINT": f"http://{HOST}:{gateway.server_port}/ws",
+        }
+        manage(environment, "messaging_migrate")
+        yield environment
+        gateway.shutdown()
+
+
+def child(function: Path, environment: Mapping[str, str], events: Sequence[str], *options: str) -> tuple[str, str]:
+    """What a new process printed that imports the function and serves `events`, keys of EVENTS."""
+    arguments = [str(function), str(ROOT / "aws"), json.dumps([EVENTS[name] for name in events])]
+    command = [str(PROGRAMS / "python"), *options, "-c", CHILD, *arguments]
+    done = subprocess.run(command, env=environment, cwd=function, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def fastest(functions: Sequence[Path], environment: Mapping[str, str]) -> list[dict[str, float]]:
+    """Milliseconds that each of `functions` takes for the import, and for each of EVENTS after it."""
+    found: list[dict[str, float]] = [{} for _ in functions]
+    for events in [[PAGE], FRAMES] * RUNS:
+        for function, times in zip(functions, found, strict=True):
+            output, _ = child(function, environment, events)
+            for name, seconds in zip(["import", *events], json.loads(output.splitlines()[-1]), strict=True):
+                times[name] = min(times.get(name, math.inf), seconds * 1000)
+    assert Gateway.posts.count("identified") == 2 * RUNS * len(functions), Gateway.posts
+    return found
+
+
+def spent(function: Path, environment: Mapping[str, str]) -> dict[str, float]:
+    """Milliseconds that importing the modules of each of PARTS took by themselves."""
+    total = dict.fromkeys([*PARTS, REST], 0.0)
+    for line in child(function, environment, [], "-X", "importtime")[1].splitlines():
+        if line.startswith("import time:") and line[12:].split("|")[0].strip().isdigit():
+            own, _, module = line[12:].split("|")
+            root = module.strip().partition(".")[0]
+            total[next((name for name, roots in PARTS.items() if root in roots), REST)] += int(own) / 1000
+    return total
+
+
+def unpacked(archive: Path, directory: Path) -> Path:
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(directory)
+    return directory
 
 
 def main() -> None:
     """Prints a table for docs/aws.md."""
-    archive = package(STAGE)
-    with tempfile.TemporaryDirectory() as directory:
-        function = Path(directory) / "function"
-        with zipfile.ZipFile(archive) as opened:
-            opened.extractall(function)
-        runs = [run(function) for _ in range(RUNS)]
-        parts = spent(function)
-        for cached in function.rglob("__pycache__/*.pyc"):
+    (archive,) = PACKAGES.glob(f"{STAGE}-*.zip")
+    with tempfile.TemporaryDirectory() as directory, surroundings() as environment:
+        function, bare = (unpacked(archive, Path(directory) / name) for name in ("function", "bare"))
+        for cached in bare.rglob("__pycache__/*.pyc"):
             cached.unlink()
-        bare = [run(function) for _ in range(RUNS)]
-    print(f"package                        {archive.stat().st_size / 2**20:6.1f} MiB")
-    for name, times in (("", runs), (" without its bytecode", bare)):
-        imported, page = (statistics.median(column) for column in zip(*times, strict=True))
-        print(f"import{name:24} {imported * 1000:6.0f} ms\nfirst page{name:20} {page * 1000:6.0f} ms")
+        found = fastest([function, bare], environment)
+        parts = spent(function, environment)
+    for times in found:
+        times["from the import to the first frame"] = sum(times[name] for name in ("import", *FRAMES[:2]))
+    print(f"{archive.stat().st_size / 2**20:.1f} MiB; milliseconds with and without the package's bytecode")
+    for name in found[0]:
+        print(f"  {name:34} {found[0][name]:6.0f} {found[1][name]:6.0f}")
+    print("The import, by what is imported")
     for name, milliseconds in parts.items():
-        print(f"  {name:28} {milliseconds:6.0f} ms")
-
-
-def run(function: Path) -> tuple[float, float]:
-    """Seconds for the import, and for the first page after it, in a new process."""
-    return tuple(json.loads(child(function).stdout.splitlines()[-1]))
-
-
-def spent(function: Path) -> dict[str, float]:
-    """Milliseconds that importing the modules of each of PARTS took by themselves."""
-    total = dict.fromkeys([*PARTS, "Python's own modules and the rest"], 0.0)
-    for line in child(function, "-X", "importtime").stderr.splitlines():
-        if line.startswith("import time:") and line[12:].split("|")[0].strip().isdigit():
-            own, _, module = line[12:].split("|")
-            root = module.strip().partition(".")[0]
-            part = next((name for name, roots in PARTS.items() if root in roots), "Python's own modules and the rest")
-            total[part] += int(own) / 1000
-    return total
-
-
-def child(function: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    code = CHILD.format(package=str(function), rehearsal=str(Path(__file__).parents[1] / "aws"))
-    environment = NOBODY | {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, *options, "-c", code]
-    return subprocess.run(command, env=environment, cwd=function, capture_output=True, text=True, check=True)
+        print(f"  {name:34} {milliseconds:6.0f}")
 
 
 if __name__ == "__main__":
