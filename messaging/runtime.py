@@ -76,7 +76,7 @@ def get_gateway() -> "Gateway":
 @cache
 def get_log() -> MessageLog:
     """The message log."""
-    return MessageLog()
+    return MessageLog(readers=settings.MESSAGING_LOG_READERS)
 
 
 @cache

@@ -29,7 +29,6 @@ from messaging.log.writer import Writer
 from messaging.protocol.fields import Lang, Op, Role
 
 ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with StoreUnavailable
-READERS = 4  # threads, each with a database connection of its own
 BLOCK_SECONDS = 2.0  # how long after it was made a block may take effect
 QUICK_SECONDS = 5.0  # how long the quick messages of one read serve
 
@@ -67,13 +66,16 @@ class _Remembered(Generic[T]):
 
 
 class MessageLog:
-    """One per process. Every method raises StoreUnavailable when the database does not answer within ANSWER_SECONDS."""
+    """One per process. Every method raises StoreUnavailable when the database does not answer within ANSWER_SECONDS.
 
-    def __init__(self) -> None:
+    `readers`: so many reads may be under way at once, each on a database connection of its own.
+    """
+
+    def __init__(self, *, readers: int = 4) -> None:
         self._writer = Writer(f"{THREADS}-writer")
         self._connections: list[BaseDatabaseWrapper] = []
         self._readers = ThreadPoolExecutor(
-            READERS, f"{THREADS}-reader", lambda: self._connections.append(connections["default"])
+            readers, f"{THREADS}-reader", lambda: self._connections.append(connections["default"])
         )
         self._blocked = _Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS)
         self._quick = _Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS)

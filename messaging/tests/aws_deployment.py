@@ -65,8 +65,9 @@ class AwsDeployment(Deployment):
 
     gateway = True
 
-    def __init__(self, ministack: Ministack, database: str) -> None:
+    def __init__(self, ministack: Ministack, postgres: Postgres, database: str) -> None:
         self._ministack = ministack
+        self.postgres = postgres
         self._tools = {key: os.environ[key] for key in INHERITED if key in os.environ}
         self._tools |= dict(ministack.environment_for_clients) | {"VIRTUAL_ENV": str(PROGRAMS.parent)}
         self._database = database
@@ -195,7 +196,7 @@ def deployed(ministack: Ministack, postgres: Postgres) -> Iterator[AwsDeployment
     database = postgres.create_database("aws")
     secret = f'{{"SECRET_KEY": "{SECRET_KEY}", "DATABASE_URL": "{database}"}}'
     ministack.client("secretsmanager").create_secret(Name=f"messaging/{STAGE}", SecretString=secret)
-    deployment = AwsDeployment(ministack, database)
+    deployment = AwsDeployment(ministack, postgres, database)
     deployment.deploy()
     complete_table(ministack)
     with Front(ministack.port) as front:

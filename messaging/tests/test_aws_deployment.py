@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from websockets.asyncio.client import connect as websocket
 
@@ -39,6 +40,37 @@ async def test_a_staff_session_needs_no_process_either(aws_deployment: AwsDeploy
     await aws_deployment.admin_token("reader")
     aws_deployment.configure()
     assert await aws_deployment.admin_token("reader")
+
+
+async def test_a_database_that_restarts_between_two_frames_is_noticed_by_nobody(aws_deployment: AwsDeployment) -> None:
+    url = aws_deployment.websocket_urls[0]
+    async with visitor(url) as ada, admin(url, await aws_deployment.admin_token()) as operator:
+        await ada.say("before")
+        await operator.receive()
+        aws_deployment.postgres.kill()
+        aws_deployment.postgres.start()
+        await ada.say("after")
+        assert await operator.receive() == message("after", ada.conversation, connectionId=ada.id)
+    assert await aws_deployment.admin_token()  # nor by those who ask for a page
+
+
+async def test_a_process_has_three_database_connections_and_keeps_them(aws_deployment: AwsDeployment) -> None:
+    def used() -> list[int]:
+        others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        with psycopg.connect(aws_deployment.database) as connection:
+            return sorted(pid for (pid,) in connection.execute(others))
+
+    url = aws_deployment.websocket_urls[0]
+    aws_deployment.configure()  # a new process
+    token = await aws_deployment.admin_token()
+    async with visitor(url) as ada, admin(url, token) as operator:
+        await ada.say("before")
+        await eventually(lambda: len(used()) == 3, "one for pages, one to read the log, one to write it")
+        before = used()
+        await operator.receive()
+        await operator.say("answer", to=ada.conversation)
+        assert await aws_deployment.admin_token()
+        assert used() == before
 
 
 async def test_a_connection_that_is_cut_is_forgotten(aws_deployment: AwsDeployment) -> None:
