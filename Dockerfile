@@ -33,7 +33,8 @@ COPY --from=build /app /app
 WORKDIR /app
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    DEPLOYMENT_MODE=kubernetes
+    DEPLOYMENT_MODE=kubernetes \
+    VERSION=${VERSION}
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 EXPOSE 8080 8081

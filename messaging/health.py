@@ -1,4 +1,4 @@
-"""Two questions. `/health`: is the process alive? `/ready`: may it get traffic? (docs/architecture.md)"""
+"""Two questions. `/health`: is the process alive? `/ready`: may it get traffic? Beside them: `/metrics`."""
 
 import json
 import signal
@@ -6,9 +6,11 @@ from ipaddress import ip_address
 from typing import Any
 
 from messaging.contracts import StoreUnavailable
-from messaging.runtime import get_hub, get_log, get_sockets
+from messaging.observability.state import readings
+from messaging.runtime import get_hub, get_log, get_meter, get_sockets
 
-PATHS = ("/health", "/ready")
+PATHS = ("/health", "/ready", "/metrics")
+JSON = "application/json"
 
 
 async def readiness() -> tuple[bool, dict[str, str | bool]]:
@@ -35,23 +37,35 @@ def _is_local(scope: dict[str, Any]) -> bool:
     return client is not None and ip_address(client[0]).is_loopback
 
 
+async def metrics(accept: str) -> tuple[str, bytes]:
+    """The content type and the text of what a scraper asks for. Within the time of a probe, whatever is down."""
+    _, parts = await readiness()
+    return get_meter().recorder.expose(readings(database_up=parts["database"] != "unavailable"), accept)
+
+
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """The ASGI application of the probes: 200 or 503, and JSON that says why. `POST /drain` is `messaging_drain`'s."""
     if scope["type"] != "http":
         raise ValueError(f"no {scope['type']} here")
-    status: int
-    body: dict[str, str | bool]
+    content_type = JSON
     match scope["path"]:
         case "/health":
-            status, body = 200, {"status": "alive"}
+            status, body = 200, _json(status="alive")
         case "/drain" if scope["method"] == "POST" and _is_local(scope):
             signal.raise_signal(signal.SIGTERM)
-            status, body = 202, {"status": "draining"}
+            status, body = 202, _json(status="draining")
         case "/ready":
             ready, parts = await readiness()
-            status, body = (200 if ready else 503), {"status": "ready" if ready else "not ready", **parts}
+            status, body = (200 if ready else 503), _json(status="ready" if ready else "not ready", **parts)
+        case "/metrics":
+            accept = dict(scope["headers"]).get(b"accept", b"").decode("latin1")
+            status, (content_type, body) = 200, await metrics(accept)
         case _:
-            status, body = 404, {"status": f"unknown path; there are {', '.join(PATHS)}"}
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+            status, body = 404, _json(status=f"unknown path; there are {', '.join(PATHS)}")
+    headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _json(**parts: str | bool) -> bytes:
+    return json.dumps(parts).encode()

@@ -16,6 +16,8 @@ from django.utils.module_loading import import_string
 from messaging.limits import Limiter
 from messaging.limits.addresses import Addresses
 from messaging.log import MessageLog
+from messaging.observability.lag import LoopLag
+from messaging.observability.meter import Meter
 from messaging.service import MessagingService
 from messaging.stores.base import ConnectionStore
 from messaging.transports.sockets import Sockets
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_lags: dict[asyncio.AbstractEventLoop, LoopLag] = {}
 _sockets: dict[asyncio.AbstractEventLoop, Sockets] = {}
 _hubs: "dict[asyncio.AbstractEventLoop, Hub]" = {}
 
@@ -74,9 +77,15 @@ def get_gateway() -> "Gateway":
 
 
 @cache
+def get_meter() -> Meter:
+    """What is measured."""
+    return Meter(_backend(settings.MESSAGING_METRICS))
+
+
+@cache
 def get_log() -> MessageLog:
     """The message log."""
-    return MessageLog(readers=settings.MESSAGING_LOG_READERS)
+    return MessageLog(readers=settings.MESSAGING_LOG_READERS, committed=get_meter().committed)
 
 
 @cache
@@ -126,8 +135,19 @@ def get_sockets() -> Sockets:
     return _sockets[loop]
 
 
+def get_lag() -> LoopLag:
+    """How late the running event loop is; measured from the first call on."""
+    loop = asyncio.get_running_loop()
+    if loop not in _lags:
+        _lags[loop] = LoopLag()
+    return _lags[loop]
+
+
 async def close() -> None:
     """Let what is under way finish, then close the hub of this loop, the log and the store."""
+    lag = _lags.pop(asyncio.get_running_loop(), None)
+    if lag is not None:
+        lag.close()
     _sockets.pop(asyncio.get_running_loop(), None)
     hub = _hubs.pop(asyncio.get_running_loop(), None)
     if hub is not None:
@@ -135,5 +155,5 @@ async def close() -> None:
     for get_part in (get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
         if get_part.cache_info().currsize:
             await get_part().close()
-    for part in (get_service, get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
+    for part in (get_service, get_meter, get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
         part.cache_clear()

@@ -11,10 +11,12 @@ django_application = get_asgi_application()
 from django.conf import settings  # noqa: E402  Django is set up above
 
 from messaging import health  # noqa: E402
+from messaging.observability.http import measured  # noqa: E402
 from messaging.transports.consumers import MessagingConsumer  # noqa: E402
 
 __all__ = ["application", "health"]
 
+http_application = measured(django_application)
 websocket_application = MessagingConsumer.as_asgi()
 WEBSOCKET_PATHS = ("/ws", "/ws/") if settings.SERVICE_ROLE in ("all", "websocket") else ()
 
@@ -29,4 +31,4 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         case "http" if settings.HEALTH_ON_APPLICATION_PORT and scope["path"] in health.PATHS:
             await health.application(scope, receive, send)
         case _:
-            await django_application(scope, receive, send)
+            await http_application(scope, receive, send)

@@ -12,6 +12,7 @@ Config = dict[str, Any]
 class Backends:
     """`announcer`: how open pages hear of what is done outside of a connection (messaging/transports/announcing.py).
     `states`: what is known of connections that a gateway holds. `layers`: Channels' settings. {}: there is none.
+    `metrics`: where measurements go.
     """
 
     store: Config
@@ -20,6 +21,7 @@ class Backends:
     states: Config = field(default_factory=dict)
     layers: Config = field(default_factory=dict)
     announcer: str = "messaging.transports.announcing.to_layer"
+    metrics: str = "messaging.observability.prometheus.PrometheusRecorder"
 
 
 def memory(*, ttl: int) -> Backends:
@@ -61,4 +63,5 @@ def dynamodb(table: str, region: str, *, ttl: int) -> Backends:
         },
         states={"BACKEND": "messaging.stores.states.ConnectionStates", "OPTIONS": {**place, "ttl": ttl}},
         announcer="messaging.transports.announcing.to_gateway",
+        metrics="messaging.observability.emf.EmfRecorder",
     )

@@ -178,5 +178,8 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
 
     def drop_slow_reader(self) -> None:
         """Close; autobahn drops the connection a second later if even this is not read."""
+        from messaging import runtime
+
         logger.warning("reader stalled")
+        runtime.get_meter().dropped("stalled")
         self.sendClose(code=int(CloseCode.SLOW_READER))

@@ -92,6 +92,7 @@ class Server(DaphneServer):
         # Close with 1009 what is too large; by default the TCP connection just ends (1006 in the browser).
         self.ws_factory.setProtocolOptions(failByDrop=False)
         runtime.get_hub()
+        runtime.get_lag()
         if self.signal_handlers:
             # Not the loop's add_signal_handler: the reactor has taken the wake-up descriptor that it relies on.
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -207,6 +207,7 @@ MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
 MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
 MESSAGING_ANNOUNCER = _backends.announcer
 CHANNEL_LAYERS = _backends.layers
+MESSAGING_METRICS = {"BACKEND": _backends.metrics, "OPTIONS": {"version": env.text("VERSION", "dev")}}
 
 # --- The server ---------------------------------------------------------------------------------------------
 

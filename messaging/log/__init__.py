@@ -25,7 +25,7 @@ from messaging.contracts import (
     StoreUnavailable,
 )
 from messaging.log import conversations, reader
-from messaging.log.writer import Writer
+from messaging.log.writer import Committed, Writer
 from messaging.protocol.fields import Lang, Op, Role
 
 ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with StoreUnavailable
@@ -68,11 +68,12 @@ class _Remembered(Generic[T]):
 class MessageLog:
     """One per process. Every method raises StoreUnavailable when the database does not answer within ANSWER_SECONDS.
 
-    `readers`: so many reads may be under way at once, each on a database connection of its own.
+    `readers`: so many reads may be under way at once, each on a database connection of its own. `committed` is told of
+    every transaction: how many messages shared it, and how many seconds it took.
     """
 
-    def __init__(self, *, readers: int = 4) -> None:
-        self._writer = Writer(f"{THREADS}-writer")
+    def __init__(self, *, readers: int = 4, committed: Committed = lambda messages, seconds: None) -> None:
+        self._writer = Writer(f"{THREADS}-writer", committed)
         self._connections: list[BaseDatabaseWrapper] = []
         self._readers = ThreadPoolExecutor(
             readers, f"{THREADS}-reader", lambda: self._connections.append(connections["default"])
@@ -80,6 +81,11 @@ class MessageLog:
         self._blocked = _Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS)
         self._quick = _Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS)
         self._migrated = False
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for a transaction."""
+        return self._writer.waiting
 
     async def append(self, new: NewMessage) -> Appended:
         """Commit `new`; may be repeated with the same id for ever.

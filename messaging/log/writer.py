@@ -33,6 +33,7 @@ BATCH = 500  # messages of one transaction
 WAITING = 10_000  # messages that may wait for the thread; more are refused at once
 RETRY_SECONDS = 1.5  # how long one batch tries to reach the database
 
+Committed = Callable[[int, float], None]
 Outcome = Appended | IdConflict | ConversationNotFound | StoreUnavailable
 Key = tuple[str, str]
 _Settled = tuple[asyncio.Future[Appended], Outcome]
@@ -47,10 +48,15 @@ class _Waiting:
 class Writer:
     """Appends on a thread of its own: neither the event loop nor Django's shared thread ever waits for a commit."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, committed: Committed) -> None:
+        self._committed = committed
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
 
     def submit(self, new: NewMessage) -> asyncio.Future[Appended]:
         """A future that raises IdConflict, ConversationNotFound, or StoreUnavailable (unknown outcome: retry, same id).
@@ -87,11 +93,13 @@ class Writer:
         connection.close()
 
     def _settle(self, batch: list[_Waiting]) -> None:
+        began = time.monotonic()
         try:
             outcomes: Sequence[Outcome] = _retrying([waiting.new for waiting in batch])
         except Exception as error:
             logger.exception("batch failed", extra={"messages": len(batch)})
             outcomes = [StoreUnavailable(type(error).__name__)] * len(batch)
+        self._committed(len(batch), time.monotonic() - began)
         by_loop: dict[asyncio.AbstractEventLoop, list[_Settled]] = {}
         for waiting, outcome in zip(batch, outcomes, strict=True):
             by_loop.setdefault(waiting.future.get_loop(), []).append((waiting.future, outcome))

@@ -19,7 +19,7 @@ class Connection:
 
     `held`: whether this process holds the socket. One that a gateway holds is found by its row in the connection
     store, and frames that the gateway is given get lost one by one, unseen. `address` is a pseudonym of the client's.
-    `greeted`: whether `connect` was asked what to tell it.
+    `greeted`: whether `connect` was asked what to tell it. `resuming`: whether its client came with a cursor.
     `head` is the newest message cursor that was handed to this connection (its transport moves it on), or, where it
     is not held, the newest up to which it has read the history. `presence` is what it was told last of who is there.
     """
@@ -28,6 +28,7 @@ class Connection:
     held: bool = True
     address: str = ""
     greeted: bool = False
+    resuming: bool = False
     role: Role | None = None
     version: int = 1
     conversation: str | None = None
@@ -108,6 +109,11 @@ class CloseGroup:
 
 
 Action = Reply | Join | Publish | CloseGroup | Close
+
+
+def age(connection: Connection) -> float:
+    """Seconds since it began, by the wall clock."""
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(connection.connected_at)).total_seconds())
 
 
 def timestamp(moment: datetime | None = None) -> str:

@@ -32,6 +32,7 @@ class Identity:
         if frame.version == 1:
             return [Join(), Reply(frames.Identified(frame.type, timestamp()))]
         connection.lang = frame.lang
+        connection.resuming = frame.since is not None
         return [Join(), Reply(await self._identified(connection, frame.id, frame.since))]
 
     async def begin_anew(self, connection: Connection) -> frames.Identified:

@@ -24,7 +24,7 @@ class DynamoDBStore(ConnectionStore):
 
     def __init__(self, *, table: str, region: str, ttl: int = 7_800, timeout: float = 1.0) -> None:
         super().__init__(ttl=ttl)
-        self._table = Table(table, region, timeout=timeout, purpose="the store")
+        self._table = Table(table, region, timeout=timeout, purpose="connections")
         self._region = region
 
     async def store_connection(self, connection: StoredConnection) -> None:

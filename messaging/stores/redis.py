@@ -42,7 +42,9 @@ class RedisStore(ConnectionStore):
         max_connections: int = 16,
     ) -> None:
         super().__init__(ttl=ttl)
-        self._client = RedisClient(url, password, timeout=timeout, max_connections=max_connections, purpose="the store")
+        self._client = RedisClient(
+            url, password, timeout=timeout, max_connections=max_connections, purpose="connections"
+        )
 
     async def store_connection(self, connection: StoredConnection) -> None:
         row = asdict(connection)

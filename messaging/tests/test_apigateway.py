@@ -105,6 +105,7 @@ def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator[Gate]:
         backend = getattr(chosen, name)
         patient = {"OPTIONS": {**backend["OPTIONS"], "timeout": 5}}  # a busy machine is not a table that is down
         setattr(settings, f"MESSAGING_{name.upper()}", backend | patient)
+    settings.MESSAGING_METRICS = {"BACKEND": chosen.metrics, "OPTIONS": {"version": "dev"}}
     with gateway_events.management_api() as api:
         settings.AWS_REGION = dynamodb_table.region
         settings.WEBSOCKET_API_ENDPOINT = api.url
@@ -694,3 +695,53 @@ def test_a_store_that_is_down_does_not_spoil_the_page(
     caplog.clear()
     assert client.post("/admin/logout/").status_code == 200
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == ["rights not checked"]
+
+
+def test_what_an_invocation_measured_is_written_when_it_ends(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    admin, page = gate.admin(), gate.visitor()
+    caplog.set_level(logging.INFO, "messaging.observability")
+    caplog.clear()
+    gate.say(page)
+    gate.event(foreign_origin())
+    gate.event(gateway_events.disconnect(page, code=1001))
+    gate.event(gateway_events.disconnect(admin, code=77))
+    measured = [
+        {name: value for name, value in vars(record).items() if name.startswith("messaging_") or name in LABELS}
+        for record in caplog.records
+        if hasattr(record, "_aws")
+    ]
+    assert measured == [
+        {"role": "user", "result": "accepted", "messaging_messages_total": 1},
+        {
+            "messaging_message_ack_seconds": [SHORT],
+            "messaging_message_delivery_seconds": [SHORT, SHORT],
+            "messaging_commit_seconds": [SHORT],
+            "messaging_commit_messages": [1],
+        },
+        {"result": "origin", "messaging_websocket_connects_total": 1},
+        {"role": "user", "code": "1001", "messaging_websocket_disconnects_total": 1},
+        {"messaging_websocket_connection_duration_seconds": [SHORT]},
+        {"role": "admin", "code": "other", "messaging_websocket_disconnects_total": 1},
+        {"messaging_websocket_connection_duration_seconds": [SHORT]},
+    ]
+
+
+LABELS = {"role", "result", "code"}
+
+
+class Short:
+    """Equals every number of seconds that a test may take."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float) and 0 <= other < 60
+
+    def __hash__(self) -> int:
+        return 0
+
+
+SHORT = Short()
+
+
+def foreign_origin() -> gateway_events.Event:
+    headers = gateway_events.HEADERS | {"Origin": "https://evil.example.org"}
+    return gateway_events.connect("refused=", headers)

@@ -27,7 +27,17 @@ AWS = {
     "WEBSOCKET_API_ENDPOINT": "https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com/production",
     "WEBSOCKET_PUBLIC_URL": "wss://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com/production",
 }
-NOT_ON_LAMBDA = ("autobahn", "channels", "channels_redis", "daphne", "hiredis", "redis", "twisted", "uvloop")
+NOT_ON_LAMBDA = (
+    "autobahn",
+    "channels",
+    "channels_redis",
+    "daphne",
+    "hiredis",
+    "prometheus_client",
+    "redis",
+    "twisted",
+    "uvloop",
+)
 
 
 def settings(expression: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+from messaging.observability.names import METRICS
+
 ROOT = Path(__file__).parents[2]
 # Read by Django's own createsuperuser, not by this project.
 DJANGO = {"DJANGO_SUPERUSER_USERNAME", "DJANGO_SUPERUSER_PASSWORD", "DJANGO_SUPERUSER_EMAIL"}
@@ -42,6 +44,15 @@ def test_every_link_between_documents_leads_somewhere() -> None:
         if not (document.parent / link).exists()
     }
     assert broken == set()
+
+
+def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
+    table = (ROOT / "docs" / "operating.md").read_text()
+    documented = {
+        (name, tuple(re.findall(r"`(\w+)`", labels)))
+        for name, labels in re.findall(r"^\| `(messaging_\w+)` \|([^|]*)\|", table, re.MULTILINE)
+    }
+    assert documented == {(metric.name, tuple(label for label, _ in metric.labels)) for metric in METRICS}
 
 
 def test_every_check_is_documented_and_no_other() -> None:

@@ -169,7 +169,7 @@ async def test_a_table_that_does_not_answer_is_unavailable_and_serves_again_when
                 await CALLS[call](store, states, visitor("v1", "c1"))
     dynamodb_network.blackhole = False
     await succeeds(lambda: CALLS[call](store, states, visitor("v1", "c1")))
-    purpose = "states" if call in ("load", "save", "take") else "the store"
+    purpose = "states" if call in ("load", "save", "take") else "connections"
     assert caplog.messages == [f"DynamoDB down for {purpose}", f"DynamoDB up for {purpose}"]
     await store.close()
     await states.close()

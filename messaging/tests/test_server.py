@@ -125,7 +125,7 @@ async def test_a_header_does_not_move_the_application(pods: Deployment) -> None:
 
 def test_probes_are_not_on_the_applications_port(pods: Deployment) -> None:
     pod = pods.servers[0]
-    for path in ("/health", "/ready", "/drain"):
+    for path in ("/health", "/ready", "/metrics", "/drain"):
         assert fetch(f"{pod.origin}{path}")[0] == 404
     assert probe(pod, "/nothing")[0] == 404
     assert probe(pod, "/drain")[0] == 404  # GET does not stop a server

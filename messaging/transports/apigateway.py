@@ -8,6 +8,7 @@ of one connection at the same time.
 import asyncio
 import binascii
 import logging
+import time
 from base64 import b64decode
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -16,13 +17,13 @@ from django.conf import settings
 from zappa.websocket import on_connect, on_disconnect, on_message
 
 from messaging.contracts import StoreUnavailable
-from messaging.runtime import get_addresses, get_service, get_states
+from messaging.runtime import get_addresses, get_meter, get_service, get_states
 from messaging.service.actions import Action, Connection, Join, Publish
 from messaging.transports.address import pseudonym_of
 from messaging.transports.kept import copy, dump, restore
 from messaging.transports.management import SecondsLeft
 from messaging.transports.origin import trusted_origin
-from messaging.transports.posting import Posting
+from messaging.transports.posting import ABNORMAL, Posting
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def handler(event: Event, context: Any) -> dict[str, int]:
         status = 500
     else:
         logger.info("event served", extra=extra | {"status": status})
+    get_meter().recorder.flush()
     return {"statusCode": status}
 
 
@@ -73,7 +75,7 @@ async def _serve(event: Event, seconds: SecondsLeft) -> int:
         case "CONNECT":
             return await _connect(connection_id, event)
         case "DISCONNECT":
-            await posting.ended(connection_id)
+            await posting.ended(connection_id, event["requestContext"].get("disconnectStatusCode") or ABNORMAL)
             posting.report()
             return 200
     try:
@@ -91,11 +93,13 @@ async def _connect(connection_id: str, event: Event) -> int:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     origin = headers.get("origin")
     if origin is not None and not trusted_origin(origin):
+        get_meter().opened("origin")
         return 403
     address = pseudonym_of(event["requestContext"]["identity"]["sourceIp"])
     limit = settings.SOCKETS_PER_ADDRESS
     if limit and await get_addresses().enter(address, connection_id) > limit:
         await get_addresses().leave(address, connection_id)
+        get_meter().opened("address")
         return 429
     try:
         await get_states().save(connection_id, dump(Connection(connection_id, held=False, address=address)))
@@ -103,7 +107,9 @@ async def _connect(connection_id: str, event: Event) -> int:
         logger.warning("connection refused", extra={"connection": connection_id, "error": str(error)})
         if limit:
             await get_addresses().leave(address, connection_id)
+        get_meter().opened("full")
         return 503
+    get_meter().opened(None)
     return 200
 
 
@@ -119,7 +125,9 @@ async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> 
     connection = restore(connection_id, state)
     before = copy(connection)
     actions = [] if connection.greeted else await service.connect(connection)
+    began = time.monotonic()
     actions += await service.receive(connection, frame)
+    get_meter().answered(connection, actions, time.monotonic() - began)
     if connection != before:
         # Before anything is posted: the next frame may already be the answer to it, in another process. Where one was
         # served meanwhile, its state stays, unless this one said who the connection is: all else may be forgotten.

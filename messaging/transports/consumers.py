@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -11,7 +12,7 @@ from channels.consumer import AsyncConsumer
 
 from messaging.protocol import encode
 from messaging.protocol.codes import IDENTIFY_SECONDS, CloseCode
-from messaging.runtime import get_hub, get_service, get_sockets
+from messaging.runtime import get_hub, get_meter, get_service, get_sockets
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish, Reply
 from messaging.transports.address import pseudonym
 from messaging.transports.origin import allowed_origin
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
+ABNORMAL = 1006  # the close code of a connection that just ended
 OUTBOX_BYTES = 1024 * 1024  # what may wait for one reader; more closes it, and it recovers by `history`
 
 
@@ -46,6 +48,7 @@ class MessagingConsumer(AsyncConsumer):
         if self.outbox_bytes + len(text) > OUTBOX_BYTES:
             logger.warning("reader too slow", extra={"connection": self.connection.id, "bytes": self.outbox_bytes})
             self.outbox.clear()
+            get_meter().dropped("outbox")
             self.close(Close(CloseCode.SLOW_READER))
             return
         self.connection.handed(cursor)
@@ -74,7 +77,9 @@ class MessagingConsumer(AsyncConsumer):
         Channels' own loop makes two tasks per event, to listen to the channel layer as well (the hub does that, once
         for all), and passes through the shared database thread before each, which nothing here needs.
         """
+        self.meter = get_meter()
         if not allowed_origin(scope):
+            self.meter.opened("origin")
             await receive()
             await send({"type": "websocket.close"})
             return
@@ -82,13 +87,17 @@ class MessagingConsumer(AsyncConsumer):
         self.service, self.hub, self.sockets = get_service(), get_hub(), get_sockets()
         self.connection.address = pseudonym(scope)
         loop = asyncio.get_running_loop()
+        began = time.monotonic()
+        event: dict[str, Any] = {}
         self.deadline = loop.call_later(IDENTIFY_SECONDS, self.close, Close(CloseCode.NO_IDENTIFY))
         try:
             self.refusal = await self.sockets.add(self)
+            self.meter.opened(self.refusal)
             while (event := await receive())["type"] != "websocket.disconnect":
                 await self.dispatch(event)
         finally:
             self.deadline.cancel()
+            self.meter.closed(self.connection, self._close_code(event), time.monotonic() - began)
             self.hub.leave(self, self.groups)
             if self.writer is not None:
                 self.writer.cancel()
@@ -107,10 +116,20 @@ class MessagingConsumer(AsyncConsumer):
                 text = event.get("text")
                 frame = event.get("bytes", b"") if text is None else text
                 self.serving = True
-                self.perform(await self.service.receive(self.connection, frame))
+                self.perform(await self._served(frame))
                 self.serving = False
                 if self.restarting:
                     self.restart()
+
+    async def _served(self, frame: str | bytes) -> list[Action]:
+        began = time.monotonic()
+        actions = await self.service.receive(self.connection, frame)
+        self.meter.answered(self.connection, actions, time.monotonic() - began)
+        return actions
+
+    def _close_code(self, event: dict[str, Any]) -> int:
+        """Why the connection ended: our own reason, or that of its last event, where one came."""
+        return int(self.closing.code if self.closing else event.get("code") or ABNORMAL)
 
     def perform(self, actions: Iterable[Action]) -> None:
         """Do what the service asks, in order."""

@@ -16,6 +16,7 @@ from messaging.contracts import ADMINS, Cursor, StoreUnavailable
 from messaging.protocol import encode
 from messaging.protocol.codes import CloseCode
 from messaging.protocol.frames import Message
+from messaging.runtime import get_meter
 from messaging.service import MessagingService
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
 
@@ -56,6 +57,7 @@ class Hub:
         self._service = service
         self._publish_delay = publish_delay
         self._layer: Any = get_channel_layer()
+        self._meter = get_meter()
         self._groups: dict[str, dict[Member, None]] = {}
         self._waiting: list[Hint] = []
         self._endings: list[Ending] = []
@@ -97,6 +99,8 @@ class Hub:
             encoded[id(publish.frame)] = text
             if len(self._waiting) < WAITING:
                 self._waiting.append(_hint(publish, text))
+            else:
+                self._meter.dropped("hint")
         self._wake.set()
 
     async def close(self) -> None:
@@ -129,6 +133,7 @@ class Hub:
             if self.layer_up:
                 logger.warning("channel layer down", extra={"error": repr(error)})
             self._down_until = asyncio.get_running_loop().time() + DOWN_SECONDS
+            self._meter.publish_failed()
             self._deliver(hints, endings)
         else:
             if not self.layer_up:
@@ -170,6 +175,7 @@ class Hub:
                     self._known.update((cursor, set()) for cursor in present)
                 else:
                     missed, floor = await self._service.missed(self._known, floor)
+                    self._meter.caught_up(len({publish.frame.cursor for publish in missed}))
                     self._deliver([_hint(publish, encode(publish.frame)) for publish in missed])
                     self._forget(floor)
             except StoreUnavailable as error:
@@ -206,10 +212,13 @@ class Hub:
                 if group in given:
                     continue  # a resent message, or one that the log was faster with
                 given.add(group)
-            for member in self._groups.get(group, ()):
+            members = self._groups.get(group, ())
+            for member in members:
                 connection = member.connection
                 if connection.version >= min_version and exclude not in (connection.id, connection.principal):
                     member.push(text, cursor)
+            if cursor and members:
+                self._meter.delivered(cursor)
         for group, code, exclude in endings:
             for member in self._groups.get(group, ()):
                 if member.connection.id != exclude:

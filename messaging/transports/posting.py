@@ -9,12 +9,15 @@ from django.conf import settings
 
 from messaging.contracts import StoredConnection, StoreUnavailable
 from messaging.protocol import encode
-from messaging.runtime import get_addresses, get_gateway, get_service, get_states, get_store
-from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish, Reply
+from messaging.protocol.frames import Message
+from messaging.runtime import get_addresses, get_gateway, get_meter, get_service, get_states, get_store
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish, Reply, age
 from messaging.transports.kept import restore
 from messaging.transports.management import CONCURRENCY, LEFT, NOBODY, POSTED, SecondsLeft
 
 logger = logging.getLogger(__name__)
+
+ABNORMAL = 1006  # the close code of a WebSocket that just ended
 
 
 class Posting:
@@ -51,12 +54,12 @@ class Posting:
         await self._close(connection_id)
         await self.forget(connection_id)
 
-    async def ended(self, connection_id: str) -> None:
-        """Forget a connection that has ended, and tell others."""
+    async def ended(self, connection_id: str, code: int) -> None:
+        """Forget a connection that has ended with that close code, and tell others."""
         stranger = Connection(connection_id, held=False)
-        await self.perform(stranger, await self.forget(connection_id))
+        await self.perform(stranger, await self.forget(connection_id, code=code))
 
-    async def forget(self, connection_id: str, known: Connection | None = None) -> list[Action]:
+    async def forget(self, connection_id: str, known: Connection | None = None, code: int = ABNORMAL) -> list[Action]:
         """Remove what is stored of a connection that has ended, if anything is; what others are told.
 
         `known`: the connection, where this process has what may be newer than what is kept.
@@ -68,8 +71,9 @@ class Posting:
             # Rows go when somebody posts to them, or with their time to live.
             logger.warning("state not removed", extra={"connection": connection_id, "error": str(error)})
         else:
-            if state is not None and known is None:
-                connection = restore(connection_id, state)
+            if state is not None:
+                connection = known or restore(connection_id, state)
+                get_meter().closed(connection, code, age(connection))
         if connection is None:
             return []
         actions = await get_service().disconnect(connection)
@@ -117,6 +121,8 @@ class Posting:
             for row in rows:
                 if row.version >= publish.min_version and publish.exclude not in (row.connection_id, row.principal):
                     group.create_task(self._deliver(row, text))
+        if rows and isinstance(publish.frame, Message):
+            get_meter().delivered(publish.frame.cursor)
 
     async def _deliver(self, row: StoredConnection, text: str) -> None:
         async with self._turns:

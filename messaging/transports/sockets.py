@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
 from typing import Protocol
 
 from messaging.limits.addresses import Addresses
@@ -9,7 +10,9 @@ from messaging.service.actions import Connection, Refusal
 
 
 class Restartable(Protocol):
-    """A socket that can tell its client to reconnect elsewhere."""
+    """A socket that can tell its client to reconnect elsewhere. `outbox_bytes`: what waits for that client."""
+
+    outbox_bytes: int
 
     @property
     def connection(self) -> Connection: ...
@@ -25,7 +28,7 @@ class Sockets:
     """
 
     def __init__(self, limit: int, limit_per_address: int, addresses: Addresses) -> None:
-        self._limit = limit
+        self.limit = limit
         self._limit_per_address = limit_per_address
         self._addresses = addresses
         self._open: set[Restartable] = set()
@@ -35,10 +38,13 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __iter__(self) -> Iterator[Restartable]:
+        return iter(self._open)
+
     async def add(self, socket: Restartable) -> Refusal | None:
         """Count `socket` in, which is to be removed whatever this says: why it is one too many, None if it is not."""
         self._open.add(socket)
-        if len(self._open) > self._limit or self.draining:
+        if len(self._open) > self.limit or self.draining:
             return "full"
         if not self._limit_per_address:
             return None

@@ -1,0 +1,36 @@
+"""How late the event loop is: what a slow handler, or too much work, does to everybody."""
+
+import asyncio
+
+PROBE_SECONDS = 0.1
+WINDOW_SECONDS = 15.0  # between two scrapes, whoever scrapes
+
+
+class LoopLag:
+    """One per event loop, which it measures from its making until `close`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._worst = self._worst_before = 0.0
+        self._window_ends = self._loop.time() + WINDOW_SECONDS
+        self._probe_soon()
+
+    @property
+    def seconds(self) -> float:
+        """The worst of this window and the one before."""
+        return max(self._worst, self._worst_before)
+
+    def close(self) -> None:
+        self._probe.cancel()
+
+    def _probe_soon(self) -> None:
+        self._due = self._loop.time() + PROBE_SECONDS
+        self._probe = self._loop.call_at(self._due, self._measure)
+
+    def _measure(self) -> None:
+        now = self._loop.time()
+        self._worst = max(self._worst, now - self._due)
+        if now >= self._window_ends:
+            self._worst_before, self._worst = self._worst, 0.0
+            self._window_ends = now + WINDOW_SECONDS
+        self._probe_soon()

@@ -1,0 +1,69 @@
+"""What transports and the log tell of what happens, as metrics: one call each."""
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from messaging.contracts import Cursor
+from messaging.observability import names
+from messaging.observability.recorder import Recorder
+from messaging.protocol import frames
+from messaging.service.actions import Action, Connection, Publish, Refusal, Reply
+
+
+class Meter:
+    """One per process, on top of its recorder."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def opened(self, refusal: Refusal | Literal["origin"] | None) -> None:
+        """A WebSocket asked to be served."""
+        self.recorder.count(names.CONNECTS, refusal or "accepted")
+
+    def closed(self, connection: Connection, code: int, seconds: float) -> None:
+        """It ended after `seconds`."""
+        self.recorder.count(names.DISCONNECTS, connection.role or names.NOBODY, names.close_code(code))
+        self.recorder.observe(names.CONNECTION_SECONDS, seconds)
+
+    def answered(self, connection: Connection, actions: Sequence[Action], seconds: float) -> None:
+        """The service answered a frame with `actions` after `seconds`."""
+        duplicate = written = False
+        for action in actions:
+            match action:
+                case Reply(frames.Ack(duplicate=duplicate)):
+                    pass
+                case Publish(frame=frames.Message()):
+                    written = True
+                case Reply(frames.Error(code=code)):
+                    self.recorder.count(names.ERRORS, str(code))
+                case Reply(frames.Identified(recovered=bool(recovered))) if connection.resuming:
+                    self.recorder.count(names.RESUMES, "ok" if recovered else "gap")
+        if written:  # only who writes a message has one published
+            result = "duplicate" if duplicate else "accepted"
+            self.recorder.count(names.MESSAGES, connection.role or names.ROLES[0], result)
+            self.recorder.observe(names.ACK_SECONDS, seconds)
+
+    def responded(self, status: int, seconds: float) -> None:
+        """A page was asked for, and answered after `seconds`."""
+        self.recorder.observe(names.HTTP_SECONDS, seconds, f"{status // 100}xx")
+
+    def committed(self, messages: int, seconds: float) -> None:
+        """The log ended a transaction of so many messages."""
+        self.recorder.observe(names.COMMIT_MESSAGES, messages)
+        self.recorder.observe(names.COMMIT_SECONDS, seconds)
+
+    def delivered(self, cursor: str) -> None:
+        """A message was handed to all sockets of this process that it is for."""
+        if (place := Cursor.parse(cursor)) is not None:
+            self.recorder.observe(names.DELIVERY_SECONDS, max(0.0, time.time() - place.ms / 1000))
+
+    def caught_up(self, messages: int) -> None:
+        """The log held `messages` that no hint had announced."""
+        self.recorder.count(names.CATCH_UPS, by=messages)
+
+    def dropped(self, reason: Literal["outbox", "stalled", "hint"]) -> None:
+        self.recorder.count(names.DROPS, reason)
+
+    def publish_failed(self) -> None:
+        self.recorder.count(names.LAYER_ERRORS)

@@ -1,0 +1,116 @@
+"""Every metric, in one place: its name, what it says, and all values that its labels may have (docs/operating.md).
+
+A label's values are a fixed set, so that no client makes a series of its own. Pure.
+"""
+
+from dataclasses import dataclass
+
+from messaging.protocol.codes import CloseCode, ErrorCode
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+LIFETIMES = (1, 10, 60, 600, 3_600, 7_200, 43_200, 86_400)  # seconds
+BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # messages
+
+NOBODY = "unidentified"
+ROLES = ("user", "admin")
+CONNECTED = (*ROLES, NOBODY)
+# What a browser, a proxy or the server library closes with (RFC 6455 section 7.4.1), then our own.
+CLOSES = ("1000", "1001", "1005", "1006", "1009", "1011", *(str(int(code)) for code in CloseCode))
+OTHER = "other"
+STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+STORES = ("connections", "limits", "addresses", "states")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """`labels`: their names, each with its values."""
+
+    name: str
+    help: str
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counter(Metric):
+    pass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gauge(Metric):
+    pass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram(Metric):
+    buckets: tuple[float, ...] = SECONDS
+
+
+CONNECTS = Counter(
+    "messaging_websocket_connects_total",
+    "WebSockets that asked to be served: accepted, or refused for their origin, their address' number, a full process.",
+    (("result", ("accepted", "origin", "address", "full")),),
+)
+DISCONNECTS = Counter(
+    "messaging_websocket_disconnects_total",
+    "WebSockets that ended, by close code.",
+    (("role", CONNECTED), ("code", (*CLOSES, OTHER))),
+)
+CONNECTION_SECONDS = Histogram(
+    "messaging_websocket_connection_duration_seconds", "How long WebSockets lived.", buckets=LIFETIMES
+)
+MESSAGES = Counter(
+    "messaging_messages_total",
+    "Messages that were acknowledged; a duplicate had been before.",
+    (("role", ROLES), ("result", ("accepted", "duplicate"))),
+)
+ERRORS = Counter(
+    "messaging_errors_total", "Error frames that were sent.", (("code", tuple(str(code) for code in ErrorCode)),)
+)
+ACK_SECONDS = Histogram("messaging_message_ack_seconds", "From a message's frame to its acknowledgement.")
+DELIVERY_SECONDS = Histogram(
+    "messaging_message_delivery_seconds",
+    "From a message's commit, by the database's clock, to handing it to the sockets of one process.",
+)
+COMMIT_SECONDS = Histogram("messaging_commit_seconds", "Transactions of the message log, with their retries.")
+COMMIT_MESSAGES = Histogram(
+    "messaging_commit_messages", "Messages that shared a transaction of the message log.", buckets=BATCHES
+)
+HTTP_SECONDS = Histogram(
+    "messaging_http_request_seconds", "Requests for pages, by the class of their status.", (("status", STATUSES),)
+)
+DROPS = Counter(
+    "messaging_outbound_drops_total",
+    "What was not sent: a reader's outbox was full, a reader took nothing, a hint found no room.",
+    (("reason", ("outbox", "stalled", "hint")),),
+)
+RESUMES = Counter(
+    "messaging_resume_total",
+    "Clients that came back with a cursor; after a gap they load history anew.",
+    (("result", ("ok", "gap")),),
+)
+CATCH_UPS = Counter("messaging_catchup_rows_total", "Messages found in the log that no hint had announced.")
+LAYER_ERRORS = Counter("messaging_layer_publish_errors_total", "Publishes that did not reach the channel layer.")
+
+CONNECTIONS = Gauge("messaging_websocket_connections", "Open WebSockets of this process.", (("role", CONNECTED),))
+CONNECTIONS_LIMIT = Gauge("messaging_websocket_connections_limit", "How many WebSockets this process takes.")
+OUTBOX_BYTES = Gauge("messaging_outbound_queue_bytes", "What waits in this process for its readers.")
+LOG_WAITING = Gauge("messaging_log_waiting_messages", "Messages that wait for their commit.")
+DATABASE_UP = Gauge("messaging_database_up", "Whether the database answers.")
+LAYER_UP = Gauge("messaging_layer_up", "Whether this process hears what others publish, and is heard.")
+STORE_UP = Gauge(
+    "messaging_store_up",
+    "Whether a backend gave its last answer; one that is in this process always does.",
+    (("store", STORES),),
+)
+LOOP_LAG = Gauge(
+    "messaging_event_loop_lag_seconds", "The longest that the event loop was late in the last 15 to 30 seconds."
+)
+DRAINING = Gauge("messaging_draining", "Whether this process sends its clients elsewhere.")
+BUILD_INFO = Gauge("messaging_build_info", "Always 1.", (("version", ()),))  # the one value that the settings name
+
+METRICS: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))
+
+
+def close_code(code: int) -> str:
+    """`code` as the label has it."""
+    return str(code) if str(code) in CLOSES else OTHER
