@@ -12,9 +12,10 @@ class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from messaging import checks
+        from messaging import audit, checks
 
         checks.register_all()
+        audit.connect_all()
         user_logged_out.connect(_note_end_of_session)
 
 

@@ -5,6 +5,7 @@ import signal
 from ipaddress import ip_address
 from typing import Any
 
+from messaging import audit
 from messaging.contracts import StoreUnavailable
 from messaging.observability.state import readings
 from messaging.runtime import get_hub, get_log, get_meter, get_sockets
@@ -52,6 +53,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         case "/health":
             status, body = 200, _json(status="alive")
         case "/drain" if scope["method"] == "POST" and _is_local(scope):
+            audit.note("drain asked for")
             signal.raise_signal(signal.SIGTERM)
             status, body = 202, _json(status="draining")
         case "/ready":

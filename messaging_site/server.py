@@ -147,6 +147,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "messaging_site.settings")
     stop_on_bad_configuration()
+    logging.captureWarnings(True)
     from django.conf import settings
 
     from messaging_site.asgi import application, health  # sets Django up

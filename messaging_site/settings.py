@@ -8,7 +8,7 @@ from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 
 from messaging.service.throttle import Rates
-from messaging_site import addresses, backends, env
+from messaging_site import addresses, backends, env, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.text("VAR_DIR") or BASE_DIR / "var")  # what a single machine keeps
@@ -22,6 +22,7 @@ def _detected_mode() -> str:
 
 
 MODE = env.choice("DEPLOYMENT_MODE", _detected_mode(), ("local", "kubernetes", "aws"))
+VERSION = env.text("VERSION", "dev")  # what runs here, for metrics and logs
 LOCAL, AWS = MODE == "local", MODE == "aws"
 
 
@@ -108,6 +109,7 @@ INSTALLED_APPS = [
     "axes",
 ]
 MIDDLEWARE = [
+    "messaging.observability.requests.identified",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "messaging_site.middleware.permissions_policy",
@@ -207,7 +209,7 @@ MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
 MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
 MESSAGING_ANNOUNCER = _backends.announcer
 CHANNEL_LAYERS = _backends.layers
-MESSAGING_METRICS = {"BACKEND": _backends.metrics, "OPTIONS": {"version": env.text("VERSION", "dev")}}
+MESSAGING_METRICS = {"BACKEND": _backends.metrics, "OPTIONS": {"version": VERSION}}
 
 # --- The server ---------------------------------------------------------------------------------------------
 
@@ -234,19 +236,5 @@ STORAGES = {
 
 # --- Logs: events, never what people wrote ------------------------------------------------------------------
 
-LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "text"}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "daphne": {"level": "WARNING"},
-        "botocore": {"level": "WARNING"},  # at DEBUG it logs every request, and with it what people wrote
-        "zappa.handler": {"level": "WARNING"},  # the same of every event
-        "zappa.wsgi": {"level": "WARNING"},  # it logs the address of everybody who asks for a page
-        "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner; it gets its 400
-        "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is down; the hub says it once
-    },
-}
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", logs.LEVELS)
+LOGGING = logs.configuration(LOG_LEVEL, text=LOCAL, role=SERVICE_ROLE, version=VERSION)

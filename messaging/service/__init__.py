@@ -8,6 +8,7 @@ import random
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
+from messaging.context import bind
 from messaging.contracts import UNREAD, StoreUnavailable
 from messaging.limits import Limiter
 from messaging.protocol import decode, frames
@@ -76,10 +77,12 @@ class MessagingService:
 
     async def receive(self, connection: Connection, text: str | bytes) -> list[Action]:
         """What follows from one frame. The frames of one connection are to be handed over one after another."""
+        bind(frame=None)
         try:
             frame = decode(text, connection.version)
         except ProtocolError as error:
             return _refuse(connection, error)
+        bind(frame=_id(frame))
         try:
             actions = await self._handle(connection, frame)
         except ProtocolError as error:

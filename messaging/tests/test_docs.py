@@ -55,6 +55,14 @@ def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
     assert documented == {(metric.name, tuple(label for label, _ in metric.labels)) for metric in METRICS}
 
 
+def test_every_event_of_the_audit_log_is_documented() -> None:
+    page = " ".join((ROOT / "docs" / "operating.md").read_text().split())
+    modules = [file for file in (ROOT / "messaging").rglob("*.py") if "tests" not in file.parts]
+    noted = {event for file in modules for event in re.findall(r'\bnote\("([^"]+)"', file.read_text())}
+    assert len(noted) > 4
+    assert {event for event in noted if f"`{event}`" not in page} == set()
+
+
 def test_every_check_is_documented_and_no_other() -> None:
     code = (ROOT / "messaging" / "checks.py").read_text()
     table = (ROOT / "docs" / "configuration.md").read_text()

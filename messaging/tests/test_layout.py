@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = {
     "messaging/protocol": {"protocol"},
     "messaging/contracts.py": {"protocol"},
-    "messaging/service": {"protocol", "contracts", "limits", "tokens", "service"},
+    "messaging/service": {"context", "protocol", "contracts", "limits", "tokens", "service"},
     "messaging/limits": {"contracts", "redis_client", "dynamodb_client", "limits"},
     "messaging/stores": {"protocol", "contracts", "redis_client", "dynamodb_client", "stores"},
     "messaging/log": {"protocol", "contracts", "models", "log"},

@@ -1,22 +1,26 @@
 """What nobody may find in any log: what people wrote, who they are, secrets, and lines that somebody else composed."""
 
 import asyncio
+import json
+import logging
 import re
 import signal
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
-from messaging.tests.deployments import Deployment, Kubernetes, Pod
+from messaging.observability.logs import TextFormatter
+from messaging.tests.deployments import Deployment, Kubernetes, Pod, fetch
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import HOST, Postgres, started
 from messaging.tests.wire import Connection, ack, admin, connect, error, eventually, new_id, visitor
 
 # Long enough for SECRET_KEY, found nowhere else, and of no character that a log would write differently.
 CONTENT, SECRET, PASSWORD = (f"canary-{name}-{new_id()}{new_id()}" for name in ("content", "secret", "password"))
-OUR_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: [ -~]*")
+PRINTABLE = re.compile(r"[ -~]*")
 FORGED = "2026-11-22 10:00:00,000 WARNING forged: line"
 SEPARATORS = ["\r", "\x0b", "\x0c", "\x1c", "\x1b[2K\x1b[1G", "\x85", "\u2028", "%0a", "%0d%0a", "%1b[2K", "\\n"]
 
@@ -34,7 +38,7 @@ def redis_with_password() -> Iterator[Redis]:
 def secretive(kubernetes: Kubernetes, redis_with_password: Redis) -> Iterator[Deployment]:
     secrets = {"SECRET_KEY": SECRET, "REDIS_PASSWORD": PASSWORD}
     # Limits are asked of Redis, and a proxy's word is believed: both could end up in a log.
-    more = {"RATE_LIMIT_VISITOR": "1000/0.001", "TRUSTED_PROXY_COUNT": "1", "LOG_LEVEL": "INFO"}
+    more = {"RATE_LIMIT_VISITOR": "1000/0.001", "TRUSTED_PROXY_COUNT": "1", "LOG_LEVEL": "DEBUG"}
     with kubernetes.deployed(redis_with_password.url, **secrets, **more) as deployment:
         yield deployment
 
@@ -132,8 +136,8 @@ def test_nobody_else_composes_a_line_of_the_log(secretive: Deployment) -> None:
             send(pod, request)
     pod.end(signal.SIGTERM)
     lines = pod.log.splitlines()
-    assert [line for line in lines if not OUR_LINE.fullmatch(line)] == []
-    assert [line for line in lines if line.startswith(FORGED)] == []
+    assert [line for line in lines if not PRINTABLE.fullmatch(line)] == []
+    assert {tuple(json.loads(line))[:4] for line in lines} == {("time", "level", "logger", "message")}
     assert any("forged" in line for line in lines)
     assert "server ends" in lines[-1]
 
@@ -149,3 +153,60 @@ def send(pod: Pod, request: str) -> None:
     with socket.create_connection((HOST, pod.port), timeout=5) as raw:
         raw.sendall(f"{request}\r\n".encode())
         raw.recv(1)
+
+
+def events(pod: Pod, message: str) -> list[dict[str, Any]]:
+    """The lines of the log that say `message`."""
+    return [line for line in map(json.loads, pod.log.splitlines()) if line["message"] == message]
+
+
+async def test_what_is_logged_for_one_connection_never_has_the_ids_of_another(secretive: Deployment) -> None:
+    pod = secretive.servers[0]
+    async with visitor(pod.websocket_url) as ada, visitor(pod.websocket_url) as bob:
+        pages = {"ada": ada, "bob": bob}
+        sent = {page.id: [f"{name}-{new_id()}" for _ in range(20)] for name, page in pages.items()}
+        for first, second in zip(sent[ada.id], sent[bob.id], strict=True):
+            await ada.send("sendMessage", id=first, content=CONTENT)  # both are under way at the same time
+            await bob.send("sendMessage", id=second, content=CONTENT)
+        for page in pages.values():
+            await page.receive_many(20)
+    logged: dict[str, list[str]] = {page: [] for page in sent}
+    for line in events(pod, "frame served"):
+        if line.get("frame", "").startswith(("ada-", "bob-")):
+            logged[line["connection"]].append(line["frame"])
+    assert logged == sent
+    assert {(line["service"], line["version"]) for line in events(pod, "frame served")} == {("all", "dev")}
+
+
+def test_a_request_has_an_id_in_the_log_and_in_its_answer(secretive: Deployment) -> None:
+    pod = secretive.servers[0]
+    given, own = new_id(), "not\tone"
+    for id in (given, own):
+        fetch(f"{pod.origin}/nothing-{new_id()}", **{"X-Request-ID": id})
+    first, second = (line for line in map(json.loads, pod.log.splitlines()) if line["message"].startswith("Not Found"))
+    assert (first["request"], first["logger"], first["status_code"]) == (given, "django.request", 404)
+    assert re.fullmatch("[0-9a-f]{32}", second["request"])
+    answer = {name.lower(): value for name, value in secretive.headers("/user/").items()}
+    assert re.fullmatch("[0-9a-f]{32}", answer["x-request-id"])
+
+
+def test_what_staff_change_is_in_the_audit_log(secretive: Deployment) -> None:
+    pod = secretive.servers[0]
+    operator = secretive.session("operator")
+    operator.token()
+    add = "/admin/messaging/quickmessage/add/"
+    operator.request(add, {"key": "canary", "label": CONTENT, "content": CONTENT, "position": "1", "active": "on"})
+    audit = [line for line in map(json.loads, pod.log.splitlines()) if line["logger"] == "messaging.audit"]
+    said = [(line["message"], line["staff"]) for line in audit]
+    assert said == [("staff logged in", audit[0]["staff"]), ("quickmessage added", audit[0]["staff"])]
+    assert len({line["request"] for line in audit}) == 2
+    assert CONTENT not in pod.log
+
+
+def test_people_get_text_with_the_same_fields() -> None:
+    record = logging.makeLogRecord(
+        {"name": "here", "levelname": "INFO", "msg": "happened\nto %s", "args": ("a\x1b[2Kb",)}
+    )
+    record.posts, record.error = {"gone": 2}, "no\u2028way"
+    line = TextFormatter().format(record)
+    assert line.partition(" INFO ")[2] == ("here: happened\\nto a\\x1b[2Kb posts=\"{'gone': 2}\" error='no\\u2028way'")

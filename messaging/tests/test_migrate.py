@@ -1,5 +1,6 @@
 """`messaging_migrate`: both databases are brought to what this version needs, by whoever comes first."""
 
+import json
 import os
 import re
 import subprocess
@@ -73,7 +74,9 @@ def test_it_waits_for_who_is_at_it(database: str, postgres: Postgres) -> None:
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         wait_until(lambda: other.execute(waiting).fetchone() == (1,), "the command waits", timeout=60)
         assert other.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,)
-    assert process.communicate(timeout=60)[1] == ""
+    audit = json.loads(process.communicate(timeout=60)[1])
+    assert (audit["message"], audit["logger"]) == ("database migrated", "messaging.audit")
+    assert audit["migrations"][-1] == f"messaging.{applied(database)[-1][0]}"
     assert process.returncode == 0
     assert len(applied(database)) == MIGRATIONS
 

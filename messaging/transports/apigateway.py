@@ -11,11 +11,13 @@ import logging
 import time
 from base64 import b64decode
 from collections.abc import Coroutine
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from django.conf import settings
 from zappa.websocket import on_connect, on_disconnect, on_message
 
+from messaging.context import bind
 from messaging.contracts import StoreUnavailable
 from messaging.runtime import get_addresses, get_meter, get_service, get_states
 from messaging.service.actions import Action, Connection, Join, Publish
@@ -37,7 +39,7 @@ _runner = asyncio.Runner()  # one loop for the life of the process: the stores' 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, on the process' event loop."""
-    return _runner.run(work)
+    return _runner.run(work, context=copy_context())
 
 
 def seconds_left(context: Any) -> SecondsLeft:
@@ -51,8 +53,13 @@ def handler(event: Event, context: Any) -> dict[str, int]:
     Nothing is raised: the gateway, or who stands in for it, would tell the client, and Zappa takes a TypeError for a
     handler of other arguments.
     """
+    return copy_context().run(_handled, event, context)
+
+
+def _handled(event: Event, context: Any) -> dict[str, int]:
     request = event["requestContext"]
-    extra = {"connection": request.get("connectionId"), "event": request.get("eventType")}
+    bind(connection=request.get("connectionId"), request=context.aws_request_id)
+    extra = {"event": request.get("eventType")}
     try:
         status = run(_serve(event, seconds_left(context)))
     except Exception:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from channels.consumer import AsyncConsumer
 
+from messaging.context import bind
 from messaging.protocol import encode
 from messaging.protocol.codes import IDENTIFY_SECONDS, CloseCode
 from messaging.runtime import get_hub, get_meter, get_service, get_sockets
@@ -84,6 +85,7 @@ class MessagingConsumer(AsyncConsumer):
             await send({"type": "websocket.close"})
             return
         self.send_event = send
+        bind(connection=self.connection.id)
         self.service, self.hub, self.sockets = get_service(), get_hub(), get_sockets()
         self.connection.address = pseudonym(scope)
         loop = asyncio.get_running_loop()
@@ -124,7 +126,9 @@ class MessagingConsumer(AsyncConsumer):
     async def _served(self, frame: str | bytes) -> list[Action]:
         began = time.monotonic()
         actions = await self.service.receive(self.connection, frame)
-        self.meter.answered(self.connection, actions, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self.meter.answered(self.connection, actions, seconds)
+        logger.debug("frame served", extra={"seconds": seconds})
         return actions
 
     def _close_code(self, event: dict[str, Any]) -> int:

@@ -175,8 +175,9 @@ class Hub:
                     self._known.update((cursor, set()) for cursor in present)
                 else:
                     missed, floor = await self._service.missed(self._known, floor)
-                    self._meter.caught_up(len({publish.frame.cursor for publish in missed}))
-                    self._deliver([_hint(publish, encode(publish.frame)) for publish in missed])
+                    hints = [_hint(publish, encode(publish.frame)) for publish in missed]
+                    self._meter.caught_up(len({cursor for _, _, _, cursor, _ in hints}))
+                    self._deliver(hints)
                     self._forget(floor)
             except StoreUnavailable as error:
                 logger.warning("catch-up failed", extra={"error": str(error)})

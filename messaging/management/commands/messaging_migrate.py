@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 
-from messaging import runtime
+from messaging import audit, runtime
 from messaging.contracts import StoreUnavailable
 from messaging.log.reader import missing_migrations
 
@@ -47,7 +47,10 @@ class Command(BaseCommand):
 
     def _migrate(self, verbosity: int) -> None:
         with _alone():
+            missing = missing_migrations()
             call_command("migrate", interactive=False, verbosity=verbosity, stdout=self.stdout)
+        if missing:
+            audit.note("database migrated", migrations=missing)
         asyncio.run(_migrate_store())
         self.stdout.write("up to date")
 

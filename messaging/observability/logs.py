@@ -1,0 +1,68 @@
+"""The form of a line of the log: a JSON object for machines, text for people. Both have the same fields.
+
+These are what the caller put into `extra`, and which connection, request and frame it happened to.
+"""
+
+import logging
+import time
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from messaging.context import bound
+
+# What every record has by itself; all else is `extra`.
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What Django, daphne and Zappa attach that is no field: objects with whole requests in them.
+_OBJECTS = frozenset({"request", "server_time"})
+
+
+def fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What `record` says beside its message."""
+    extra = {name: value for name, value in vars(record).items() if name not in _OWN and not _is_object(name, value)}
+    return {**bound(), **extra}
+
+
+def _is_object(name: str, value: Any) -> bool:
+    return name in _OBJECTS and not isinstance(value, str)
+
+
+class JSONFormatter(JsonFormatter):
+    """One object a line, of printable ASCII alone. `service` names what runs here: its name, version, and the like."""
+
+    def __init__(self, *, service: dict[str, str]) -> None:
+        super().__init__()
+        self._service = service
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        log_data |= {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._service,
+            **fields(record),
+        }
+        log_data |= {name: message_dict[name] for name in ("exc_info", "stack_info") if message_dict.get(name)}
+
+
+class TextFormatter(logging.Formatter):
+    """`time LEVEL logger: message name=value`, a traceback below it."""
+
+    def __init__(self) -> None:
+        super().__init__("{asctime} {levelname} {name}: {message}", style="{")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        return _printable(line + "".join(f" {name}={_value(value)}" for name, value in fields(record).items()))
+
+
+def _value(value: Any) -> str:
+    text = str(value)
+    return text if text.isprintable() and " " not in text else repr(text)
+
+
+def _printable(line: str) -> str:
+    """`line`, and nothing that a terminal obeys or takes for a second line."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
