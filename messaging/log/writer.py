@@ -15,14 +15,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from messaging.contracts import (
-    Appended,
-    ConversationNotFound,
-    IdConflict,
-    NewMessage,
-    StoredMessage,
-    StoreUnavailable,
-)
+from messaging.contracts import Appended, ConversationNotFound, IdConflict, NewMessage, StoredMessage, StoreUnavailable
 from messaging.log.conversations import reopen
 from messaging.log.reader import stored
 from messaging.models import Conversation, Message, uuid7

@@ -194,11 +194,10 @@ def test_what_staff_change_is_in_the_audit_log(secretive: Deployment) -> None:
     pod = secretive.servers[0]
     operator = secretive.session("operator")
     operator.token()
-    add = "/admin/messaging/quickmessage/add/"
-    operator.request(add, {"key": "canary", "label": CONTENT, "content": CONTENT, "position": "1", "active": "on"})
+    operator.request("/admin/auth/group/add/", {"name": CONTENT})
     audit = [line for line in map(json.loads, pod.log.splitlines()) if line["logger"] == "messaging.audit"]
     said = [(line["message"], line["staff"]) for line in audit]
-    assert said == [("staff logged in", audit[0]["staff"]), ("quickmessage added", audit[0]["staff"])]
+    assert said == [("staff logged in", audit[0]["staff"]), ("group added", audit[0]["staff"])]
     assert len({line["request"] for line in audit}) == 2
     assert CONTENT not in pod.log
 
