@@ -34,6 +34,7 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "postgres": ("postgresql", "postgresql"),
     "initdb": ("postgresql", "postgresql"),
     "nginx": ("nginx-light", "nginx"),
+    "promtool": ("prometheus", "prometheus"),
     "libfaketime": ("libfaketime", "libfaketime"),
     "podman": ("podman buildah runc netavark aardvark-dns iptables mmdebstrap", "podman"),
 }

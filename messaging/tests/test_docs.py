@@ -36,7 +36,7 @@ def test_only_the_site_reads_the_environment() -> None:
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     broken = {
         (document.name, link)
         for document in documents
@@ -53,6 +53,14 @@ def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
         for name, labels in re.findall(r"^\| `(messaging_\w+)` \|([^|]*)\|", table, re.MULTILINE)
     }
     assert documented == {(metric.name, tuple(label for label, _ in metric.labels)) for metric in METRICS}
+
+
+def test_every_alert_is_documented_with_its_severity_and_its_runbook() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text()
+    rules = (ROOT / "k8s" / "components" / "monitoring" / "rules.yaml").read_text()
+    found = re.findall(r"alert: (\w+).*?severity: (\w+).*?/runbooks/([\w-]+\.md)", rules, re.DOTALL)
+    assert len(found) == rules.count("alert: ")
+    assert re.findall(r"^\| `([A-Z]\w+)` \| (\w+) \|.*\(runbooks/([\w-]+\.md)\) \|$", page, re.MULTILINE) == found
 
 
 def test_every_event_of_the_audit_log_is_documented() -> None:

@@ -55,6 +55,8 @@ def test_make_validates_against_the_same_versions() -> None:
     [
         ("gateway-api", "HTTPRoute", ["user-admin-messaging", "user-admin-messaging-to-https"]),
         ("external-secrets", "ExternalSecret", ["app-secrets"]),
+        ("monitoring", "PodMonitor", ["messaging"]),
+        ("monitoring", "PrometheusRule", ["messaging"]),
     ],
 )
 def test_objects_of_other_projects_are_valid_by_their_definitions(component: str, kind: str, names: list[str]) -> None:
