@@ -1,19 +1,46 @@
-"""Headers that Django has no setting for."""
+"""Headers that Django has no setting for, and static files while two versions run side by side."""
 
+import re
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+HASHED = re.compile(r"\.[0-9a-f]{12}\.\w+")
+TRIED = re.compile(r"try=([0-9]{1,2})")
+TRIES = 15  # browsers follow 20 redirects
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-def permissions_policy(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def permissions_policy(get_response: GetResponse) -> GetResponse:
     """Says of every page that it needs none of these, so that no injected script can ask for them."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
         response["Permissions-Policy"] = PERMISSIONS_POLICY
         response["Cross-Origin-Resource-Policy"] = "same-origin"
+        return response
+
+    return respond
+
+
+def static_files_of_another_version(get_response: GetResponse) -> GetResponse:
+    """Has a file that this process lacks asked for again: the next process may be of the version that has it.
+
+    During a rollout a page and its files may come from different versions. To be placed after whatever serves files.
+    """
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        if not request.path.startswith(settings.STATIC_URL) or not HASHED.search(request.path):
+            return get_response(request)
+        before = TRIED.fullmatch(request.META.get("QUERY_STRING", ""))
+        tries = int(before[1]) + 1 if before else 1
+        if tries > TRIES:
+            return get_response(request)
+        response = HttpResponseRedirect(f"{request.path}?try={tries}")
+        response["Cache-Control"] = "no-store"
         return response
 
     return respond

@@ -114,6 +114,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "messaging_site.middleware.permissions_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "messaging_site.middleware.static_files_of_another_version",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",  # as the cookie says, or else the browser
     "django.middleware.common.CommonMiddleware",

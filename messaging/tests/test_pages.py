@@ -48,6 +48,23 @@ def test_the_visitor_page_is_never_cached(client: Client) -> None:
     assert "no-store" in client.get("/user/")["Cache-Control"]
 
 
+def test_a_static_file_of_another_version_is_asked_for_again_until_it_is_clear_that_nobody_has_it(
+    client: Client,
+) -> None:
+    path = "/static/messaging/user.0123456789ab.js"
+    asked = [client.get(path)]
+    while asked[-1].status_code == 302:
+        assert asked[-1]["Cache-Control"] == "no-store"
+        asked.append(client.get(asked[-1]["Location"]))
+    assert [answer["Location"] for answer in asked[:-1]] == [f"{path}?try={number}" for number in range(1, 16)]
+    assert asked[-1].status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/static/messaging/nothing.js", "/user/user.0123456789ab.js"])
+def test_what_is_no_static_file_of_any_version_is_not_found(path: str, client: Client) -> None:
+    assert client.get(path).status_code == 404
+
+
 def test_a_page_names_the_web_socket_of_its_own_host(client: Client) -> None:
     page = client.get("/user/", headers={"host": "localhost:8000"}).content.decode()
     expected = {"webSocketUrl": "ws://localhost:8000/ws", "heartbeatMs": 25_000, "language": "en"}
