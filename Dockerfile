@@ -4,10 +4,11 @@ ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 WORKDIR /app
-# Dependencies before code: they change less often.
+# Dependencies before code: they change less often. dumb-init is a program of 18 kB: what PID 1 has to be.
 COPY requirements.txt constraints.txt ./
 RUN python3 -m venv /venv && \
-    /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r requirements.txt && \
+    /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r requirements.txt \
+        dumb-init==1.2.5.post1 && \
     /venv/bin/pip uninstall --yes --quiet pip && \
     find /venv -name "*.po" -delete
 COPY manage.py ./
@@ -40,5 +41,6 @@ USER 10001:10001
 EXPOSE 8080 8081
 # For Docker and Podman; Kubernetes has probes of its own.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('HEALTH_CHECK_PORT', '8081') + '/ready', timeout=2)"]
-# No shell and no init in between: the server gets SIGTERM itself, and drains.
+# PID 1 hands SIGTERM on to the server, which drains, ends with its exit code, and buries what `exec` leaves behind. No shell.
+ENTRYPOINT ["dumb-init", "--"]
 CMD ["python", "-m", "messaging_site.server"]

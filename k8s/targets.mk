@@ -18,7 +18,8 @@ SMOKE ?= $(RUN) manage.py messaging_smoke $(URL)
 image: ## build the image (IMAGE=name:tag; ENGINE=podman)
 	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) .
 
-test-image: services $(VENV)/.dev ## build the image with podman and run containers of it (root; Debian's podman runc mmdebstrap)
+test-image: services $(VENV)/.dev .venv-k8s/.installed ## test the image and what runs in it, as `make test` does (Linux, root)
+	@test -n '$(CONTAINERS)' || { echo 'The tests of the image need Linux and root' >&2; exit 1; }
 	$(VENV)/bin/pytest -m image
 
 image-push: ## push IMAGE to its registry

@@ -12,9 +12,11 @@ from uuid import uuid4
 import pytest
 from django.conf import settings
 
+from messaging.tests import containers
 from messaging.tests.aws_deployment import AwsDeployment, PostgresWithTLS, deployed
 from messaging.tests.aws_services import Ministack
 from messaging.tests.browser import browser, origin, own_deployment, people, prepared_database  # noqa: F401  fixtures
+from messaging.tests.cluster import Cluster, cluster
 from messaging.tests.deployments import SECRET_KEY, Deployment, Kubernetes, local
 from messaging.tests.dynamodb_table import DynamoDBTable
 from messaging.tests.proxy import ChaosProxy
@@ -52,6 +54,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if services in config.stash:
         config.stash[services].close()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds the image before the first test, where one needs it: no test's time would be enough."""
+    if not session.config.option.collectonly and any(item.get_closest_marker("image") for item in session.items):
+        try:
+            containers.build()
+        except (AssertionError, MissingProgram) as failed:
+            raise pytest.UsageError(str(failed)) from None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -147,13 +158,22 @@ def aws_deployment(ministack: Ministack) -> Iterator[AwsDeployment]:
         yield deployment
 
 
-@pytest.fixture(scope="session", params=["local", "kubernetes", "aws"])
+@pytest.fixture(scope="session")
+def containers_deployment(postgres: Postgres) -> Iterator[Cluster]:
+    with cluster(postgres, "cluster") as deployment:
+        yield deployment
+
+
+CONTAINERS = pytest.param("containers", marks=pytest.mark.image)
+
+
+@pytest.fixture(scope="session", params=["local", "kubernetes", "aws", CONTAINERS])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     """What behaves alike in every mode."""
     return request.getfixturevalue(f"{request.param}_deployment")
 
 
-@pytest.fixture(scope="session", params=["kubernetes", "aws"])
+@pytest.fixture(scope="session", params=["kubernetes", "aws", CONTAINERS])
 def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
     """What behaves alike wherever several processes share the work: two of them, or a function."""
     return request.getfixturevalue(f"{request.param}_deployment")

@@ -32,7 +32,7 @@ STAFF: dict[str, tuple[str, ...]] = {
     "reader": ("view_message",),
     "clerk": (),
 }
-_CREATE_STAFF = f"""
+CREATE_STAFF = f"""
 from django.contrib.auth.models import Permission, User
 for name, rights in {STAFF!r}.items():
     user = User.objects.create_user(name, password={PASSWORD!r}, is_staff=True, is_superuser=name == "operator")
@@ -72,7 +72,7 @@ def prepare_database(environment: Mapping[str, str]) -> None:
 
 
 def create_staff(environment: Mapping[str, str]) -> None:
-    manage(environment, "shell", "-c", _CREATE_STAFF)
+    manage(environment, "shell", "-c", CREATE_STAFF)
 
 
 class Server(Service):

@@ -97,8 +97,8 @@ class Manifests:
         (found,) = self.pods[workload]["spec"]["containers"]
         return found
 
-    def environment(self, workload: str, directory: Path) -> dict[str, str]:
-        """The variables of a workload's container. Its secret files are written to `directory`, and named there."""
+    def variables(self, workload: str) -> dict[str, str]:
+        """What a workload's container has in its environment."""
         container = self.container(workload)
         values: dict[str, str] = {}
         for source in container.get("envFrom", ()):
@@ -109,26 +109,46 @@ class Manifests:
                     values[name] = value
                 case {"name": name, "valueFrom": {"configMapKeyRef": reference}}:
                     values[name] = self._config(reference["name"])[reference["key"]]
-        for mount in container["volumeMounts"]:
-            for file in self._secret_files(workload, mount["name"]):
-                (directory / file["path"]).write_text(SECRETS[file["key"]])
-                path = f"{mount['mountPath']}/{file['path']}"
-                values |= {name: str(directory / file["path"]) for name, value in values.items() if value == path}
         return values
+
+    def environment(self, workload: str, directory: Path) -> dict[str, str]:
+        """The same, for a process here: its secret files are written to `directory`, and named there."""
+        here = self.write_secrets(workload, directory)
+        return {name: here.get(value, value) for name, value in self.variables(workload).items()}
+
+    def write_secrets(self, workload: str, directory: Path) -> dict[str, str]:
+        """The secret files of a workload's container, written to `directory`: their paths there, by those it knows."""
+        volumes = {volume["name"]: volume for volume in self.pods[workload]["spec"]["volumes"]}
+        paths = {}
+        for mount in self.container(workload)["volumeMounts"]:
+            for file in volumes[mount["name"]].get("secret", {}).get("items", ()):
+                path = directory / file["path"]
+                path.write_text(SECRETS[file["key"]])
+                paths[f"{mount['mountPath']}/{file['path']}"] = str(path)
+        return paths
 
     def _config(self, name: str) -> dict[str, str]:
         data: dict[str, str] = self.one("ConfigMap", name)["data"]
         return data
 
-    def _secret_files(self, workload: str, volume: str) -> list[dict[str, str]]:
-        (found,) = (one for one in self.pods[workload]["spec"]["volumes"] if one["name"] == volume)
-        return found.get("secret", {}).get("items", [])
+    @property
+    def routes(self) -> dict[str, str]:
+        """The Service that each path of the Ingress leads to."""
+        (rule,) = self.one("Ingress", "user-admin-messaging-ingress")["spec"]["rules"]
+        return {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
 
     @property
     def secret_values(self) -> set[str]:
         """What stands in its Secrets, decoded."""
         values = [value for found in self.all("Secret") for value in found.get("data", {}).values()]
         return {base64.b64decode(value).decode() for value in values}
+
+
+def quantity(text: str) -> float:
+    """A number as Kubernetes writes it: `500m`, `128Mi`."""
+    units = {"m": 0.001, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+    unit = text.lstrip("0123456789.")
+    return float(text.removesuffix(unit)) * (units[unit] if unit else 1)
 
 
 def _without_hash(found: Object) -> str:

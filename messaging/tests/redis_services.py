@@ -46,6 +46,17 @@ class Redis(Service):
         return f"redis://{HOST}:{self.port}/0"
 
 
+class Secured(Redis):
+    """One Redis that asks for a password."""
+
+    def __init__(self, password: str, *options: str) -> None:
+        super().__init__("--requirepass", password, "--masterauth", password, *options)
+        self._password = password
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(host=HOST, port=self.port, password=self._password, decode_responses=True)
+
+
 class Sentinel(Redis):
     name = "Redis Sentinel"
 

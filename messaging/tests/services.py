@@ -36,7 +36,7 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "nginx": ("nginx-light", "nginx"),
     "promtool": ("prometheus", "prometheus"),
     "libfaketime": ("libfaketime", "libfaketime"),
-    "podman": ("podman buildah runc netavark aardvark-dns iptables mmdebstrap", "podman"),
+    "podman": ("podman runc iptables mmdebstrap netavark aardvark-dns", "podman"),
 }
 READY_SECONDS = 60  # a service needs 2; several that start at once on a busy machine need more
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # a developer's DATABASE_URL must not reach a test
@@ -179,15 +179,18 @@ class Service:
         stopped.append((self, self.log))
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def end(self, number: signal.Signals) -> None:
-        """Returns when the program has ended; it may be started again. Raises ServiceFailed where it takes 30 s."""
+    def end(self, number: signal.Signals) -> int | None:
+        """Returns when the program has ended, its exit code if it ran; it may be started again.
+
+        Raises ServiceFailed where it takes 30 s.
+        """
         process, self._process = self._process, None
         if process is None:
-            return
+            return None
         running.remove(self)
         process.send_signal(number)
         try:
-            process.wait(timeout=30)
+            return process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -254,59 +257,3 @@ class Postgres(Service):
         """Returns the URL of a new database, a copy of `template`, which nobody may be using."""
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
-
-
-NGINX_CONFIGURATION = """
-daemon off;
-master_process off;  # one process, of whoever runs the tests
-pid {directory}/pid;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    map $http_upgrade $connection_header {{ default upgrade; "" close; }}
-    upstream backends {{ {servers} }}
-    server {{
-        listen {host}:{port};
-        location / {{
-            proxy_pass http://backends;
-            proxy_http_version 1.1;
-            proxy_set_header Host $http_host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection_header;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_connect_timeout 2s;
-            proxy_read_timeout 1h;
-            proxy_send_timeout 1h;
-            proxy_next_upstream error timeout http_502 http_503;
-        }}
-    }}
-}}
-"""
-
-
-class Nginx(Service):
-    """nginx in front of `backends`, in turn; who is refused by one of them is served by the next."""
-
-    name = "nginx"
-
-    def __init__(self, backends: Sequence[Service]) -> None:
-        super().__init__()
-        servers = " ".join(f"server {HOST}:{backend.port} fail_timeout=1s;" for backend in backends)
-        self._configuration = self.directory / "nginx.conf"
-        self._configuration.write_text(
-            NGINX_CONFIGURATION.format(directory=self.directory, host=HOST, port=self.port, servers=servers)
-        )
-
-    def command(self) -> Sequence[str]:
-        return [program("nginx"), "-p", str(self.directory), "-c", str(self._configuration), "-e", "stderr"]
-
-    def is_ready(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=5):
-            return True
-        return False

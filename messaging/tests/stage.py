@@ -12,9 +12,10 @@ from uuid import uuid4
 import psycopg
 
 from messaging.tests.deployments import PREPARED, Deployment, Kubernetes, probe
+from messaging.tests.nginx import Nginx
 from messaging.tests.proxy import ChaosProxy
 from messaging.tests.redis_services import Redis, RedisSentinel
-from messaging.tests.services import HOST, Nginx, Postgres, started
+from messaging.tests.services import HOST, Postgres, started
 from messaging.tests.traffic import CALM_SECONDS, GOING_ON, HINT_SECONDS, Crowd
 from messaging.tests.wire import admin, connect, error, new_id
 
@@ -156,7 +157,7 @@ def sentinel_stage(kubernetes: Kubernetes) -> Iterator[SentinelStage]:
 @contextlib.contextmanager
 def behind_nginx(kubernetes: Kubernetes, redis_url: str, **environment: str) -> Iterator[tuple[Deployment, ChaosProxy]]:
     with kubernetes.deployed(redis_url, PODS, **LIMITS, **environment) as deployment:
-        nginx = Nginx(deployment.servers)
+        nginx = Nginx({"/": [pod.port for pod in deployment.servers]})
         with started(nginx), ChaosProxy([(HOST, nginx.port)]) as network:
             yield deployment, network
 

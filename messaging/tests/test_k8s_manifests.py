@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from messaging.tests.deployments import ROOT, SECRET_KEY, manage
 from messaging.tests.kustomize import ENVIRONMENTS, SECRETS, Manifests, Object, manifests, with_component
@@ -155,9 +156,9 @@ def test_the_controller_keeps_a_socket_open_much_longer_than_it_is_silent(render
     assert rendered.one("Ingress", "user-admin-messaging-ingress")["spec"]["ingressClassName"] == "haproxy"
 
 
-def test_resources_are_what_was_designed(rendered: Manifests) -> None:
+def test_resources_are_what_was_measured(rendered: Manifests) -> None:
     large = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}
-    small = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "100m", "memory": "128Mi"}}
+    small = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"cpu": "100m", "memory": "128Mi"}}
     assert {name: rendered.container(name)["resources"] for name in SERVERS} == {
         "websocket-service": large,
         "user-frontend": small,
@@ -207,10 +208,34 @@ def test_the_autoscaler_scales_up_at_once_and_down_slowly(environment: str) -> N
     )
 
 
-def test_the_time_to_end_fits_the_drain(rendered: Manifests, tmp_path: Path) -> None:
+def test_the_autoscaler_can_count_connections_as_well() -> None:
+    hpa = with_component("autoscaling-connections").one("HorizontalPodAutoscaler", "websocket-service-hpa")["spec"]
+    *resources, connections = hpa["metrics"]
+    assert (
+        resources == manifests("production").one("HorizontalPodAutoscaler", "websocket-service-hpa")["spec"]["metrics"]
+    )
+    target = {"type": "AverageValue", "averageValue": "1000"}
+    assert connections == {
+        "type": "Pods",
+        "pods": {"metric": {"name": "messaging_websocket_connections"}, "target": target},
+    }
+
+
+def test_the_adapter_makes_the_metric_that_the_autoscaler_asks_for() -> None:
+    values = yaml.safe_load((ROOT / "k8s/components/autoscaling-connections/prometheus-adapter.yaml").read_text())
+    (rule,) = values["rules"]["custom"]
+    series, _, labels = rule["seriesQuery"].partition("{")
+    assert series == rule["name"]["as"] == "messaging_websocket_connections"
+    # Only what has both labels can be told by pod; every role of a pod counts.
+    assert labels == 'namespace!="",pod!=""}'
+    assert rule["resources"]["overrides"] == {name: {"resource": name} for name in ("namespace", "pod")}
+    assert rule["metricsQuery"] == "sum(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)"
+
+
+def test_the_time_to_end_fits_the_drain(rendered: Manifests) -> None:
     end = seconds("messaging_site/server.py", "END_SECONDS")
     for name in SERVERS:
-        shutdown = int(rendered.environment(name, tmp_path)["SHUTDOWN_TIMEOUT"])
+        shutdown = int(rendered.variables(name)["SHUTDOWN_TIMEOUT"])
         pre_stop = rendered.container(name)["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert pre_stop >= 5
         assert rendered.pods[name]["spec"]["terminationGracePeriodSeconds"] > pre_stop + shutdown + 2 * end
@@ -292,7 +317,8 @@ def test_everything_is_in_the_environments_namespace_with_its_labels(rendered: M
 def test_migrations_are_a_job_that_ends(rendered: Manifests) -> None:
     job = rendered.one("Job", "messaging-migrate")["spec"]
     container = rendered.container("messaging-migrate")
-    assert container["command"] == ["python", "manage.py", "messaging_migrate"]
+    assert container["args"] == ["python", "manage.py", "messaging_migrate"]
+    assert "command" not in container  # the image's own init
     assert job["template"]["spec"]["restartPolicy"] == "Never"
     assert job["activeDeadlineSeconds"] == 600
 

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from messaging.redis_url import parse_redis_url
 from messaging.tests.deployments import Kubernetes, Pod
-from messaging.tests.ingress import controller, routes
 from messaging.tests.kustomize import SECRETS, manifests
-from messaging.tests.redis_services import Redis, RedisSentinel, Sentinel
+from messaging.tests.nginx import Nginx
+from messaging.tests.redis_services import Redis, RedisSentinel, Secured, Sentinel
 from messaging.tests.services import HOST, started, wait_until
 from messaging.tests.test_smoke import Smoke
 
@@ -24,24 +23,14 @@ SERVICES = {
 OTHERWISE = {"HOST", "PORT", "HEALTH_CHECK_PORT", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HTTPS_ONLY", "STATIC_ROOT"}
 
 
-class Secured(Redis):
-    """One Redis that asks for the password of app-secrets."""
-
-    def __init__(self, *options: str) -> None:
-        super().__init__("--requirepass", PASSWORD, "--masterauth", PASSWORD, *options)
-
-    def client(self) -> redis.Redis:
-        return redis.Redis(host=HOST, port=self.port, password=PASSWORD, decode_responses=True)
-
-
 class SecuredSentinel(RedisSentinel):
     """Named and sized as production's REDIS_URL says."""
 
     def __init__(self, url: str) -> None:
         parsed = parse_redis_url(url)
         assert (parsed.kind, parsed.password) == ("sentinel", None)
-        self.master = Secured()
-        self.replica = Secured("--replicaof", f"{HOST} {self.master.port}")
+        self.master = Secured(PASSWORD)
+        self.replica = Secured(PASSWORD, "--replicaof", f"{HOST} {self.master.port}")
         self.sentinels = [Sentinel(self.master, parsed.master) for _ in parsed.nodes]
         for sentinel in self.sentinels:
             with sentinel._configuration.open("a") as configuration:
@@ -52,9 +41,8 @@ class SecuredSentinel(RedisSentinel):
 
 
 @pytest.fixture(scope="module")
-def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredSentinel]:
-    url = manifests("production").environment("websocket-service", tmp_path_factory.mktemp("unused"))["REDIS_URL"]
-    sentinel = SecuredSentinel(url)
+def sentinel() -> Iterator[SecuredSentinel]:
+    sentinel = SecuredSentinel(manifests("production").variables("websocket-service")["REDIS_URL"])
     with sentinel.started():
         yield sentinel
 
@@ -89,11 +77,11 @@ def test_the_site_works_in_front_of_sentinel_and_after_a_failover(
     pods: dict[str, Pod], sentinel: SecuredSentinel, tmp_path: Path
 ) -> None:
     smoke = Smoke(tmp_path)
-    services = {name: (HOST, pod.port) for name, pod in pods.items()}
-    with controller(routes(manifests("production"), services)) as url:
+    nginx = Nginx({path: [pods[name].port] for path, name in manifests("production").routes.items()})
+    with started(nginx):
         wait_until(lambda: subscribed(sentinel.master) == len(pods), "every pod has subscribed")
-        assert smoke(url) == 0, smoke.output
+        assert smoke(nginx.origin) == 0, smoke.output
         sentinel.master.kill()
         wait_until(lambda: sentinel.sentinels[0].master()["port"] == sentinel.replica.port, "the replica is the master")
         wait_until(lambda: subscribed(sentinel.replica) == len(pods), "every pod has subscribed there")
-        assert smoke(url) == 0, smoke.output
+        assert smoke(nginx.origin) == 0, smoke.output

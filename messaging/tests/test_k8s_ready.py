@@ -40,8 +40,8 @@ def test_a_pod_is_ready_once_the_job_has_migrated(pod: NewPod, tmp_path: Path) -
     job = manifests("staging")
     environment = job.environment("messaging-migrate", tmp_path)  # no policy lets it to Redis, and no test either
     (tmp_path / "database-url").write_text(pod.environment["DATABASE_URL"])
-    assert job.container("messaging-migrate")["command"][:2] == ["python", "manage.py"]
-    manage(environment, *job.container("messaging-migrate")["command"][2:])
+    assert job.container("messaging-migrate")["args"][:2] == ["python", "manage.py"]
+    manage(environment, *job.container("messaging-migrate")["args"][2:])
     wait_until(lambda: readiness(pod) == (200, "ok"), "the pod is ready")
 
 

@@ -45,6 +45,14 @@ def test_every_environment_is_valid_in_the_newest_versions_of_kubernetes(environ
         run(tool("kubernetes-validate"), "--strict", "--kubernetes-version", version, "--quiet", str(rendered))
 
 
+@pytest.mark.parametrize("component", ["autoscaling-connections"])
+def test_what_production_may_add_is_valid_there_too(component: str, tmp_path: Path) -> None:
+    rendered = tmp_path / "rendered.yaml"
+    rendered.write_text(with_component(component).text)
+    for version in versions():
+        run(tool("kubernetes-validate"), "--strict", "--kubernetes-version", version, "--quiet", str(rendered))
+
+
 def test_make_validates_against_the_same_versions() -> None:
     tool("kubernetes-validate")
     assert f"for version in {' '.join(versions())};" in (ROOT / "k8s" / "targets.mk").read_text()

@@ -1,5 +1,6 @@
 """`messaging_smoke`: it goes through where the deployment works, and says what does not where it doesn't."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from messaging.tests.deployments import PASSWORD, ROOT, Deployment, Kubernetes, Pod
-from messaging.tests.ingress import Address, controller, routes
 from messaging.tests.kustomize import manifests
+from messaging.tests.nginx import Nginx
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import HOST, INHERITED, free_port, started
 
@@ -49,18 +50,26 @@ def smoke(tmp_path: Path) -> Smoke:
 
 
 @pytest.fixture(scope="module")
-def services(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[dict[str, Address]]:
-    """One pod of each role, by the name of its Service."""
+def services(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[dict[str, int]]:
+    """The port of one pod of each role, by the name of its Service."""
     with kubernetes.deployed(redis_server.url) as deployment:
         shared = {name: deployment.servers[0].environment[name] for name in ("DATABASE_URL", "STATIC_ROOT")}
         pods = {name: Pod(SERVICE_ROLE=role, REDIS_URL=redis_server.url, **shared) for name, role in ROLES.items()}
         with started(*pods.values()):
-            yield {name: (HOST, pod.port) for name, pod in pods.items()}
+            yield {name: pod.port for name, pod in pods.items()}
 
 
 @pytest.fixture(scope="module")
-def paths(services: Mapping[str, Address]) -> dict[str, Address]:
-    return routes(manifests("production"), services)
+def paths(services: Mapping[str, int]) -> dict[str, list[int]]:
+    """Where each path of the Ingress leads."""
+    return {path: [services[name]] for path, name in manifests("production").routes.items()}
+
+
+@contextlib.contextmanager
+def ingress(paths: Mapping[str, list[int]]) -> Iterator[str]:
+    nginx = Nginx(paths)
+    with started(nginx):
+        yield nginx.origin
 
 
 def test_it_makes_the_trip_in_every_mode(smoke: Smoke, deployment: Deployment) -> None:
@@ -75,8 +84,8 @@ def test_it_makes_the_trip_in_every_mode(smoke: Smoke, deployment: Deployment) -
     ]
 
 
-def test_the_three_services_behind_the_ingress_make_one_site(smoke: Smoke, paths: Mapping[str, Address]) -> None:
-    with controller(paths) as url:
+def test_the_three_services_behind_the_ingress_make_one_site(smoke: Smoke, paths: Mapping[str, list[int]]) -> None:
+    with ingress(paths) as url:
         assert smoke(url) == 0, smoke.output
 
 
@@ -132,17 +141,17 @@ def test_it_says_what_is_wrong_with_the_account(
     ],
 )
 def test_it_says_which_route_leads_astray(
-    path: str, service: str, said: str, smoke: Smoke, services: Mapping[str, Address], paths: Mapping[str, Address]
+    path: str, service: str, said: str, smoke: Smoke, services: Mapping[str, int], paths: Mapping[str, list[int]]
 ) -> None:
-    with controller({**paths, path: services[service]}) as url:
+    with ingress({**paths, path: [services[service]]}) as url:
         assert smoke(url) == 1
     assert re.search(f"^CommandError: {url}.*{said}|^CommandError: ws:.*{said}", smoke.output, re.MULTILINE), (
         smoke.output
     )
 
 
-def test_it_misses_static_files(smoke: Smoke, paths: Mapping[str, Address]) -> None:
-    with controller({**paths, "/static": (HOST, free_port())}) as url:
+def test_it_misses_static_files(smoke: Smoke, paths: Mapping[str, list[int]]) -> None:
+    with ingress({**paths, "/static": [free_port()]}) as url:
         assert smoke(url) == 1
     assert re.search(rf"^CommandError: {url}/static/messaging/", smoke.output, re.MULTILINE), smoke.output
 

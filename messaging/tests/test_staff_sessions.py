@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from messaging.tests.deployments import Deployment
+from messaging.tests.deployments import PASSWORD, Deployment
 from messaging.tests.wire import admin, error
 
 CHANGES = {
@@ -49,5 +49,5 @@ async def test_losing_the_account_closes_that_persons_connections(
 
 
 def hire(username: str) -> str:
-    user = f"User.objects.create_superuser({username!r}, password=PASSWORD)"
-    return f"from django.contrib.auth.models import User; from messaging.tests.deployments import PASSWORD; {user}"
+    user = f"User.objects.create_superuser({username!r}, password={PASSWORD!r})"
+    return f"from django.contrib.auth.models import User; {user}"
