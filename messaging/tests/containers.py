@@ -3,8 +3,7 @@
 import json
 import os
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,23 +15,13 @@ from messaging.tests.services import INHERITED, program
 BASE = "localhost/python:debian"
 IMAGE = "localhost/user-admin-messaging:test"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-# Debian's podman asks for more than a machine within a machine may give, and its crun needs cgroups of one version.
-_CONFIGURATION = """
-[containers]
-default_ulimits = ["nofile=16384:16384", "nproc=32768:32768"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-[network]
-network_backend = "netavark"
-"""
+ENVIRONMENT = {**os.environ, "CONTAINERS_CONF": str(ROOT / "messaging/tests/containers.conf")}
 
 
 def podman(*arguments: str) -> str:
     """What `podman` printed. Raises AssertionError with its errors where it failed, MissingProgram."""
     result = subprocess.run(
-        [program("podman"), *arguments], cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False
+        [program("podman"), *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, f"podman {arguments[0]} failed:\n{result.stdout}{result.stderr}"
     return result.stdout
@@ -44,7 +33,7 @@ def build(tag: str = IMAGE, context: Path = ROOT) -> None:
     Raises AssertionError with what went wrong, MissingProgram.
     """
     if BASE not in podman("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
-        output([str(ROOT / "scripts/base-image"), BASE], _environment())
+        output([str(ROOT / "scripts/base-image"), BASE], ENVIRONMENT)
     # The machine's own certificates: a proxy of its own may stand before the package index.
     options = ["--network=host", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
     podman(
@@ -83,12 +72,12 @@ class Container(Pod):
     def command(self) -> Sequence[str]:
         # podman hands signals on to the container and ends with its exit code.
         own = [f"--env={key}={value}" for key, value in self.environment.items()]
-        podman = ["env", f"CONTAINERS_CONF={_configuration()}", program("podman")]
+        podman = ["env", f"CONTAINERS_CONF={ENVIRONMENT['CONTAINERS_CONF']}", program("podman")]
         return [*podman, "run", "--rm", f"--name={self.container}", *own, *self._arguments]
 
     def run(self) -> str:
         """What a Job printed. Raises AssertionError with that where it failed."""
-        return output(self.command(), _environment())
+        return output(self.command(), ENVIRONMENT)
 
     @property
     def memory(self) -> int:
@@ -144,13 +133,3 @@ def _allowed(pod: Object, secrets: Path) -> Iterator[str]:
                 yield f"--tmpfs={mount['mountPath']}:size={quantity(size):.0f},mode=1777"
             case {"secret": _}:
                 yield f"--volume={secrets}:{mount['mountPath']}:ro"
-
-
-def _environment() -> Mapping[str, str]:
-    return {**os.environ, "CONTAINERS_CONF": str(_configuration())}
-
-
-def _configuration() -> Path:
-    path = Path(tempfile.gettempdir()) / f"messaging-containers-{os.getuid()}.conf"
-    path.write_text(_CONFIGURATION)
-    return path

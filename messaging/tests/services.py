@@ -216,7 +216,13 @@ class Postgres(Service):
         self._data = self.directory / "data"
 
     def command(self) -> Sequence[str]:
-        options = (f"listen_addresses={HOST}", f"port={self.port}", "unix_socket_directories=", "fsync=off")
+        options = (
+            f"listen_addresses={HOST}",
+            f"port={self.port}",
+            "unix_socket_directories=",
+            "fsync=off",
+            "max_connections=300",
+        )
         return [program("postgres"), "-D", str(self._data), *(f"--{option}" for option in options)]
 
     def start(self) -> None:

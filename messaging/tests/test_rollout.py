@@ -6,7 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from messaging.tests import containers
 from messaging.tests.cluster import Cluster, cluster
@@ -14,7 +14,7 @@ from messaging.tests.containers import IMAGE
 from messaging.tests.deployments import ROOT, Pod, fetch, probe
 from messaging.tests.proxy import ChaosProxy
 from messaging.tests.services import HOST, Postgres
-from messaging.tests.test_browser import ARGUMENTS, CHROMIUMS, People
+from messaging.tests.test_browser import ARGUMENTS, CHROMIUMS, PATIENCE_MS, People
 from messaging.tests.traffic import CALM_SECONDS, Crowd, traffic
 from messaging.tests.wire import eventually
 
@@ -87,6 +87,7 @@ async def both_versions_serve(site: Cluster, crowd: Crowd) -> None:
 def newcomers(origin: str) -> None:
     """Browsers that have nothing of the site yet: page, scripts and styles come from either version."""
     with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
         path = next(filter(None, map(shutil.which, CHROMIUMS)))
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         people = People(browser)
