@@ -11,7 +11,7 @@ from typing import TypeVar, cast, get_args
 
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
 
@@ -152,9 +152,9 @@ def ping() -> None:
 
 def missing_migrations() -> list[str]:
     """What this version knows and the database has not, in order. What a newer version has added does no harm."""
-    executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+    loader = MigrationLoader(connection)
+    known = (node for leaf in loader.graph.leaf_nodes() for node in loader.graph.forwards_plan(leaf))
+    return [f"{app}.{name}" for app, name in dict.fromkeys(known) if (app, name) not in loader.applied_migrations]
 
 
 def stored(row: Message) -> StoredMessage:
