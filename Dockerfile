@@ -5,10 +5,11 @@ ARG BASE=docker.io/library/python:3.13-slim-trixie
 FROM ${BASE} AS build
 WORKDIR /app
 # Dependencies before code: they change less often. dumb-init is a program of 18 kB: what PID 1 has to be.
-COPY requirements.txt constraints.txt ./
+COPY requirements.txt requirements-otel.txt constraints.txt ./
+ARG EXTRAS=""
 RUN python3 -m venv /venv && \
     /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r requirements.txt \
-        dumb-init==1.2.5.post1 && \
+        ${EXTRAS:+-r "$EXTRAS"} dumb-init==1.2.5.post1 && \
     /venv/bin/pip uninstall --yes --quiet pip && \
     find /venv -name "*.po" -delete
 COPY manage.py ./

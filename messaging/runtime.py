@@ -18,6 +18,7 @@ from messaging.limits.addresses import Addresses
 from messaging.log import MessageLog
 from messaging.observability.lag import LoopLag
 from messaging.observability.meter import Meter
+from messaging.observability.tracer import Tracer
 from messaging.service import MessagingService
 from messaging.stores.base import ConnectionStore
 from messaging.transports.sockets import Sockets
@@ -83,6 +84,13 @@ def get_meter() -> Meter:
 
 
 @cache
+def get_tracer() -> Tracer:
+    """What traces messages."""
+    tracer: Tracer = _backend(settings.MESSAGING_TRACER)
+    return tracer
+
+
+@cache
 def get_log() -> MessageLog:
     """The message log."""
     return MessageLog(readers=settings.MESSAGING_LOG_READERS, committed=get_meter().committed)
@@ -144,7 +152,7 @@ def get_lag() -> LoopLag:
 
 
 async def close() -> None:
-    """Let what is under way finish, then close the hub of this loop, the log and the store."""
+    """Let what is under way finish, then close the hub of this loop, the log, the store and the tracer."""
     lag = _lags.pop(asyncio.get_running_loop(), None)
     if lag is not None:
         lag.close()
@@ -157,3 +165,6 @@ async def close() -> None:
             await get_part().close()
     for part in (get_service, get_meter, get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
         part.cache_clear()
+    if get_tracer.cache_info().currsize:
+        await asyncio.to_thread(get_tracer().close)
+        get_tracer.cache_clear()

@@ -12,7 +12,7 @@ Config = dict[str, Any]
 class Backends:
     """`announcer`: how open pages hear of what is done outside of a connection (messaging/transports/announcing.py).
     `states`: what is known of connections that a gateway holds. `layers`: Channels' settings. {}: there is none.
-    `metrics`: where measurements go.
+    `metrics`: where measurements go. `client`: the library that all this is reached by, for traces.
     """
 
     store: Config
@@ -21,6 +21,7 @@ class Backends:
     states: Config = field(default_factory=dict)
     layers: Config = field(default_factory=dict)
     announcer: str = "messaging.transports.announcing.to_layer"
+    client: str = ""
     metrics: str = "messaging.observability.prometheus.PrometheusRecorder"
 
 
@@ -48,6 +49,7 @@ def redis(url: str, password: str | None, *, ttl: int) -> Backends:
                 "CONFIG": {"hosts": hosts, "prefix": "messaging"},
             }
         },
+        client="redis",
     )
 
 
@@ -64,4 +66,5 @@ def dynamodb(table: str, region: str, *, ttl: int) -> Backends:
         states={"BACKEND": "messaging.stores.states.ConnectionStates", "OPTIONS": {**place, "ttl": ttl}},
         announcer="messaging.transports.announcing.to_gateway",
         metrics="messaging.observability.emf.EmfRecorder",
+        client="botocore",
     )

@@ -210,6 +210,14 @@ MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
 MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
 MESSAGING_ANNOUNCER = _backends.announcer
 CHANNEL_LAYERS = _backends.layers
+# The SDK of OpenTelemetry reads the rest of OTEL_… by itself.
+if env.text("OTEL_EXPORTER_OTLP_ENDPOINT") and not env.flag("OTEL_SDK_DISABLED", False):
+    MESSAGING_TRACER = {
+        "BACKEND": "messaging.observability.opentelemetry.OpenTelemetryTracer",
+        "OPTIONS": {"service": SERVICE_ROLE, "version": VERSION, "client": _backends.client},
+    }
+else:
+    MESSAGING_TRACER = {"BACKEND": "messaging.observability.tracer.Tracer"}
 MESSAGING_METRICS = {"BACKEND": _backends.metrics, "OPTIONS": {"version": VERSION}}
 
 # --- The server ---------------------------------------------------------------------------------------------

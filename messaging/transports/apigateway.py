@@ -19,7 +19,7 @@ from zappa.websocket import on_connect, on_disconnect, on_message
 
 from messaging.context import bind
 from messaging.contracts import StoreUnavailable
-from messaging.runtime import get_addresses, get_meter, get_service, get_states
+from messaging.runtime import get_addresses, get_meter, get_service, get_states, get_tracer
 from messaging.service.actions import Action, Connection, Join, Publish
 from messaging.transports.address import pseudonym_of
 from messaging.transports.kept import copy, dump, restore
@@ -68,6 +68,7 @@ def _handled(event: Event, context: Any) -> dict[str, int]:
     else:
         logger.info("event served", extra=extra | {"status": status})
     get_meter().recorder.flush()
+    get_tracer().flush()
     return {"statusCode": status}
 
 
@@ -86,7 +87,9 @@ async def _serve(event: Event, seconds: SecondsLeft) -> int:
             posting.report()
             return 200
     try:
-        await _receive(connection_id, _frame(event), posting)
+        frame = _frame(event)
+        with get_tracer().served(frame):
+            await _receive(connection_id, frame, posting)
     except Exception:
         await posting.end(connection_id)  # as a process that dies would: the client comes back and sends it again
         raise

@@ -13,7 +13,7 @@ from channels.consumer import AsyncConsumer
 from messaging.context import bind
 from messaging.protocol import encode
 from messaging.protocol.codes import IDENTIFY_SECONDS, CloseCode
-from messaging.runtime import get_hub, get_meter, get_service, get_sockets
+from messaging.runtime import get_hub, get_meter, get_service, get_sockets, get_tracer
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish, Reply
 from messaging.transports.address import pseudonym
 from messaging.transports.origin import allowed_origin
@@ -78,7 +78,7 @@ class MessagingConsumer(AsyncConsumer):
         Channels' own loop makes two tasks per event, to listen to the channel layer as well (the hub does that, once
         for all), and passes through the shared database thread before each, which nothing here needs.
         """
-        self.meter = get_meter()
+        self.meter, self.tracer = get_meter(), get_tracer()
         if not allowed_origin(scope):
             self.meter.opened("origin")
             await receive()
@@ -118,7 +118,8 @@ class MessagingConsumer(AsyncConsumer):
                 text = event.get("text")
                 frame = event.get("bytes", b"") if text is None else text
                 self.serving = True
-                self.perform(await self._served(frame))
+                with self.tracer.served(frame):
+                    self.perform(await self._served(frame))
                 self.serving = False
                 if self.restarting:
                     self.restart()

@@ -7,7 +7,8 @@ Everything that one turn of the event loop publishes travels as one message of t
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
@@ -16,7 +17,7 @@ from messaging.contracts import ADMINS, Cursor, StoreUnavailable
 from messaging.protocol import encode
 from messaging.protocol.codes import CloseCode
 from messaging.protocol.frames import Message
-from messaging.runtime import get_meter
+from messaging.runtime import get_meter, get_tracer
 from messaging.service import MessagingService
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
 
@@ -57,7 +58,8 @@ class Hub:
         self._service = service
         self._publish_delay = publish_delay
         self._layer: Any = get_channel_layer()
-        self._meter = get_meter()
+        self._meter, self._tracer = get_meter(), get_tracer()
+        self._traces: dict[str, str] = {}  # by the cursor of a message that waits: where its receivers go on
         self._groups: dict[str, dict[Member, None]] = {}
         self._waiting: list[Hint] = []
         self._endings: list[Ending] = []
@@ -99,6 +101,8 @@ class Hub:
             encoded[id(publish.frame)] = text
             if len(self._waiting) < WAITING:
                 self._waiting.append(_hint(publish, text))
+                if isinstance(publish.frame, Message) and (trace := self._tracer.trace()):
+                    self._traces[publish.frame.cursor] = trace
             else:
                 self._meter.dropped("hint")
         self._wake.set()
@@ -121,11 +125,12 @@ class Hub:
     async def _send_waiting(self) -> None:
         hints, self._waiting = self._waiting, []
         endings, self._endings = self._endings, []
+        traces, self._traces = self._traces, {}
         if not hints and not endings:
             return
         if asyncio.get_running_loop().time() < self._down_until:
-            return self._deliver(hints, endings)
-        message = {"type": "hub.hints", "hints": hints, "endings": endings}
+            return self._deliver(hints, endings, traces)
+        message = {"type": "hub.hints", "hints": hints, "endings": endings, "traces": traces}
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._layer.group_send(LAYER_GROUP, message)
@@ -134,7 +139,7 @@ class Hub:
                 logger.warning("channel layer down", extra={"error": repr(error)})
             self._down_until = asyncio.get_running_loop().time() + DOWN_SECONDS
             self._meter.publish_failed()
-            self._deliver(hints, endings)
+            self._deliver(hints, endings, traces)
         else:
             if not self.layer_up:
                 logger.info("channel layer up")
@@ -145,7 +150,7 @@ class Hub:
         while True:
             try:
                 message = await self._layer.receive(channel)
-                self._deliver(message["hints"], message.get("endings", ()))
+                self._deliver(message["hints"], message.get("endings", ()), message.get("traces", {}))
             except Exception:
                 logger.exception("channel layer receive failed")
                 await asyncio.sleep(DOWN_SECONDS)
@@ -206,7 +211,9 @@ class Hub:
             for connection, actions in await self._service.presence([m.connection for m in members.values()]):
                 members[connection.id].perform(actions)
 
-    def _deliver(self, hints: Iterable[Hint], endings: Iterable[Ending] = ()) -> None:
+    def _deliver(
+        self, hints: Iterable[Hint], endings: Iterable[Ending] = (), traces: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         for group, min_version, exclude, cursor, text in hints:
             if cursor:
                 given = self._known.setdefault(cursor, set())
@@ -214,9 +221,9 @@ class Hub:
                     continue  # a resent message, or one that the log was faster with
                 given.add(group)
             members = self._groups.get(group, ())
-            for member in members:
-                connection = member.connection
-                if connection.version >= min_version and exclude not in (connection.id, connection.principal):
+            receivers = [member for member in members if _is_for(member.connection, min_version, exclude)]
+            with self._tracer.delivered(traces.get(cursor, "") if receivers else "", len(receivers)):
+                for member in receivers:
                     member.push(text, cursor)
             if cursor and members:
                 self._meter.delivered(cursor)
@@ -230,6 +237,10 @@ class Hub:
         first_kept = str(Cursor(floor + 1, 0))
         while self._known and next(iter(self._known)) < first_kept:
             self._known.popitem(last=False)
+
+
+def _is_for(connection: Connection, min_version: int, exclude: str) -> bool:
+    return connection.version >= min_version and exclude not in (connection.id, connection.principal)
 
 
 def _hint(publish: Publish, text: str) -> Hint:

@@ -10,7 +10,7 @@ from django.conf import settings
 from messaging.contracts import StoredConnection, StoreUnavailable
 from messaging.protocol import encode
 from messaging.protocol.frames import Message
-from messaging.runtime import get_addresses, get_gateway, get_meter, get_service, get_states, get_store
+from messaging.runtime import get_addresses, get_gateway, get_meter, get_service, get_states, get_store, get_tracer
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish, Reply, age
 from messaging.transports.kept import restore
 from messaging.transports.management import CONCURRENCY, LEFT, NOBODY, POSTED, SecondsLeft
@@ -117,12 +117,17 @@ class Posting:
             # The receivers find the message in the log, by their next ping.
             logger.warning("receivers unknown", extra={"error": str(error)})
             return
+        tracer = get_tracer()
+        with tracer.delivered(tracer.trace(), len(rows)):
+            await self._fan_out(publish, text, rows)
+        if rows and isinstance(publish.frame, Message):
+            get_meter().delivered(publish.frame.cursor)
+
+    async def _fan_out(self, publish: Publish, text: str, rows: Sequence[StoredConnection]) -> None:
         async with asyncio.TaskGroup() as group:
             for row in rows:
                 if row.version >= publish.min_version and publish.exclude not in (row.connection_id, row.principal):
                     group.create_task(self._deliver(row, text))
-        if rows and isinstance(publish.frame, Message):
-            get_meter().delivered(publish.frame.cursor)
 
     async def _deliver(self, row: StoredConnection, text: str) -> None:
         async with self._turns:
