@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Any
 
 import psycopg
@@ -207,5 +208,5 @@ def test_people_get_text_with_the_same_fields() -> None:
         {"name": "here", "levelname": "INFO", "msg": "happened\nto %s", "args": ("a\x1b[2Kb",)}
     )
     record.posts, record.error = {"gone": 2}, "no\u2028way"
-    line = TextFormatter().format(record)
+    line = Context().run(TextFormatter().format, record)
     assert line.partition(" INFO ")[2] == ("here: happened\\nto a\\x1b[2Kb posts=\"{'gone': 2}\" error='no\\u2028way'")
