@@ -45,7 +45,11 @@ def manifests(environment: str) -> "Manifests":
 @cache
 def with_component(component: str) -> "Manifests":
     """Production, with one more component."""
-    more = {"resources": ["../production"], "components": [f"../../components/{component}"]}
+    more = {
+        "namespace": "messaging-production",
+        "resources": ["../production"],
+        "components": [f"../../components/{component}"],
+    }
     return Manifests(render("overlays/more", {"overlays/more/kustomization.yaml": yaml.safe_dump(more)}))
 
 

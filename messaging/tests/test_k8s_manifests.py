@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from messaging.observability.names import CONNECTIONS
 from messaging.tests.deployments import ROOT, SECRET_KEY, manage
 from messaging.tests.kustomize import ENVIRONMENTS, SECRETS, Manifests, Object, manifests, with_component
 
@@ -217,7 +218,7 @@ def test_the_autoscaler_can_count_connections_as_well() -> None:
     target = {"type": "AverageValue", "averageValue": "1000"}
     assert connections == {
         "type": "Pods",
-        "pods": {"metric": {"name": "messaging_websocket_connections"}, "target": target},
+        "pods": {"metric": {"name": CONNECTIONS.name}, "target": target},
     }
 
 
@@ -225,7 +226,7 @@ def test_the_adapter_makes_the_metric_that_the_autoscaler_asks_for() -> None:
     values = yaml.safe_load((ROOT / "k8s/components/autoscaling-connections/prometheus-adapter.yaml").read_text())
     (rule,) = values["rules"]["custom"]
     series, _, labels = rule["seriesQuery"].partition("{")
-    assert series == rule["name"]["as"] == "messaging_websocket_connections"
+    assert series == rule["name"]["as"] == CONNECTIONS.name
     # Only what has both labels can be told by pod; every role of a pod counts.
     assert labels == 'namespace!="",pod!=""}'
     assert rule["resources"]["overrides"] == {name: {"resource": name} for name in ("namespace", "pod")}

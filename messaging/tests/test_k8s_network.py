@@ -13,6 +13,7 @@ OUTSIDE = {
     "kube-system": Party("kube-system", {"app": "something else"}),
     "haproxy": Party("haproxy-controller"),
     "gateway": Party("gateway"),
+    "prometheus": Party("monitoring", {"app.kubernetes.io/name": "prometheus"}),
     "redis namespace": Party("redis"),
     "stranger": Party("default", {"app.kubernetes.io/component": "server", "app.kubernetes.io/name": "redis"}),
     "database subnet": Party(ip="10.20.0.5"),
@@ -85,3 +86,9 @@ def test_with_the_gateway_in_front_its_namespace_is_let_in_instead() -> None:
     network = Network(with_component("gateway-api"))
     edge = {("gateway", server, 8080) for server in SERVERS}
     assert allowed(network, parties("production")) == edge | NAMES | ELSEWHERE
+
+
+def test_with_monitoring_prometheus_reaches_the_metrics() -> None:
+    network = Network(with_component("monitoring"))
+    scraping = {("prometheus", server, 8081) for server in SERVERS}
+    assert allowed(network, parties("production")) == EDGE | NAMES | ELSEWHERE | scraping
