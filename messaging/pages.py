@@ -1,20 +1,48 @@
 """What every page tells its script (`<script type="application/json" id="messaging-config">`)."""
 
+from collections.abc import Mapping
+
 from csp.decorators import csp_update
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.functional import Promise
 from django.utils.translation import get_language
+from django.utils.translation import gettext_lazy as _
 
 # Our scripts write text only, so the browser may refuse them everything else. Django admin's own need more.
 strict_scripts = csp_update({"require-trusted-types-for": ["'script'"], "trusted-types": ["'none'"]})
 
+Texts = Mapping[str, str | Promise]
 
-def configuration(request: HttpRequest, **extra: object) -> dict[str, object]:
-    """The values that both pages need, and `extra`; to be rendered with `json_script`."""
+# What both pages say of a conversation (static/messaging/view.js). `failed_` is followed by an error code.
+TEXTS: Texts = {
+    "waiting": _("Waiting"),
+    "limited": _("Slow down – again in {seconds} s"),
+    "sent": _("Sent"),
+    "seen": _("Seen"),
+    "failed": _("Not sent"),
+    "failed_empty": _("Not sent: nothing is left of it"),
+    "failed_too_long": _("Not sent: it is too long"),
+    "failed_blocked": _("Not sent: you can’t send messages here at the moment"),
+    "failed_forbidden": _("Not sent: this account may not reply"),
+    "failed_not_found": _("Not sent: the conversation does not exist any more"),
+    "failed_expired": _("Not sent: it waited for more than a day"),
+    "copied": _("Copied"),
+    "count": _("{count} of {limit} characters"),
+    "full": _("Too many messages are waiting already. Please send this one later."),
+}
+
+
+def configuration(request: HttpRequest, texts: Texts = {}, **extra: object) -> dict[str, object]:  # noqa: B006
+    """The values that both pages need, and `extra`; to be rendered with `json_script`.
+
+    `texts`: what the page's script says beside TEXTS, in the language of the request; `{name}` is filled in there.
+    """
     return {
         "webSocketUrl": settings.WEBSOCKET_PUBLIC_URL or _own_web_socket_url(request),
         "heartbeatMs": settings.MESSAGING_HEARTBEAT_MS,
         "language": get_language() or settings.LANGUAGE_CODE,
+        "texts": {key: str(text) for key, text in {**TEXTS, **texts}.items()},
         **extra,
     }
 

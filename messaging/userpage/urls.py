@@ -8,5 +8,7 @@ from messaging.userpage import views
 app_name = "userpage"
 urlpatterns = [
     path("", views.page, name="page"),
+    path("send/", views.send, name="send"),
+    path("forget/", views.forget, name="forget"),
     path("language/", set_language, name="language"),
 ]

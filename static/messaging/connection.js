@@ -13,7 +13,8 @@
  * @property {"connecting" | "live" | "waiting" | "stopped"} phase
  *   live: identified and caught up. waiting: until the next try. stopped: a try makes no sense before a person acts.
  * @property {number} [lastLive]  when something last arrived while it was live, if it isn't now
- * @property {number} [code]  close code that stopped it
+ * @property {number} [code]  close code of the last loss, if it isn't live
+ * @property {number} [retryAt]  when the next try is, while it waits for a time
  *
  * @typedef {object} Handlers
  * @property {(state: State) => void} state
@@ -21,38 +22,27 @@
  * @property {() => void} reset  forget all messages: what follows is not a continuation
  * @property {(more: boolean) => void} newest  the newest page is complete; more: there are older messages
  * @property {(frame: Frame) => void} identified
+ * @property {(frame: Frame) => void} [frame]  every other frame, whatever its type
  *
  * @typedef {object} Options
  * @property {string} url
  * @property {number} heartbeatMs  until the server states its own
  * @property {"user" | "admin"} role
- * @property {() => Promise<{token?: string}>} credentials  asked at every try; throws Refused if there are none
+ * @property {() => Promise<{token?: string, lang?: string}>} credentials  asked at every try; throws Refused if there are none
  * @property {() => void} [forgetCredentials]  the server refused them
  * @property {Outbox} outbox
  * @property {Handlers} handlers
- * @property {import("./delivery.js").InTurn} inTurn
+ * @property {import("./outbox.js").InTurn} inTurn
  */
 
-import { Delivery } from "./delivery.js";
-import { backoff, browser, Link, PASSING } from "./link.js";
+import { backoff, browser, FORBIDDEN, Link, PASSING, UNAUTHORIZED } from "./link.js";
+import { Delivery } from "./outbox.js";
+import { PAGE, Place } from "./thread.js";
 
-/** A link that held so long was a good one: the next failure starts with short delays again. */
+/** A link that was live for so long was a good one: the next failure starts with short delays again. */
 const STABLE_MS = 10_000;
-/** API Gateway cuts a link after two hours. Ours ends before, and not together with all that began when it did. */
-const LIFE_MS = 110 * 60_000;
-const PAGE = 100;
 const BAD_FRAMES = 4400;
-const UNAUTHORIZED = 4401;
-const FORBIDDEN = 4403;
 const NO_IDENTIFY = 4408;
-const TOO_LARGE = 4413;
-/** The errors that end a link. The close that follows has the same code, but not on AWS: there it may have any. */
-const CLOSES = new Map([
-  ["unauthorized", UNAUTHORIZED],
-  ["forbidden", FORBIDDEN],
-  ["blocked", FORBIDDEN],
-  ["too_large", TOO_LARGE],
-]);
 
 /** There are no credentials: the person has to sign in. */
 export class Refused extends Error {}
@@ -63,39 +53,26 @@ export class Connection {
 
   #options;
   #environment;
-  #heartbeatMs;
+  #place;
+  #delivery;
   /** @type {Link | null} the identified link */
   #link = null;
+  #liveAt = Infinity;
   /** @type {number | undefined} */
   #lastLive;
-  /** Everything up to here was seen: only history pages and pongs can say so. @type {string | undefined} */
-  #since;
-  /** Greatest cursor seen; what a pong is compared with. */
-  #head = "";
-  #catchUpId = "";
   #failures = 0;
   #refusals = 0;
-  /** @type {number | undefined} the server's own word on when to come back */
-  #reconnectAfterMs;
   /** @type {string | undefined} */
   #conversation;
   /** @type {string | undefined} */
   #author;
-  #delivery;
-  #catchUps = 0;
-  /** @type {any} */
-  #nextBeat;
-  /** @type {any} */
-  #stable;
-  /** @type {any} */
-  #endOfLife;
   #endPause = () => {};
 
   /** @param {Options} options @param {Environment} environment */
   constructor(options, environment = browser) {
     this.#options = options;
     this.#environment = environment;
-    this.#heartbeatMs = options.heartbeatMs;
+    this.#place = new Place(options.handlers.newest);
     this.#delivery = new Delivery(options.outbox, environment, options.inTurn, (entry, ack) =>
       this.#acknowledged(entry, ack),
     );
@@ -104,12 +81,14 @@ export class Connection {
 
   /** Connects and reconnects for as long as the page lives. */
   async run() {
-    for (;;) {
-      this.#enter("connecting");
-      const loss = await this.#live();
+    for (let loss = /** @type {Loss | undefined} */ (undefined); ; ) {
+      this.#enter("connecting", { code: loss?.code });
+      loss = await this.#live();
+      const { code } = loss;
       const delay = this.#delayAfter(loss);
-      this.#enter(delay === Infinity ? "stopped" : "waiting", loss.code);
-      await this.#pause(delay);
+      if (delay === Infinity) this.#enter("stopped", { code });
+      else this.#enter("waiting", { code, retryAt: this.#environment.now() + delay });
+      await this.#pause(this.#environment.isOffline() ? Infinity : delay);
     }
   }
 
@@ -117,10 +96,13 @@ export class Connection {
   wake() {
     this.#options.outbox.reload();
     this.#endPause();
-    if (!this.#link) return;
-    const silent = this.#environment.now() - this.#link.heardAt;
-    if (silent > 2 * this.#heartbeatMs) this.#link.drop(); // the machine slept; this link would look alive until proven dead
-    else this.#ping(this.#link);
+    if (this.#link?.isStale) this.#link.drop();
+    else this.#link?.ping(this.#onPong);
+  }
+
+  /** The page goes to sleep: the browser may keep it as it is, but not its link. `wake` ends that. */
+  sleep() {
+    this.#link?.drop();
   }
 
   /** @param {import("./outbox.js").Draft} draft @throws {import("./outbox.js").OutboxFull} */
@@ -136,13 +118,23 @@ export class Connection {
   }
 
   /**
+   * Ask the server for anything else.
+   *
+   * @param {Frame} frame
+   * @returns {Promise<Frame | null>} its answer; null: there is no link, or it was lost first
+   */
+  async request(frame) {
+    return (await this.#link?.request(frame)) ?? null;
+  }
+
+  /**
    * Load messages before a cursor.
    *
    * @param {{before?: string, conversation?: string}} range
    * @returns {Promise<Frame | null>} the page, which the handlers have seen; null: no answer
    */
   async older(range) {
-    const page = await this.#link?.request({ action: "history", limit: PAGE, ...range });
+    const page = await this.request({ action: "history", limit: PAGE, ...range });
     return page?.type === "history" ? page : null;
   }
 
@@ -154,122 +146,68 @@ export class Connection {
     } catch (error) {
       return { code: error instanceof Refused ? UNAUTHORIZED : 0 };
     }
-    const link = new Link(this.#options.url, (frame) => this.#receive(frame, link), this.#environment);
+    const { url, heartbeatMs } = this.#options;
+    const link = new Link(url, heartbeatMs, (frame) => this.#receive(frame), this.#environment);
     if (await link.opened) await this.#join(link, credentials);
     const loss = await link.lost;
     this.#link = this.#delivery.link = null;
     if (this.state.phase === "live") this.#lastLive = link.heardAt;
-    this.#environment.clearTimeout(this.#nextBeat);
-    this.#environment.clearTimeout(this.#stable);
-    this.#environment.clearTimeout(this.#endOfLife);
+    if (this.#environment.now() - this.#liveAt >= STABLE_MS) this.#failures = 0;
+    this.#liveAt = Infinity;
     return loss;
   }
 
-  /** @param {Link} link @param {{token?: string}} credentials */
+  /** @param {Link} link @param {{token?: string, lang?: string}} credentials */
   async #join(link, credentials) {
-    const since = this.#since;
-    const identity = { action: "identify", v: 2, type: this.#options.role, ...credentials };
-    const answer = await link.request(since ? { ...identity, since } : identity);
+    const { since } = this.#place;
+    const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, since });
     if (!answer) return;
     if (answer.type === "error") return this.#giveUp(link, answer);
     this.#link = this.#delivery.link = link;
     this.#refusals = 0;
-    this.#conversation = answer.conversation;
-    this.#author = answer.me?.name;
-    this.#options.handlers.identified(answer);
-    if (!since || !answer.recovered) {
-      this.#since = undefined;
-      this.#head = "";
-      this.#options.handlers.reset();
-    }
     this.#delivery.run();
-    if (!(await this.#catchUp(link))) return;
+    if (!(await this.#place.catchUp(link))) return;
+    this.#liveAt = this.#environment.now();
     this.#enter("live");
-    this.#stable = this.#environment.setTimeout(() => (this.#failures = 0), STABLE_MS);
-    this.#endOfLife = this.#environment.setTimeout(
-      () => link.drop(),
-      LIFE_MS * (0.95 + this.#environment.random() / 10),
-    );
-    this.#beat(link);
+    link.beat(this.#onPong);
   }
 
-  /** An identify or a history without success: a new link starts from a clean state. @param {Link} link @param {Frame} error */
+  /** An identify without success: a new link starts from a clean state. @param {Link} link @param {Frame} error */
   #giveUp(link, error) {
     if (PASSING.has(error.code)) return link.drop({ code: 0, retryAfterMs: error.retryAfterMs });
     link.drop({ code: error.code === "forbidden" ? FORBIDDEN : BAD_FRAMES });
   }
 
-  /** @param {Frame} frame @param {Link} link */
-  #receive(frame, link) {
+  /** @param {Frame} pong */
+  #onPong = (pong) => this.#link && this.#place.compare(pong, this.#link);
+
+  /** @param {Frame} frame */
+  #receive(frame) {
     switch (frame.type) {
       case "message":
         return this.#show([/** @type {any} */ (frame)]);
       case "history":
         this.#show(frame.messages);
-        if (frame.id === this.#catchUpId) this.#since = frame.cursor;
-        return;
-      case "connection":
-        this.#heartbeatMs = frame.heartbeatMs;
-        return;
-      case "serverShutdown":
-        this.#reconnectAfterMs = frame.reconnectAfterMs;
-        return;
-      case "error": {
-        const code = CLOSES.get(frame.code);
-        if (code) queueMicrotask(() => link.drop({ code })); // once its answer has reached who asked
-      }
+        this.#place.read(frame);
+        break;
+      case "identified": // our answer, or, without an id, what follows a `forget`
+        this.#conversation = frame.conversation;
+        this.#author = frame.me?.name;
+        this.#options.handlers.identified(frame);
+        if (frame.id && frame.recovered && this.#place.since) return;
+        this.#place.restart();
+        return this.#options.handlers.reset();
     }
+    this.#options.handlers.frame?.(frame);
   }
 
   /** @param {Message[]} messages */
   #show(messages) {
-    for (const message of messages) {
-      if (message.cursor > this.#head) this.#head = message.cursor;
-    }
+    for (const { cursor } of messages) this.#place.saw(cursor);
     this.#options.handlers.messages(messages);
     for (const message of messages) {
       if (message.id) this.#options.outbox.settle(message.id, message); // our own
     }
-  }
-
-  /**
-   * Read what this page has not seen: behind `since`, or the newest page. Meanwhile only these pages move `since`.
-   *
-   * @param {Link} link
-   * @returns {Promise<boolean>} whether nothing is missing now
-   */
-  async #catchUp(link) {
-    for (;;) {
-      const since = this.#since;
-      this.#catchUpId = `catch-up-${++this.#catchUps}`;
-      const request = { action: "history", id: this.#catchUpId, limit: PAGE };
-      const page = await link.request(since ? { ...request, since } : request);
-      this.#catchUpId = "";
-      if (!page) return false;
-      if (page.type === "error") {
-        if (!PASSING.has(page.code)) this.#since = undefined; // the server does not know this place any more
-        link.drop({ code: 0, retryAfterMs: page.retryAfterMs });
-        return false;
-      }
-      if (!since) this.#options.handlers.newest(page.more);
-      if (!since || !page.more) return true;
-    }
-  }
-
-  /** @param {Link} link */
-  #beat(link) {
-    this.#environment.clearTimeout(this.#nextBeat);
-    this.#nextBeat = this.#environment.setTimeout(() => this.#ping(link), this.#heartbeatMs);
-  }
-
-  /** Proves that the link lives, and that no message went missing on it. @param {Link} link */
-  async #ping(link) {
-    const pong = await link.request({ action: "ping" });
-    if (!pong) return;
-    this.#beat(link);
-    if (!pong.cursor || this.#catchUpId) return;
-    if (pong.cursor > this.#head) await this.#catchUp(link);
-    else this.#since = pong.cursor;
   }
 
   /** @param {import("./outbox.js").Entry} entry @param {Frame} ack */
@@ -278,21 +216,18 @@ export class Connection {
     const { id, content } = entry;
     const conversation = entry.to ?? this.#conversation;
     const from = this.#options.role;
-    this.#show([{ messageId, cursor, timestamp, id, content, from, conversation, author: this.#author }]);
+    this.#show([/** @type {any} */ ({ messageId, cursor, timestamp, id, content, from, conversation, author: this.#author })]);
   }
 
   /** How long to stay away after a loss; Infinity: until a person acts. @param {Loss} loss */
-  #delayAfter(loss) {
-    const told = this.#reconnectAfterMs;
-    this.#reconnectAfterMs = undefined;
-    if (loss.code === UNAUTHORIZED) {
+  #delayAfter({ code, retryAfterMs = 0, reconnectAfterMs }) {
+    if (code === UNAUTHORIZED) {
       this.#options.forgetCredentials?.();
       if (this.#refusals++ === 0) return 0;
     }
     // 4408 is in the range that says stop, but it only means that this machine was slow, perhaps asleep.
-    if (loss.code >= 4400 && loss.code < 4500 && loss.code !== NO_IDENTIFY) return Infinity;
-    if (told !== undefined) return told; // drawn at random by the server
-    return (loss.retryAfterMs ?? 0) + backoff(this.#environment, this.#failures++);
+    if (code >= 4400 && code < 4500 && code !== NO_IDENTIFY) return Infinity;
+    return reconnectAfterMs ?? retryAfterMs + backoff(this.#environment, this.#failures++);
   }
 
   /** A sleep that `wake` ends. @param {number} ms */
@@ -306,9 +241,9 @@ export class Connection {
     });
   }
 
-  /** @param {State["phase"]} phase @param {number} [code] */
-  #enter(phase, code) {
-    this.state = { phase, code, lastLive: phase === "live" ? undefined : this.#lastLive };
+  /** @param {State["phase"]} phase @param {Partial<State>} [more] */
+  #enter(phase, more) {
+    this.state = { phase, lastLive: phase === "live" ? undefined : this.#lastLive, ...more };
     this.#options.handlers.state(this.state);
   }
 }

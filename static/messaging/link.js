@@ -3,7 +3,10 @@
  * One WebSocket, from dialling to its end: frames go out as requests, answers are matched by id, and silence ends it.
  *
  * @typedef {{type?: string, id?: string, [field: string]: any}} Frame
- * @typedef {{code: number, reason?: string, retryAfterMs?: number}} Loss  why a link ended; code 0: we gave it up
+ * @typedef {object} Loss
+ * @property {number} code  the close code that says why the link ended; 0: we gave it up
+ * @property {number} [retryAfterMs]  the next one has to wait so long, and then some
+ * @property {number} [reconnectAfterMs]  the server's own word on when to come back, drawn at random
  *
  * What a browser gives and a test replaces:
  * @typedef {object} Environment
@@ -12,18 +15,33 @@
  * @property {(timer: any) => void} clearTimeout
  * @property {() => number} now
  * @property {() => number} random
+ * @property {() => boolean} isOffline  the machine has no network
  */
 
 /** How long an owed answer may take while nothing at all arrives. A dead network gives no other sign. */
 export const SILENCE_MS = 10_000;
 /** How long it may take while other frames do arrive: this one answer got lost on its way. */
 const ANSWER_MS = 30_000;
+/** API Gateway cuts a link after two hours. Ours ends before, and not together with all that began when it did. */
+const LIFE_MS = 110 * 60_000;
+/** How long a tab stays away after another one had the visitor erased: that one then has the new token. */
+const ERASED_MS = 1_000;
 const OPENING = "opening";
 const BACKOFF_MS = 500;
 const BACKOFF_CAP_MS = 30_000;
 
 /** Error codes after which the same frame may succeed. */
 export const PASSING = new Set(["rate_limited", "unavailable"]);
+
+export const UNAUTHORIZED = 4401;
+export const FORBIDDEN = 4403;
+/** The errors that end a link. The close that follows has the same code, but not on AWS: there it may have any. */
+const CLOSES = new Map([
+  ["unauthorized", UNAUTHORIZED],
+  ["forbidden", FORBIDDEN],
+  ["blocked", FORBIDDEN],
+  ["too_large", 4413],
+]);
 
 /** @type {Environment} */
 export const browser = {
@@ -32,6 +50,7 @@ export const browser = {
   clearTimeout: (timer) => clearTimeout(timer),
   now: () => Date.now(),
   random: () => Math.random(),
+  isOffline: () => !navigator.onLine,
 };
 
 /**
@@ -50,6 +69,12 @@ export class Link {
   #requests = 0;
   /** @type {any} */
   #silence = null;
+  /** @type {any} */
+  #nextBeat;
+  #endOfLife;
+  #heartbeatMs;
+  /** @type {number | undefined} */
+  #reconnectAfterMs;
   #socket;
   #environment;
   #onFrame;
@@ -65,19 +90,22 @@ export class Link {
 
   /**
    * @param {string} url
+   * @param {number} heartbeatMs  until the server states its own
    * @param {(frame: Frame) => void} onFrame  sees every frame, before the answer reaches who asked
    * @param {Environment} environment
    */
-  constructor(url, onFrame, environment) {
+  constructor(url, heartbeatMs, onFrame, environment) {
     this.#environment = environment;
+    this.#heartbeatMs = heartbeatMs;
     this.#onFrame = onFrame;
     this.heardAt = environment.now();
+    this.#endOfLife = environment.setTimeout(() => this.drop(), LIFE_MS * (0.95 + environment.random() / 10));
     this.lost = new Promise((resolve) => (this.#end = resolve));
     this.opened = this.#answer(OPENING).then((frame) => frame !== null);
     const socket = (this.#socket = new environment.WebSocket(url));
     socket.onopen = () => this.#settle(OPENING, {});
     socket.onmessage = (event) => this.#receive(event.data);
-    socket.onclose = (event) => this.drop({ code: event.code, reason: event.reason });
+    socket.onclose = ({ code }) => this.drop({ code });
   }
 
   /**
@@ -95,6 +123,29 @@ export class Link {
     return answer;
   }
 
+  /** The machine may have slept: a link that it found dead would look alive until proven so. */
+  get isStale() {
+    return this.#environment.now() - this.heardAt > 2 * this.#heartbeatMs;
+  }
+
+  /**
+   * Ping now, and from now on every heartbeat.
+   *
+   * @param {(pong: Frame) => void} onPong
+   */
+  async ping(onPong) {
+    const pong = await this.request({ action: "ping" });
+    if (!pong) return;
+    this.beat(onPong);
+    onPong(pong);
+  }
+
+  /** Ping at the next heartbeat, and so on. @param {(pong: Frame) => void} onPong */
+  beat(onPong) {
+    this.#environment.clearTimeout(this.#nextBeat);
+    this.#nextBeat = this.#environment.setTimeout(() => this.ping(onPong), this.#heartbeatMs);
+  }
+
   /**
    * End the link now. The browser's own close event may take minutes on a dead network, so nobody waits for it.
    *
@@ -103,10 +154,10 @@ export class Link {
   drop(loss = { code: 0 }) {
     if (this.isLost) return;
     this.isLost = true;
-    this.#environment.clearTimeout(this.#silence);
+    for (const timer of [this.#silence, this.#nextBeat, this.#endOfLife]) this.#environment.clearTimeout(timer);
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
-    this.#end(loss);
+    this.#end({ reconnectAfterMs: this.#reconnectAfterMs, ...loss });
     for (const id of [...this.#owed.keys()]) this.#settle(id, null);
   }
 
@@ -121,9 +172,19 @@ export class Link {
     } catch {
       return this.drop(); // a frame we can't read may be a message: the next link reads it again from the history
     }
+    this.#obey(frame);
     this.#onFrame(frame);
     // A live message repeats its author's id without being the answer; a partial frame has more of the answer behind it.
     if (frame.id && frame.type !== "message" && !frame.partial) this.#settle(frame.id, frame);
+  }
+
+  /** What a frame says of the link itself. @param {Frame} frame */
+  #obey({ type, code, heartbeatMs, reconnectAfterMs, status }) {
+    if (type === "connection") this.#heartbeatMs = heartbeatMs;
+    if (type === "serverShutdown") this.#reconnectAfterMs = reconnectAfterMs;
+    if (status === "erased") this.#reconnectAfterMs = ERASED_MS;
+    const close = type === "error" && CLOSES.get(code);
+    if (close) queueMicrotask(() => this.drop({ code: close })); // once its answer has reached who asked
   }
 
   /** @param {string} id @returns {Promise<Frame | null>} */

@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * What the person wrote and the server has not acknowledged yet. It survives a reload, and tabs share it.
+ * What the person wrote and the server has not acknowledged yet, and how it gets there. It survives a reload, and tabs
+ * share it.
  *
  * Every entry has a storage key of its own: two tabs can then add and settle at the same time without a common value
  * that one of them would overwrite with its older copy.
@@ -10,9 +11,18 @@
  * @property {string} [quick]  key of the quick message
  * @property {string} [to]  conversation, for an admin's reply
  *
- * @typedef {Draft & {id: string, at: number, failed?: string, ack?: import("./link.js").Frame}} Entry
- *   failed: why it won't be sent by itself; ack: the server's answer, on its way to the other tabs
+ * @typedef {Draft & {id: string, at: number, failed?: string, retryAt?: number, ack?: Frame}} Entry
+ *   failed: why it won't be sent by itself, as an error code; retryAt: when the rate limit lets it be sent again;
+ *   ack: the server's answer, on its way to the other tabs
+ *
+ * @typedef {import("./link.js").Frame} Frame
+ * @typedef {import("./link.js").Link} Link
+ *
+ * Runs the task while no other tab runs its own:
+ * @typedef {(task: () => Promise<void>) => Promise<void>} InTurn
  */
+
+import { backoff, PASSING } from "./link.js";
 
 export const MOST_ENTRIES = 50;
 export const OLDEST_MS = 24 * 60 * 60 * 1000;
@@ -28,6 +38,8 @@ export class Outbox {
   #storage;
   #now;
 
+  /** Called after this tab got an ack. */
+  onSettled = () => {};
   /** Called with the entry after another tab got its ack. @type {(entry: Entry) => void} */
   onSettledElsewhere = () => {};
   /** Called after every change. */
@@ -66,7 +78,7 @@ export class Outbox {
     for (const entry of this.entries()) {
       if (entry.failed) continue;
       if (this.#now() - entry.at < OLDEST_MS) return entry;
-      this.fail(entry.id, "it waited for more than a day");
+      this.fail(entry.id, "expired");
     }
   }
 
@@ -81,7 +93,13 @@ export class Outbox {
   /** @param {string} id @param {string} reason */
   fail(id, reason) {
     const entry = this.#entries.get(id);
-    if (entry) this.#write({ ...entry, failed: reason });
+    if (entry) this.#write({ ...entry, failed: reason, retryAt: undefined });
+  }
+
+  /** @param {string} id @param {number} retryAt */
+  postpone(id, retryAt) {
+    const entry = this.#entries.get(id);
+    if (entry) this.#write({ ...entry, retryAt });
   }
 
   /** Send it again, under the same id: the first try may have arrived. @param {string} id */
@@ -90,12 +108,13 @@ export class Outbox {
     if (entry) this.#write({ ...entry, at: this.#now(), failed: undefined });
   }
 
-  /** @param {string} id @param {import("./link.js").Frame} ack */
+  /** @param {string} id @param {Frame} ack */
   settle(id, ack) {
     const entry = this.#entries.get(id);
     if (!entry) return;
     this.#write({ ...entry, ack }); // other tabs see this value, then its removal
     this.remove(id);
+    this.onSettled();
   }
 
   /** @param {string} id */
@@ -141,5 +160,68 @@ export class Outbox {
     const parts = [this.#now(), this.#count++ % 36 ** 4, ...random];
     const widths = [9, 4, 7, 7, 7];
     return parts.map((part, index) => part.toString(36).padStart(widths[index], "0")).join("");
+  }
+}
+
+/** Empties the outbox over whatever link there is: one message at a time, or a refused one would be overtaken. */
+export class Delivery {
+  /** @type {Link | null} */
+  link = null;
+  #running = false;
+  #outbox;
+  #environment;
+  #inTurn;
+  #onAck;
+
+  /**
+   * @param {Outbox} outbox
+   * @param {import("./link.js").Environment} environment
+   * @param {InTurn} inTurn
+   * @param {(entry: Entry, ack: Frame) => void} onAck  has to settle the entry
+   */
+  constructor(outbox, environment, inTurn, onAck) {
+    this.#outbox = outbox;
+    this.#environment = environment;
+    this.#inTurn = inTurn;
+    this.#onAck = onAck;
+  }
+
+  /** To be called when there is something new to send, or a new link. */
+  async run() {
+    if (this.#running) return;
+    this.#running = true;
+    for (let failures = 0; this.#open() && this.#outbox.next(); ) {
+      let error = /** @type {Frame | null} */ (null);
+      await this.#inTurn(async () => {
+        error = await this.#one();
+      });
+      if (error) await this.#wait(error, failures++);
+      else failures = 0;
+    }
+    this.#running = false;
+  }
+
+  #open() {
+    return this.link !== null && !this.link.isLost;
+  }
+
+  /** @returns {Promise<Frame | null>} the error that will pass, if there was one */
+  async #one() {
+    const entry = this.#outbox.next(); // asked again: another tab may have delivered it meanwhile
+    if (!entry || !this.link) return null;
+    const { id, content, quick, to } = entry;
+    const answer = await this.link.request({ action: "sendMessage", id, content, quick, to });
+    if (answer?.type === "ack") this.#onAck(entry, answer);
+    if (answer?.type !== "error") return null; // without an answer the next link sends it again, under the same id
+    if (PASSING.has(answer.code)) return answer;
+    this.#outbox.fail(id, answer.code);
+    return null;
+  }
+
+  /** Until the message of that error may be sent again. @param {Frame} error @param {number} failures */
+  #wait({ id = "", code, retryAfterMs = 0 }, failures) {
+    const ms = retryAfterMs + backoff(this.#environment, failures);
+    if (code === "rate_limited") this.#outbox.postpone(id, this.#environment.now() + ms);
+    return new Promise((resolve) => this.#environment.setTimeout(() => resolve(undefined), ms));
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** What both pages take from the browser: configuration, storage, tabs, the moments to look at the link again. */
+/** What both pages take from the browser: configuration, texts, storage, tabs, the moments to look at the link again. */
 
 import { Connection } from "./connection.js";
 import { Outbox } from "./outbox.js";
@@ -7,7 +7,7 @@ import { Outbox } from "./outbox.js";
 /** How long a tab waits for its turn. A tab that the system has put to sleep may hold the turn for ever. */
 const TURN_MS = 5_000;
 
-/** @type {{webSocketUrl: string, heartbeatMs: number, language: string, [key: string]: any}} */
+/** @type {{webSocketUrl: string, heartbeatMs: number, language: string, texts: Record<string, string>, [key: string]: any}} */
 export const configuration = JSON.parse(byId("messaging-config").textContent ?? "{}");
 
 /** The browser's storage, or null where it is forbidden. @type {Storage | null} */
@@ -25,6 +25,16 @@ export function byId(id) {
 }
 
 /**
+ * A text in the page's language, with `{name}` replaced by its value (messaging/pages.py has them all).
+ *
+ * @param {string} key
+ * @param {Record<string, string | number>} [values]
+ */
+export function text(key, values = {}) {
+  return configuration.texts[key].replace(/{(\w+)}/g, (_, name) => String(values[name]));
+}
+
+/**
  * A connection with its outbox, which lives as long as the page. The caller starts it.
  *
  * @param {string} name  of the outbox
@@ -38,6 +48,7 @@ export function connect(name, options, onOutbox) {
   outbox.onChange = onOutbox;
   addEventListener("storage", (event) => outbox.onStorage(event));
   addEventListener("online", () => connection.wake());
+  addEventListener("pagehide", () => connection.sleep()); // with an open socket the browser would not keep the page
   addEventListener("pageshow", (event) => event.persisted && connection.wake());
   document.addEventListener("visibilitychange", () => document.hidden || connection.wake());
   return { connection, outbox };
@@ -76,17 +87,28 @@ export function clockTime(moment) {
   return (date.toDateString() === new Date().toDateString() ? time : dayAndTime).format(date);
 }
 
+let shown = "";
+/** @type {any} */
+let due;
+
 /**
  * The state of the link in words.
  *
  * @param {import("./connection.js").State["phase"]} phase
- * @param {string} text
- * @param {{retry: boolean}} offer  whether a person can ask for a try now
+ * @param {string} words
+ * @param {{retry: boolean, after?: number}} offer  retry: a person can ask for a try now; after: what lasts no longer
+ *   than so many milliseconds is not shown at all
  */
-export function showStatus(phase, text, { retry }) {
-  const line = byId("status");
-  line.dataset.phase = phase;
-  byId("try-now").hidden = !retry;
-  const words = byId("status-text");
-  if (words.textContent !== text) words.textContent = text; // an unchanged text is not to be read out again
+export function showStatus(phase, words, { retry, after = 0 }) {
+  const state = [phase, words, retry].join();
+  if (state === shown) return; // an unchanged text is not to be read out again
+  shown = state;
+  clearTimeout(due);
+  const show = () => {
+    byId("status").dataset.phase = phase;
+    byId("status-text").textContent = words;
+    byId("try-now").hidden = !retry;
+  };
+  if (after) due = setTimeout(show, after);
+  else show();
 }

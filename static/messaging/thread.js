@@ -1,5 +1,10 @@
 // @ts-check
 /**
+ * The messages that a page has, and the place in the server's log up to which none is missing.
+ *
+ * @typedef {import("./link.js").Frame} Frame
+ * @typedef {import("./link.js").Link} Link
+ *
  * @typedef {object} Message
  * @property {string} messageId
  * @property {string} content
@@ -10,6 +15,10 @@
  * @property {string} [id]
  * @property {string} [author]
  */
+
+import { PASSING } from "./link.js";
+
+export const PAGE = 100;
 
 /** The messages of one conversation: each once, in the server's order, however and however often they arrive. */
 export class Thread {
@@ -39,5 +48,67 @@ export class Thread {
   clear() {
     this.#known.clear();
     this.messages = [];
+  }
+}
+
+/** How far a page has read, so that a reconnect goes on there: nothing is missed, and little is read twice. */
+export class Place {
+  /** Everything up to here was seen: only history pages and pongs can say so. @type {string | undefined} */
+  since;
+  /** Greatest cursor seen; what a pong is compared with. */
+  #head = "";
+  #request = "";
+  #requests = 0;
+  #onNewest;
+
+  /** @param {(more: boolean) => void} onNewest  the newest page is complete; more: there are older messages */
+  constructor(onNewest) {
+    this.#onNewest = onNewest;
+  }
+
+  /** What follows is not a continuation. */
+  restart() {
+    this.since = undefined;
+    this.#head = "";
+  }
+
+  /** @param {string} cursor */
+  saw(cursor) {
+    if (cursor > this.#head) this.#head = cursor;
+  }
+
+  /** A page of history has been taken in. @param {Frame} page */
+  read(page) {
+    if (page.id === this.#request) this.since = page.cursor;
+  }
+
+  /**
+   * Read what this page has not seen: behind `since`, or the newest page. Meanwhile only these pages move `since`.
+   *
+   * @param {Link} link
+   * @returns {Promise<boolean>} whether nothing is missing now
+   */
+  async catchUp(link) {
+    for (;;) {
+      const since = this.since;
+      this.#request = `catch-up-${++this.#requests}`;
+      const page = await link.request({ action: "history", id: this.#request, limit: PAGE, since });
+      this.#request = "";
+      if (!page) return false;
+      if (page.type === "error") {
+        if (!PASSING.has(page.code)) this.since = undefined; // the server does not know this place any more
+        link.drop({ code: 0, retryAfterMs: page.retryAfterMs });
+        return false;
+      }
+      if (!since) this.#onNewest(page.more);
+      if (!since || !page.more) return true;
+    }
+  }
+
+  /** A pong says where the newest message is. @param {Frame} pong @param {Link} link */
+  async compare(pong, link) {
+    if (!pong.cursor || this.#request) return;
+    if (pong.cursor > this.#head) await this.catchUp(link);
+    else this.since = pong.cursor;
   }
 }

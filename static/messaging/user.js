@@ -1,23 +1,51 @@
 // @ts-check
 /** The visitor's page. */
 
-import { byId, connect, showStatus, storage, turn } from "./page.js";
+import { FORBIDDEN } from "./link.js";
+import { byId, configuration, connect, showStatus, storage, text, turn } from "./page.js";
 import { Thread } from "./thread.js";
-import { attempt, Composer, reconcile, ThreadView, together } from "./view.js";
+import { attempt, Composer, notice, reconcile, say, secondsUntil, ThreadView, together } from "./view.js";
 
 /** @typedef {{key: string, label: string, content: string}} Quick */
 
 const TOKEN = "messaging-visitor";
+const DRAFT = "messaging-draft-user";
+const MONTH_SECONDS = 30 * 24 * 3600;
+const COOL_DOWN_MS = 2_000;
+/** Most links open, and most servers are replaced, faster than a word about it can be read. */
+const CONNECTING_MS = 400;
+const SWITCHING_MS = 2_000;
+const SWITCHING = 4001;
 
 const thread = new Thread();
-let pageToken = storage?.getItem(TOKEN) ?? undefined;
 let hasOlder = false;
+/** Who is there; undefined: nobody knows. @type {number | undefined} */
+let admins;
+/** Cursor of the newest message that staff have read. */
+let seen = "";
+/** Cursor of the newest of their messages that they were told we have read. */
+let told = "";
+let isBlocked = false;
 let letNext = () => {};
+
+/** The one place of the visitor's token, for the forms that work without this script as well. */
+let pageToken = cookie(); // where cookies are forbidden, it lives as long as this page
+
+function cookie() {
+  return document.cookie.match(`${TOKEN}=([^;]+)`)?.[1];
+}
+
+/** @param {string} [token] */
+function keep(token) {
+  pageToken = token;
+  const secure = location.protocol === "https:" ? ";secure" : "";
+  document.cookie = `${TOKEN}=${token};path=/user/;samesite=lax;max-age=${token ? MONTH_SECONDS : 0}${secure}`;
+}
 
 /** Only one tab at a time becomes a new visitor; the others take over its token. */
 async function credentials() {
-  if (storage && !storage.getItem(TOKEN)) letNext = await turn(TOKEN);
-  return { token: storage?.getItem(TOKEN) ?? pageToken };
+  if (!cookie()) letNext = await turn(TOKEN);
+  return { token: cookie() ?? pageToken, lang: configuration.language };
 }
 
 const { connection, outbox } = connect(
@@ -25,13 +53,11 @@ const { connection, outbox } = connect(
   {
     role: "user",
     credentials,
-    forgetCredentials() {
-      pageToken = undefined;
-      storage?.removeItem(TOKEN);
-    },
+    forgetCredentials: keep,
     handlers: {
-      state(state) {
-        if (state.phase !== "connecting") letNext();
+      state({ phase, code }) {
+        if (phase !== "connecting") letNext();
+        if (phase === "stopped" && code === FORBIDDEN) isBlocked = true;
         show();
       },
       messages(messages) {
@@ -40,6 +66,7 @@ const { connection, outbox } = connect(
       },
       reset() {
         thread.clear();
+        hasOlder = false;
         show();
       },
       newest(more) {
@@ -47,15 +74,24 @@ const { connection, outbox } = connect(
         show();
       },
       identified(frame) {
-        pageToken = frame.token;
-        storage?.setItem(TOKEN, frame.token);
+        keep(frame.token);
         letNext();
         showQuick(frame.quick);
+        admins = frame.presence?.admins;
+        seen = frame.read ?? "";
+        told = "";
+      },
+      frame({ type, ...frame }) {
+        if (type === "presence") admins = frame.admins;
+        if (type === "read" && frame.by === "admin") seen = frame.cursor;
+        show();
       },
     },
   },
   () => show(),
 );
+
+outbox.onSettled = () => say(text("sent"));
 
 const view = new ThreadView(
   "user",
@@ -90,7 +126,21 @@ function showQuick(quick) {
 
 byId("quick").addEventListener("click", (/** @type {any} */ event) => {
   const button = event.target.closest("button");
-  if (button) attempt(() => send({ content: button.dataset.content, quick: button.dataset.key }));
+  if (!button) return;
+  event.preventDefault();
+  if (button.ariaDisabled || !attempt(() => send({ content: button.dataset.content, quick: button.dataset.key }))) return;
+  button.ariaDisabled = "true"; // not `disabled`, which would take the focus away
+  setTimeout(() => (button.ariaDisabled = null), COOL_DOWN_MS);
+});
+
+byId("forget").addEventListener("submit", async (/** @type {Event} */ event) => {
+  event.preventDefault();
+  byId("forget-dialog").hidePopover();
+  const answer = await connection.request({ action: "forget" });
+  if (answer?.type !== "ack") return notice(text("not_deleted"));
+  outbox.entries().forEach(({ id }) => outbox.remove(id));
+  composer.clear();
+  say(text("deleted"));
 });
 
 byId("older").addEventListener("click", async () => {
@@ -99,31 +149,55 @@ byId("older").addEventListener("click", async () => {
   show();
 });
 
-byId("try-now").addEventListener("click", () => connection.wake());
+byId("try-now").addEventListener("click", () => {
+  isBlocked = false; // the server says so again if it is still so
+  connection.wake();
+});
 
-/** @param {import("./connection.js").State} state */
-function words({ phase, code, lastLive }) {
-  if (phase === "live") return "Connected. Your messages are kept.";
-  if (phase === "stopped") {
-    return code === 4403 ? "You can’t send messages here at the moment." : "Something went wrong. Please reload the page.";
-  }
-  if (!navigator.onLine) return "You are offline. Your messages go out when you are back.";
-  if (lastLive) return "Connection lost. Reconnecting …";
-  return phase === "waiting" ? "No connection yet. Trying again …" : "Connecting …";
+/** The person has the page in front: what staff wrote is read. */
+async function markRead() {
+  const newest = thread.messages.findLast(({ from }) => from === "admin");
+  if (!newest || document.hidden || newest.cursor <= told) return;
+  told = newest.cursor;
+  await connection.request({ action: "read", upTo: newest.messageId });
+}
+
+/** What the status says: the key of its text, and after how long. @returns {[string, number?]} */
+function status() {
+  const { phase, code, lastLive } = connection.state;
+  if (isBlocked) return ["blocked"];
+  if (phase === "stopped") return ["refused"];
+  if (phase === "live") return [admins === undefined ? "connected" : admins ? "present" : "absent"];
+  if (!navigator.onLine) return ["offline"];
+  if (code === SWITCHING) return ["switching", SWITCHING_MS];
+  return lastLive || phase === "waiting" ? ["reconnecting"] : ["connecting", CONNECTING_MS];
 }
 
 /** @param {boolean} toEnd */
 function render(toEnd) {
-  const { state } = connection;
+  const { phase, retryAt = 0 } = connection.state;
+  const isLive = phase === "live";
   const entries = outbox.entries();
-  showStatus(state.phase, words(state), { retry: state.phase === "waiting" || state.phase === "stopped" });
-  view.show(thread.messages, entries, toEnd);
-  byId("older").hidden = !hasOlder || state.phase !== "live";
+  const waiting = entries.filter(({ failed }) => !failed);
+  const [words, after] = status();
+  const isReconnecting = words === "reconnecting" && phase === "waiting";
+  const look = isBlocked ? "stopped" : after ? "connecting" : words === "reconnecting" ? "waiting" : phase;
+  showStatus(look, text(words), { retry: look === "stopped" || look === "waiting", after });
+  byId("countdown").textContent = isReconnecting ? text("in", { seconds: secondsUntil(retryAt) }) : "";
+  byId("waiting").textContent = waiting.length && !isLive ? text("count_waiting", { count: waiting.length }) : "";
+  byId("write").disabled = isBlocked;
+  view.show(thread.messages, entries, toEnd, seen);
+  byId("older").hidden = !hasOlder || !isLive;
   byId("empty").hidden = thread.messages.length + entries.length > 0;
+  if (isLive) markRead();
+  clearTimeout(tick);
+  if (isReconnecting || waiting.some((entry) => secondsUntil(entry.retryAt ?? 0))) tick = setTimeout(show, 500);
 }
 
+/** @type {any} */
+let tick;
 const show = together(() => render(false));
-composer.open("messaging-draft-user");
+composer.open(DRAFT);
 addEventListener("offline", show);
-byId("write").disabled = false;
+document.addEventListener("visibilitychange", show);
 connection.run();

@@ -2,7 +2,7 @@
 /** The parts of a conversation that both pages show: its messages and the field to write in. */
 
 import { OutboxFull } from "./outbox.js";
-import { byId, clockTime, storage } from "./page.js";
+import { byId, clockTime, configuration, storage, text } from "./page.js";
 
 /**
  * @typedef {import("./thread.js").Message} Message
@@ -64,11 +64,26 @@ export function together(task) {
   };
 }
 
+/** How long a text that is read out stands still, so that the same text is read out again. */
+const SAY_MS = 100;
+
+/** Have a screen reader say it. @param {string} words */
+export function say(words) {
+  byId("said").textContent = "";
+  setTimeout(() => (byId("said").textContent = words), SAY_MS);
+}
+
+/** How many whole seconds are left until then. @param {number} moment */
+export function secondsUntil(moment) {
+  return Math.max(0, Math.ceil((moment - Date.now()) / 1000));
+}
+
 /** The messages of a conversation, and below them those that the server has not acknowledged. */
 export class ThreadView {
   #own;
   #onRetry;
   #onDiscard;
+  #seen = "";
 
   /**
    * @param {"user" | "admin"} own  whose messages stand on the right
@@ -81,8 +96,14 @@ export class ThreadView {
     this.#onDiscard = onDiscard;
   }
 
-  /** @param {Message[]} messages @param {Entry[]} entries @param {boolean} [toEnd]  scroll there in any case */
-  show(messages, entries, toEnd = false) {
+  /**
+   * @param {Message[]} messages
+   * @param {Entry[]} entries
+   * @param {boolean} [toEnd]  scroll there in any case
+   * @param {string} [seen]  cursor of the newest message that the other side has read
+   */
+  show(messages, entries, toEnd = false, seen = "") {
+    this.#seen = seen;
     const log = byId("log");
     const list = byId("messages");
     const atEnd = toEnd || log.scrollHeight - log.scrollTop - log.clientHeight < 48;
@@ -102,27 +123,38 @@ export class ThreadView {
   #create() {
     const element = clone("message-template");
     const id = () => element.dataset.key ?? "";
+    const copy = () => navigator.clipboard.writeText(within(element, "content").textContent).then(() => say(text("copied")));
     within(element, "retry").addEventListener("click", () => this.#onRetry(id()));
+    within(element, "copy").addEventListener("click", copy);
+    within(element, "copy").hidden = !navigator.clipboard; // a page without TLS has none
     within(element, "discard").addEventListener("click", () => this.#onDiscard(id()));
     return element;
   }
 
   /** @param {HTMLElement} element @param {Message | Entry} item */
   #update(element, item) {
-    const failed = "at" in item && item.failed;
-    const state = !("at" in item) ? "sent" : failed ? "failed" : "waiting";
+    const waits = "at" in item;
+    const state = !waits ? "sent" : item.failed ? "failed" : "waiting";
+    const words = waits ? outboxWords(item) : item.from !== this.#own ? "" : text(item.cursor <= this.#seen ? "seen" : "sent");
+    if (within(element, "state").textContent !== words) within(element, "state").textContent = words;
+    element.dataset.seen = String(!waits && item.cursor <= this.#seen);
     if (element.dataset.state === state) return;
     element.dataset.state = state;
-    element.dataset.own = String("at" in item || item.from === this.#own);
+    element.dataset.own = String(waits || item.from === this.#own);
     within(element, "content").textContent = item.content;
-    within(element, "actions").hidden = !failed;
-    const words = { sent: element.dataset.own === "true" ? "Sent" : "", waiting: "Waiting", failed: `Not sent: ${failed}` };
-    within(element, "state").textContent = words[state];
-    within(element, "author").textContent = ("author" in item && item.author) || "";
-    const moment = "at" in item ? item.at : item.timestamp;
+    within(element, "actions").hidden = state !== "failed";
+    within(element, "author").textContent = (!waits && item.author) || "";
+    const moment = waits ? item.at : item.timestamp;
     within(element, "time").textContent = clockTime(moment);
     within(element, "time").dateTime = new Date(moment).toISOString();
   }
+}
+
+/** What has become of a message that the server does not have. @param {Entry} entry */
+function outboxWords({ failed, retryAt = 0 }) {
+  if (failed) return configuration.texts[`failed_${failed}`] ?? text("failed");
+  const seconds = secondsUntil(retryAt);
+  return seconds ? text("limited", { seconds }) : text("waiting");
 }
 
 /** The field to write in; its text survives a reload. */
@@ -161,9 +193,13 @@ export class Composer {
     const content = this.#field.value.trim();
     if (!content || this.#tooLong()) return this.#field.focus();
     if (!attempt(() => send(content))) return;
+    this.clear();
+    this.#field.focus();
+  }
+
+  clear() {
     this.#field.value = "";
     this.#changed();
-    this.#field.focus();
   }
 
   #tooLong() {
@@ -173,7 +209,7 @@ export class Composer {
   #changed() {
     const { value } = this.#field;
     const count = [...value.trim()].length;
-    byId("counter").textContent = count >= COUNT_FROM ? `${count} of ${CONTENT_LIMIT} characters` : "";
+    byId("counter").textContent = count < COUNT_FROM ? "" : text("count", { count, limit: CONTENT_LIMIT });
     this.#field.setAttribute("aria-invalid", String(this.#tooLong()));
     notice("");
     try {
@@ -192,12 +228,12 @@ export function attempt(task) {
     return true;
   } catch (error) {
     if (!(error instanceof OutboxFull)) throw error;
-    notice("Too many messages are waiting already. Please send this one later.");
+    notice(text("full"));
     return false;
   }
 }
 
-/** @param {string} text */
-function notice(text) {
-  byId("notice").textContent = text;
+/** @param {string} words */
+export function notice(words) {
+  byId("notice").textContent = words;
 }

@@ -81,6 +81,7 @@ class FakeSocket {
 export function setUp({ random = () => 1, storage = new FakeStorage(), credentials, ...options } = {}) {
   const clock = new FakeClock();
   const told = [];
+  const others = [];
   const sockets = [];
   FakeSocket.made = (socket) => sockets.push(socket);
   const outbox = new Outbox("outbox", storage, () => clock.now);
@@ -94,19 +95,28 @@ export function setUp({ random = () => 1, storage = new FakeStorage(), credentia
       outbox,
       inTurn: (task) => task(),
       handlers: {
-        state: ({ phase, code }) => told.push(code ? `${phase} ${code}` : phase),
+        state: ({ phase, code }) => told.push(code && phase !== "connecting" ? `${phase} ${code}` : phase),
         messages: (messages) => messages.forEach((message) => told.push(message.content)),
         reset: () => told.push("reset"),
         newest: (more) => told.push(more ? "newest, more" : "newest"),
         identified: () => {},
+        frame: (frame) => others.push(frame),
       },
       ...options,
     },
-    { WebSocket: FakeSocket, now: () => clock.now, random, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout },
+    {
+      WebSocket: FakeSocket,
+      now: () => clock.now,
+      random,
+      isOffline: () => page.isOffline,
+      setTimeout: clock.setTimeout,
+      clearTimeout: clock.clearTimeout,
+    },
   );
-  connection.run();
   const page = {
     clock,
+    isOffline: false,
+    others,
     connection,
     outbox,
     storage,
@@ -137,6 +147,7 @@ export function setUp({ random = () => 1, storage = new FakeStorage(), credentia
       return request;
     },
   };
+  connection.run();
   return page;
 }
 

@@ -32,7 +32,7 @@ test("a message that waited for a day is not sent unless the person asks again",
   const { id } = outbox.add({ content: "old" });
   now = OLDEST_MS;
   assert.equal(outbox.next(), undefined);
-  assert.equal(outbox.entries()[0].failed, "it waited for more than a day");
+  assert.equal(outbox.entries()[0].failed, "expired");
   outbox.retry(id);
   assert.equal(outbox.next().id, id);
 });
