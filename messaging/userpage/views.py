@@ -35,31 +35,30 @@ def send(request: HttpRequest) -> HttpResponse:
     """What a form without a script writes: the text, or the message of the button that was tapped."""
     if request.method != "POST":
         return redirect("userpage:page")
-    visitor = _visitor(request) or str(uuid4())
+    connection = form.connection(request, _visitor(request))
     quick = request.POST.get("quick", "")
     content = request.POST.get("content", "").replace("\r\n", "\n")
     if quick:
         content = next((button["content"] for button in _quick_messages() if button["key"] == quick), "")
-    # One id per page and content: the page that is sent twice is one message, one that is changed and sent is another.
+    # One id per page and content: a page that is sent twice is one message, one that is changed and sent is another.
     id = sha256(f"{request.POST.get('id')}\n{content}".encode()).hexdigest()[:32]
-    answer, *_others = form.ask(
-        request, visitor, "sendMessage", id=id, content=content, **({"quick": quick} if quick else {})
-    )
+    fields = {"quick": quick} if quick else {}
+    answer, *_others = form.ask(request, connection, "sendMessage", id=id, content=content, **fields)
     if isinstance(answer, frames.Error):
         return _page(request, answer, "" if quick else content)
-    return _as(visitor, redirect("userpage:page"))
+    return _as(connection.conversation, redirect("userpage:page"))
 
 
 def forget(request: HttpRequest) -> HttpResponse:
     """Erases the visitor; whoever writes from this browser after that is somebody new."""
     visitor = _visitor(request)
-    response = redirect("userpage:page")
-    if request.method == "POST" and visitor:
-        answer, *_others = form.ask(request, visitor, "forget")
-        if isinstance(answer, frames.Error):
-            return _page(request, answer)
-        response.delete_cookie(COOKIE, path=reverse("userpage:page"))
-    return response
+    if request.method != "POST" or not visitor:
+        return redirect("userpage:page")
+    connection = form.connection(request, visitor)
+    answer, *_others = form.ask(request, connection, "forget")
+    if isinstance(answer, frames.Error):
+        return _page(request, answer)
+    return _as(connection.conversation, redirect("userpage:page"))
 
 
 @strict_scripts
@@ -83,8 +82,8 @@ def _visitor(request: HttpRequest) -> str | None:
     return tokens.read_visitor(request.COOKIES.get(COOKIE, ""))
 
 
-def _as(visitor: str, response: HttpResponse) -> HttpResponse:
-    """`response`, whose browser is this visitor from now on. Scripts may read the cookie, as their token is no secret."""
+def _as(visitor: str | None, response: HttpResponse) -> HttpResponse:
+    """`response`, with which the browser becomes this visitor. Its script needs the cookie, which is its token."""
     response.set_cookie(
         COOKIE,
         tokens.mint_visitor(visitor),
@@ -111,7 +110,7 @@ def _quick_messages() -> list[dict[str, str]]:
 def _messages(request: HttpRequest) -> list[dict[str, object]]:
     """What a page without a script shows; one with it asks for more than that."""
     visitor = _visitor(request)
-    answers = form.ask(request, visitor, "history", limit=SHOWN) if visitor else []
+    answers = form.ask(request, form.connection(request, visitor), "history", limit=SHOWN) if visitor else []
     return [
         {
             "content": message.content,
