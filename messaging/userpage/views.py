@@ -46,7 +46,7 @@ def send(request: HttpRequest) -> HttpResponse:
     answer, *_others = form.ask(request, connection, "sendMessage", id=id, content=content, **fields)
     if isinstance(answer, frames.Error):
         return _page(request, answer, "" if quick else content)
-    return _as(connection.conversation, redirect("userpage:page"))
+    return _as(connection.conversation or "", redirect("userpage:page"))
 
 
 def forget(request: HttpRequest) -> HttpResponse:
@@ -58,7 +58,7 @@ def forget(request: HttpRequest) -> HttpResponse:
     answer, *_others = form.ask(request, connection, "forget")
     if isinstance(answer, frames.Error):
         return _page(request, answer)
-    return _as(connection.conversation, redirect("userpage:page"))
+    return _as(connection.conversation or "", redirect("userpage:page"))
 
 
 @strict_scripts
@@ -82,7 +82,7 @@ def _visitor(request: HttpRequest) -> str | None:
     return tokens.read_visitor(request.COOKIES.get(COOKIE, ""))
 
 
-def _as(visitor: str | None, response: HttpResponse) -> HttpResponse:
+def _as(visitor: str, response: HttpResponse) -> HttpResponse:
     """`response`, with which the browser becomes this visitor. Its script needs the cookie, which is its token."""
     response.set_cookie(
         COOKIE,

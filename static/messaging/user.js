@@ -117,8 +117,9 @@ function showQuick(quick) {
     quick,
     ({ key }) => key,
     () => document.createElement("button"),
-    (button, { label, content }) => {
+    (/** @type {any} */ button, { key, label, content }) => {
       button.textContent = label;
+      button.value = key;
       button.dataset.content = content;
     },
   );
