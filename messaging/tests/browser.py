@@ -31,6 +31,7 @@ CHROMIUMS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a directory: `make screenshots`
+NARROW = {"width": 320, "height": 500}  # 200 % zoom of a small phone, or 400 % of a desktop
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}
 BUTTON = "Please speak German"  # the quick message that a new installation has
@@ -122,7 +123,13 @@ def prepared_database() -> Iterator[Path]:
 @pytest.fixture
 def own_deployment(prepared_database: Path) -> Iterator[Deployment]:
     """A server of this test's own: its list of conversations holds nobody else's."""
-    server = LocalServer()
+    with serving(prepared_database) as deployment:
+        yield deployment
+
+
+@contextlib.contextmanager
+def serving(prepared_database: Path, **environment: str) -> Iterator[Deployment]:
+    server = LocalServer(**environment)
     shutil.copy(prepared_database, server.directory)
     with started(server):
         yield Deployment([server], server.environment["DATABASE_URL"])

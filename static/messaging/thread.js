@@ -14,6 +14,7 @@
  * @property {string} [conversation]
  * @property {string} [id]
  * @property {string} [author]
+ * @property {string} [quick]  key of the quick message that was tapped
  */
 
 import { PASSING } from "./link.js";

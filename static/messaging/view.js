@@ -51,8 +51,8 @@ export function within(element, part) {
   return element.querySelector(`[data-part="${part}"]`);
 }
 
-/** Runs `task` once for all calls of this moment. @param {() => void} task */
-export function together(task) {
+/** Runs `task` once for all calls of this moment, or of so many milliseconds. @param {() => void} task @param {number} [ms] */
+export function together(task, ms) {
   let due = false;
   return () => {
     if (due) return;
@@ -60,8 +60,23 @@ export function together(task) {
     setTimeout(() => {
       due = false;
       task();
-    });
+    }, ms);
   };
+}
+
+/**
+ * Do what changes `list`, and leave what the person looks at where it is.
+ *
+ * @param {HTMLElement} scroller
+ * @param {HTMLElement} list
+ * @param {() => void} change
+ */
+export function keepPlace(scroller, list, change) {
+  const top = scroller.getBoundingClientRect().top;
+  const first = [...list.children].find((child) => child.getBoundingClientRect().bottom > top);
+  const place = first?.getBoundingClientRect().top ?? 0;
+  change();
+  if (first?.isConnected) scroller.scrollTop += first.getBoundingClientRect().top - place;
 }
 
 /** How long a text that is read out stands still, so that the same text is read out again. */
@@ -101,23 +116,24 @@ export class ThreadView {
    * @param {Entry[]} entries
    * @param {boolean} [toEnd]  scroll there in any case
    * @param {string} [seen]  cursor of the newest message that the other side has read
+   * @returns {boolean} whether the end is in view
    */
   show(messages, entries, toEnd = false, seen = "") {
     this.#seen = seen;
     const log = byId("log");
     const list = byId("messages");
     const atEnd = toEnd || log.scrollHeight - log.scrollTop - log.clientHeight < 48;
-    const height = log.scrollHeight;
-    const first = list.firstElementChild;
-    reconcile(
-      list,
-      [...messages, ...entries],
-      (item) => item.id ?? /** @type {Message} */ (item).messageId,
-      () => this.#create(),
-      (element, item) => this.#update(element, item),
+    keepPlace(log, list, () =>
+      reconcile(
+        list,
+        [...messages, ...entries],
+        (item) => item.id ?? /** @type {Message} */ (item).messageId,
+        () => this.#create(),
+        (element, item) => this.#update(element, item),
+      ),
     );
     if (atEnd) log.scrollTop = log.scrollHeight;
-    else if (first !== list.firstElementChild) log.scrollTop += log.scrollHeight - height; // older ones came on top
+    return atEnd;
   }
 
   #create() {
@@ -186,6 +202,15 @@ export class Composer {
     this.#draftKey = key;
     this.#field.value = storage?.getItem(key) ?? "";
     this.#changed();
+  }
+
+  /** Add to the draft; the person goes on behind it. @param {string} words */
+  insert(words) {
+    const { value } = this.#field;
+    this.#field.value = value.trim() ? `${value.trimEnd()}\n${words}` : words;
+    this.#changed();
+    this.#field.focus();
+    this.#field.setSelectionRange(-1, -1);
   }
 
   /** @param {(content: string) => void} send */
