@@ -38,13 +38,18 @@ BUTTON = "Please speak German"  # the quick message that a new installation has
 PATIENCE_MS = 30_000  # the longest delay between two tries of the client
 
 
+def chromium() -> str:
+    """The path of the installed Chromium."""
+    path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    assert path, "The tests need Chromium. Install it: `apt-get install chromium` or `brew install chromium`."
+    return path
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE_MS)
-        path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-        assert path, "The tests need Chromium. Install it: `apt-get install chromium` or `brew install chromium`."
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         yield browser
         browser.close()
 

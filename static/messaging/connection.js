@@ -190,13 +190,16 @@ export class Connection {
         this.#show(frame.messages);
         this.#place.read(frame);
         break;
-      case "identified": // our answer, or, without an id, what follows a `forget`
+      case "identified": {
+        // The visitor may have been erased: here, where no id says that this is no answer, or in another tab.
+        const goesOn = frame.recovered && this.#place.since && frame.conversation === this.#conversation;
         this.#conversation = frame.conversation;
         this.#author = frame.me?.name;
         this.#options.handlers.identified(frame);
-        if (frame.id && frame.recovered && this.#place.since) return;
+        if (goesOn) return;
         this.#place.restart();
         return this.#options.handlers.reset();
+      }
     }
     this.#options.handlers.frame?.(frame);
   }

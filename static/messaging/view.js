@@ -99,6 +99,8 @@ export class ThreadView {
   #onRetry;
   #onDiscard;
   #seen = "";
+  /** What has been said of each message. @type {WeakMap<HTMLElement, string>} */
+  #shown = new WeakMap();
 
   /**
    * @param {"user" | "admin"} own  whose messages stand on the right
@@ -123,15 +125,16 @@ export class ThreadView {
     const log = byId("log");
     const list = byId("messages");
     const atEnd = toEnd || log.scrollHeight - log.scrollTop - log.clientHeight < 48;
-    keepPlace(log, list, () =>
+    const change = () =>
       reconcile(
         list,
         [...messages, ...entries],
         (item) => item.id ?? /** @type {Message} */ (item).messageId,
         () => this.#create(),
         (element, item) => this.#update(element, item),
-      ),
-    );
+      );
+    if (atEnd) change();
+    else keepPlace(log, list, change);
     if (atEnd) log.scrollTop = log.scrollHeight;
     return atEnd;
   }
@@ -151,10 +154,13 @@ export class ThreadView {
   #update(element, item) {
     const waits = "at" in item;
     const state = !waits ? "sent" : item.failed ? "failed" : "waiting";
-    const words = waits ? outboxWords(item) : item.from !== this.#own ? "" : text(item.cursor <= this.#seen ? "seen" : "sent");
-    if (within(element, "state").textContent !== words) within(element, "state").textContent = words;
-    element.dataset.seen = String(!waits && item.cursor <= this.#seen);
-    if (element.dataset.state === state) return;
+    const isSeen = !waits && item.cursor <= this.#seen;
+    const words = waits ? outboxWords(item) : item.from !== this.#own ? "" : text(isSeen ? "seen" : "sent");
+    const shown = state + words;
+    if (this.#shown.get(element) === shown) return; // a thread may be long, and little of it changes
+    this.#shown.set(element, shown);
+    within(element, "state").textContent = words;
+    element.dataset.seen = String(isSeen);
     element.dataset.state = state;
     element.dataset.own = String(waits || item.from === this.#own);
     within(element, "content").textContent = item.content;

@@ -27,7 +27,7 @@ test("a greeting is not waited for, and what comes before the identified moves n
   const [identify] = page.socket.take();
   await page.socket.answer({ type: "connection", heartbeatMs: 240_000 });
   await page.socket.answer(message("13"));
-  await page.socket.answer({ type: "identified", id: identify.id, recovered: true });
+  await page.socket.answer({ type: "identified", id: identify.id, conversation: "c", recovered: true });
   const request = await page.history({ messages: [message("12"), message("13")], cursor: "13" });
   assert.equal(request.since, "10");
   assert.deepEqual(page.take(), ["waiting 1006", "connecting", "text 13", "text 12", "text 13", "live"]);
@@ -41,7 +41,7 @@ test("a reconnect asks for everything since the last page, page by page", async 
   const [identify] = page.socket.take();
   assert.equal(identify.since, "10");
 
-  await page.socket.answer({ type: "identified", id: identify.id, recovered: true });
+  await page.socket.answer({ type: "identified", id: identify.id, conversation: "c", recovered: true });
   const first = await page.history({ messages: [message("11")], cursor: "11", more: true });
   const second = await page.history({ messages: [message("12")], cursor: "12" });
   assert.deepEqual([first.since, second.since], ["10", "11"]);
@@ -408,4 +408,71 @@ test("older messages are asked for by page", async () => {
   assert.deepEqual([(await answer).more, page.take()], [true, ["text 04"]]);
   await page.socket.end();
   assert.equal(await page.connection.older({}), null);
+});
+
+test("who was erased starts afresh, in this tab and in the others", async () => {
+  const page = await setUp().live();
+  await page.socket.answer({ type: "identified", conversation: "d", recovered: false });
+  assert.deepEqual(page.take(), ["reset"]);
+
+  const other = await setUp().live();
+  await other.socket.answer({ type: "conversation", conversation: "c", status: "erased", op: "forget" });
+  await other.socket.end(4001);
+  await other.clock.pass(999);
+  assert.equal(other.sockets.length, 1); // until then, the tab that asked for it has the new token
+  await other.clock.pass(1);
+  await other.identify({ conversation: "d" });
+  assert.equal((await other.history()).since, undefined);
+  assert.deepEqual(other.take(), ["waiting 4001", "connecting", "reset", "newest", "live"]);
+});
+
+test("a page without a network tries nothing until it has one again", async () => {
+  const page = await setUp().live();
+  page.isOffline = true;
+  await page.socket.end();
+  await page.clock.pass(3_600_000);
+  assert.equal(page.sockets.length, 1);
+  page.isOffline = false;
+  page.connection.wake();
+  await settled();
+  assert.equal(page.sockets.length, 2);
+});
+
+test("a page that goes to sleep ends its link, and waking up makes another", async () => {
+  const page = await setUp().live();
+  page.connection.sleep();
+  await settled();
+  assert.deepEqual([page.socket.isClosed, page.take()], [true, ["waiting"]]);
+  page.connection.wake();
+  await settled();
+  assert.equal(page.sockets.length, 2);
+});
+
+test("a page can ask for anything, and is told of every frame that is no message", async () => {
+  const page = await setUp().live();
+  const answer = page.connection.request({ action: "read", upTo: "m01" });
+  await settled();
+  const [{ id, ...request }] = page.socket.take();
+  assert.deepEqual(request, { action: "read", upTo: "m01" });
+  const presence = { type: "presence", admins: 1 };
+  await page.socket.answer(presence, ack(id, "01"));
+  assert.deepEqual(await answer, ack(id, "01"));
+  assert.deepEqual(page.others.slice(-2), [presence, ack(id, "01")]);
+  await page.socket.end();
+  assert.equal(await page.connection.request({ action: "read", upTo: "m01" }), null);
+});
+
+test("the rate limit's end is noted on the message that waits for it", async () => {
+  const page = await setUp().live();
+  page.connection.send({ content: "hello" });
+  await settled();
+  const [{ id }] = page.socket.take();
+  await page.socket.answer(error(id, "rate_limited", { retryAfterMs: 3000 }));
+  assert.equal(page.outbox.entries()[0].retryAt, page.clock.now + 3500);
+});
+
+test("the state says when the next try is", async () => {
+  const page = await setUp().live();
+  await page.socket.end();
+  assert.equal(page.connection.state.retryAt, page.clock.now + 500);
 });

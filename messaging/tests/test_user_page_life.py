@@ -1,0 +1,213 @@
+"""The visitor's page through a day: floods, idle hours, the back button, other tabs, no mouse, no script."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from messaging.tests.browser import (
+    ARGUMENTS,
+    BUTTON,
+    PHONE,
+    People,
+    chromium,
+    inspect,
+    sent,
+    shown,
+    status,
+    texts,
+    wait_for_thread,
+    wait_until_both_show,
+    wait_until_live,
+    write,
+)
+from messaging.tests.deployments import Deployment
+from messaging.tests.services import wait_until
+from messaging.tests.staff import staff
+
+FLOOD = 1_000
+LONGEST_TASK_MS = 200
+
+
+def test_a_flood_leaves_the_page_responsive(people: People, own_deployment: Deployment, origin: str) -> None:
+    page = people.profile(viewport=PHONE).new_page()
+    page.add_init_script("""
+        window.tasks = [];
+        new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration)))
+            .observe({ type: "longtask", buffered: true });
+    """)
+    page.goto(f"{origin}/user/")
+    wait_until_live(page)
+    write(page, "hello")
+    wait_for_thread(page, *sent("hello"))
+    contents = [f"answer {number}" for number in range(FLOOD)]
+    with staff(own_deployment) as colleague:
+        colleague.reply(*contents)
+        wait_until(lambda: page.locator("#messages > li").count() == FLOOD + 1, "all have arrived", timeout=60)
+    assert texts(page) == ["hello", *contents]
+    assert max(page.evaluate("tasks"), default=0) <= LONGEST_TASK_MS
+
+
+def test_half_an_hour_of_silence_changes_nothing(people: People, origin: str) -> None:
+    page = people.profile().new_page()
+    page.clock.install()
+    page.add_init_script("""
+        window.sockets = window.pings = window.pongs = 0;
+        window.WebSocket = class extends WebSocket {
+            constructor(url) {
+                super(url);
+                sockets++;
+                this.addEventListener("message", ({ data }) => (pongs += data.includes('"pong"')));
+            }
+            send(data) {
+                pings += data.includes('"ping"');
+                super.send(data);
+            }
+        };
+    """)
+    page.goto(f"{origin}/user/")
+    wait_until_live(page)
+    before = page.locator("body").aria_snapshot()
+    for _ in range(30 * 60 // 5):  # less than a page waits for an answer, which takes real time
+        page.clock.run_for(5_000)
+        wait_until(lambda: page.evaluate("pings === pongs"), "what was asked is answered")
+    assert page.evaluate("sockets") == 1
+    assert page.evaluate("pings") >= 30 * 60 // 25 - 1
+    assert page.locator("body").aria_snapshot() == before
+    write(page, "still here")
+    page.clock.run_for(1_000)
+    wait_for_thread(page, *sent("still here"))
+
+
+@pytest.fixture
+def back_button() -> Iterator[Page]:
+    """A page of a browser that keeps pages for its back button, which Playwright switches off."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=ARGUMENTS, ignore_default_args=["--disable-back-forward-cache"]
+        )
+        yield browser.new_page()
+        browser.close()
+
+
+def test_who_comes_back_by_the_back_button_finds_the_page_live(
+    people: People, own_deployment: Deployment, origin: str
+) -> None:
+    page = people.visitor(origin)
+    write(page, "hello")
+    wait_for_thread(page, *sent("hello"))
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    with staff(own_deployment) as colleague:
+        colleague.reply("while you were away")
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    wait_for_thread(page, *sent("hello", "while you were away"))
+    wait_until_live(page)
+
+
+def test_everything_can_be_done_with_the_keyboard(people: People, origin: str) -> None:
+    page = people.visitor(origin)
+    press(page, "Messages", BUTTON)
+    page.keyboard.press("Enter")
+    wait_for_thread(page, *sent("speak german"))
+    expect(page.get_by_role("button", name=BUTTON)).to_be_focused()
+    press(page, "Your message")
+    page.keyboard.type("And slowly")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("please")
+    page.keyboard.press("Enter")
+    wait_for_thread(page, *sent("speak german", "And slowly\nplease"))
+    expect(page.get_by_role("textbox")).to_be_focused()
+    press(page, "Send", "Delete my messages")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Keep them")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_role("button", name="Delete my messages")).to_be_focused()
+    press(page, "Deutsch")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Schreib uns")
+
+
+def press(page: Page, *names: str) -> None:
+    """Tab forward; it reaches these, one after another, and each shows that it has the focus."""
+    for name in names:
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus-visible")
+        expect(focused).to_have_accessible_name(name)
+        expect(focused).to_have_css("outline-style", "solid")
+
+
+def test_what_a_visitor_deletes_is_gone_in_every_tab_and_on_the_server(
+    people: People, own_deployment: Deployment, origin: str
+) -> None:
+    profile = people.profile(viewport=PHONE)
+    tabs = [profile.new_page(), profile.new_page()]
+    for tab in tabs:
+        tab.goto(f"{origin}/user/")
+        wait_until_live(tab)
+    write(tabs[0], "a secret")
+    wait_until_both_show(*tabs, ["a secret"])
+    tabs[0].get_by_role("textbox").fill("half a secret")
+    tabs[0].get_by_role("button", name="Delete my messages").click()
+    inspect(tabs[0], "delete")
+    tabs[0].get_by_role("button", name="Delete", exact=True).click()
+    for tab in tabs:
+        wait_for_thread(tab)
+        wait_until_live(tab)
+    expect(tabs[0].get_by_role("textbox")).to_have_value("")
+    assert own_deployment.run("from messaging.models import *; print(Message.objects.count())").split()[-1] == "0"
+    for number, tab in enumerate(tabs):
+        write(tab, f"anew from tab {number}")
+    wait_until_both_show(*tabs, ["anew from tab 0", "anew from tab 1"])
+
+
+def test_who_has_no_connection_is_told_that_nothing_was_deleted(
+    people: People, own_deployment: Deployment, origin: str
+) -> None:
+    page = people.visitor(origin)
+    write(page, "a secret")
+    wait_for_thread(page, *sent("a secret"))
+    own_deployment.servers[0].kill()
+    expect(status(page)).to_have_text("Reconnecting")
+    page.get_by_role("button", name="Delete my messages").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("Not deleted: there is no connection. Please try again.")
+    assert shown(page) == [["a secret", "sent"]]
+
+
+def test_the_page_speaks_german(people: People, own_deployment: Deployment, origin: str) -> None:
+    page = people.profile(locale="de-DE", viewport=PHONE).new_page()
+    page.goto(f"{origin}/user/")
+    expect(status(page)).to_have_text("Gerade schaut niemand – deine Nachricht bleibt erhalten")
+    write(page, "hallo")
+    expect(page.get_by_role("log").get_by_role("listitem")).to_contain_text("Gesendet")
+    inspect(page, "german")
+    own_deployment.servers[0].kill()
+    expect(status(page)).to_have_text("Erneut verbinden")
+    inspect(page, "german-reconnecting")
+    own_deployment.servers[0].start()
+    page.get_by_role("button", name="Jetzt").click()
+    wait_until_live(page)
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Write to us")
+    wait_for_thread(page, *sent("hallo"))
+
+
+@pytest.mark.parametrize("size", [(320, 256), (320, 568), (390, 844), (640, 400), (1280, 800)], ids=str)
+def test_nothing_is_cut_off_or_too_small_to_hit(people: People, origin: str, size: tuple[int, int]) -> None:
+    page = people.visitor(origin, viewport={"width": size[0], "height": size[1]})
+    write(page, "A-word-that-does-not-fit-" * 10)
+    write(page, "\x01")
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    small = page.evaluate("""() => [...document.querySelectorAll("button, textarea")]
+        .filter((element) => element.offsetParent)
+        .filter((element) => element.offsetHeight < 44 || element.offsetWidth < 44)
+        .map((element) => element.outerHTML)""")
+    assert small == []
+
+
+def test_who_wants_less_motion_gets_none(people: People, origin: str) -> None:
+    page = people.visitor(origin, reduced_motion="reduce")
+    page.get_by_role("button", name=BUTTON).click()
+    assert page.evaluate("document.getAnimations().length") == 0
