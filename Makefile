@@ -17,7 +17,7 @@ ON_KUBERNETES := DEPLOYMENT_MODE=kubernetes $(SITE) REDIS_URL=redis://localhost:
 ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_NAME=messaging-connections \
 	WEBSOCKET_API_ENDPOINT=https://$(GATEWAY) WEBSOCKET_PUBLIC_URL=wss://$(GATEWAY)
 
-.PHONY: help run test faults lint format bench messages services constraints clean
+.PHONY: help run test faults lint format bench screenshots lighthouse messages services constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -61,6 +61,13 @@ format: $(VENV)/.dev ## bring Python and templates into shape
 
 bench: services $(VENV)/.dev ## measure against stock Channels (BENCH=--quick takes a few minutes)
 	$(RUN) -m bench $(BENCH)
+
+screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## picture every state of the pages, into var/screenshots
+	rm -rf var/screenshots
+	SCREENSHOTS=$(CURDIR)/var/screenshots $(VENV)/bin/pytest --no-cov messaging/tests/test_*_page*.py
+
+lighthouse: services $(VENV)/.dev node_modules/.package-lock.json ## what Lighthouse says of the visitors' page
+	$(VENV)/bin/pytest --no-cov -s messaging/tests/test_lighthouse.py
 
 # Without line numbers and dates, which would change with every other change.
 messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ and compile it: before and after you translate

@@ -1,4 +1,4 @@
-"""Static files as browsers get them: our scripts minified, all under names that hold their hash, to be kept for ever."""
+"""Static files as browsers get them: our scripts minified, all under names that hold their hash and last for ever."""
 
 from collections.abc import Iterator
 from typing import Any

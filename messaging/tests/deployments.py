@@ -95,7 +95,7 @@ class Server(Service):
         return f"ws://{HOST}:{self.port}/ws"
 
     def is_ready(self) -> bool:
-        with contextlib.suppress(OSError), _opener().open(f"http://{HOST}:{self.health_port}/ready", timeout=5):
+        with contextlib.suppress(OSError), opener().open(f"http://{HOST}:{self.health_port}/ready", timeout=5):
             return True
         return False
 
@@ -157,7 +157,7 @@ class Deployment:
 
     def headers(self, path: str) -> dict[str, str]:
         """What the answer to a GET of `path` says of itself."""
-        with _opener().open(self.servers[0].origin + path, timeout=10) as answer:
+        with opener().open(self.servers[0].origin + path, timeout=10) as answer:
             return dict(answer.headers)
 
     def session(self, username: str) -> "StaffSession":
@@ -215,7 +215,7 @@ class StaffSession:
         self._servers = servers
         self._username = username
         self._cookies = CookieJar()  # cookies don't know ports: both servers get them
-        self._browser = _opener(HTTPCookieProcessor(self._cookies))
+        self._browser = opener(HTTPCookieProcessor(self._cookies))
         self._login = threading.Lock()
 
     def token(self) -> str:
@@ -257,7 +257,7 @@ class StaffSession:
 def fetch(url: str, **headers: str) -> tuple[int, str, bytes]:
     """Status, final URL and body."""
     try:
-        with _opener().open(Request(url, headers=headers), timeout=10) as answer:  # noqa: S310  always http
+        with opener().open(Request(url, headers=headers), timeout=10) as answer:  # noqa: S310  always http
             assert "Server" not in answer.headers
             return answer.status, answer.url, answer.read()
     except HTTPError as answer:
@@ -270,5 +270,5 @@ def probe(pod: Pod, path: str) -> tuple[int, dict[str, object]]:
     return status, json.loads(body)
 
 
-def _opener(*handlers: HTTPCookieProcessor) -> OpenerDirector:
+def opener(*handlers: HTTPCookieProcessor) -> OpenerDirector:
     return build_opener(ProxyHandler({}), *handlers)  # a developer's proxy must not see requests to 127.0.0.1

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from django.test import Client
 
 from messaging import tokens
 from messaging.models import QuickMessage
+from messaging.pages import TEXTS
+from messaging.userpage.texts import TEXTS as USER_TEXTS
 
 pytestmark = pytest.mark.django_db
 
@@ -44,8 +47,8 @@ def test_the_visitor_page_shows_the_active_quick_messages_in_their_order(client:
     ]
 
 
-def test_the_visitor_page_is_never_cached(client: Client) -> None:
-    assert "no-store" in client.get("/user/")["Cache-Control"]
+def test_the_visitor_page_is_asked_for_anew_but_kept_for_the_back_button(client: Client) -> None:
+    assert client.get("/user/")["Cache-Control"] == "private, no-cache"
 
 
 def test_a_static_file_of_another_version_is_asked_for_again_until_it_is_clear_that_nobody_has_it(
@@ -68,7 +71,30 @@ def test_what_is_no_static_file_of_any_version_is_not_found(path: str, client: C
 def test_a_page_names_the_web_socket_of_its_own_host(client: Client) -> None:
     page = client.get("/user/", headers={"host": "localhost:8000"}).content.decode()
     expected = {"webSocketUrl": "ws://localhost:8000/ws", "heartbeatMs": 25_000, "language": "en"}
-    assert configuration(page) == expected
+    found = configuration(page)
+    assert found.pop("texts")["present"] == "Someone is here"
+    assert found == expected
+
+
+def test_a_script_gets_its_texts_in_the_language_of_the_page(client: Client) -> None:
+    page = client.get("/user/", headers={"Accept-Language": "de"}).content.decode()
+    texts = configuration(page)["texts"]
+    assert (texts["sent"], texts["present"]) == ("Gesendet", "Jemand ist da")
+
+
+def test_every_text_that_a_script_asks_for_is_there() -> None:
+    scripts = Path(__file__).parents[2] / "static/messaging"
+    for names, texts in (
+        (("page", "view", "user"), USER_TEXTS),
+        (("page", "view"), {}),
+    ):
+        asked = {key for name in names for key in re.findall(r'\btext\("(\w+)"', (scripts / f"{name}.js").read_text())}
+        assert asked - {*TEXTS, *texts} == set()
+
+
+def test_the_visitor_page_says_how_long_messages_are_kept(client: Client, settings: Any) -> None:
+    settings.MESSAGE_RETENTION_DAYS = 7
+    assert "Messages are deleted after 7 days." in client.get("/user/").content.decode()
 
 
 def test_a_page_over_https_names_a_secure_web_socket(client: Client) -> None:
@@ -103,7 +129,9 @@ def test_the_live_page_needs_the_right_to_read_messages() -> None:
 def test_the_live_page_tells_its_script_where_tokens_are() -> None:
     user = staff("view_message")
     page = signed_in(user).get("/admin/live/").content.decode()
-    assert configuration(page) == {
+    found = configuration(page)
+    assert found.pop("texts")["sent"] == "Sent"
+    assert found == {
         "webSocketUrl": "ws://testserver/ws",
         "heartbeatMs": 25_000,
         "language": "en",

@@ -73,6 +73,7 @@ def _page(request: HttpRequest, error: frames.Error | None = None, content: str 
         "error": error and _words(error),
         "content": content,
         "id": uuid4().hex,
+        "languages": settings.LANGUAGES,  # not the template tag's: it translates their names
         "retention_days": settings.MESSAGE_RETENTION_DAYS,
     }
     return render(request, "messaging/user.html", context, status=STATUS.get(error.code, 400) if error else 200)

@@ -109,7 +109,7 @@ export class Place {
   /** A pong says where the newest message is. @param {Frame} pong @param {Link} link */
   async compare(pong, link) {
     if (!pong.cursor || this.#request) return;
-    if (pong.cursor > this.#head) await this.catchUp(link);
+    if (pong.cursor > this.#head && pong.cursor !== this.since) await this.catchUp(link);
     else this.since = pong.cursor;
   }
 }

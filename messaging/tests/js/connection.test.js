@@ -124,6 +124,14 @@ test("a pong that knows nothing newer moves the place to resume from", async () 
   assert.equal((await page.history()).since, "12");
 });
 
+test("a pong that knows only what the history went up to asks for nothing, though no message came", async () => {
+  const page = await setUp().live();
+  await page.clock.pass(25_000);
+  const [ping] = page.socket.take();
+  await page.socket.answer({ type: "pong", id: ping.id, cursor: "10" });
+  assert.deepEqual(page.socket.take(), []);
+});
+
 test("a message waits in the outbox until its ack", async () => {
   const page = await setUp().live();
   page.connection.send({ content: "hello", quick: "hi" });
