@@ -31,7 +31,7 @@ class _Minified:
     def __init__(self, source: Storage) -> None:
         self._source = source
 
-    def open(self, path: str) -> File:
+    def open(self, path: str) -> "File[bytes]":
         import minify  # only who collects static files needs its 7 MB
 
         with self._source.open(path) as script:

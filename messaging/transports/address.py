@@ -28,11 +28,16 @@ def pseudonym_of(client: str) -> str:
 
 def of_request(request: HttpRequest) -> str:
     """The same for a page's request, in the form of an IPv6 address: django-axes stores it as one."""
+    return str(IPv6Address(int(pseudonym_of_request(request), 16)))
+
+
+def pseudonym_of_request(request: HttpRequest) -> str:
+    """The key of a page's request: that of its WebSocket."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").encode("latin-1")
     headers = [(b"x-forwarded-for", forwarded)] if forwarded else []
     address = request.META.get("REMOTE_ADDR")
     scope = {"client": (address, 0) if address else None, "headers": headers}
-    return str(IPv6Address(int(pseudonym(scope), 16)))
+    return pseudonym(scope)
 
 
 def client_address(scope: dict[str, Any]) -> str:

@@ -15,14 +15,14 @@ from messaging.contracts import StoreUnavailable
 from messaging.protocol import frames
 from messaging.runtime import get_hub, get_log, get_service
 from messaging.service.actions import Action, CloseGroup, Connection, Publish, Reply
-from messaging.transports.address import of_request
+from messaging.transports.address import pseudonym_of_request
 
 
 def connection(request: HttpRequest, visitor: str | None) -> Connection:
     """The connection of one request; of a new visitor where there is none yet."""
     return Connection(
         uuid4().hex,
-        address=of_request(request),
+        address=pseudonym_of_request(request),
         role="user",
         version=frames.VERSION,
         conversation=visitor or str(uuid4()),

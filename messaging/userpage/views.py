@@ -26,11 +26,20 @@ SHOWN = 50  # messages that a page without a script shows
 STATUS = {"rate_limited": 429, "blocked": 403, "unavailable": 503}  # of the page that says what was refused
 
 
+# For this browser alone, and never without asking: the page names the host and is in one language. Browsers keep it
+# as it is for their back button, which `no-store` would forbid.
+_own = cache_control(private=True, no_cache=True)
+
+
 @require_safe
+@strict_scripts
+@_own
 def page(request: HttpRequest) -> HttpResponse:
     return _page(request)
 
 
+@strict_scripts
+@_own
 def send(request: HttpRequest) -> HttpResponse:
     """What a form without a script writes: the text, or the message of the button that was tapped."""
     if request.method != "POST":
@@ -49,6 +58,8 @@ def send(request: HttpRequest) -> HttpResponse:
     return _as(connection.conversation or "", redirect("userpage:page"))
 
 
+@strict_scripts
+@_own
 def forget(request: HttpRequest) -> HttpResponse:
     """Erases the visitor; whoever writes from this browser after that is somebody new."""
     visitor = _visitor(request)
@@ -61,10 +72,6 @@ def forget(request: HttpRequest) -> HttpResponse:
     return _as(connection.conversation or "", redirect("userpage:page"))
 
 
-@strict_scripts
-# For this browser alone, and never without asking: the page names the host and is in one language. Browsers keep it
-# as it is for their back button, which `no-store` would forbid.
-@cache_control(private=True, no_cache=True)
 def _page(request: HttpRequest, error: frames.Error | None = None, content: str = "") -> HttpResponse:
     context = {
         "configuration": configuration(request, TEXTS),
