@@ -9,7 +9,8 @@ from messaging.adminpage import views
 app_name = "adminpage"
 urlpatterns = [
     path("live/", admin.site.admin_view(views.live), name="live"),
-    # Not an admin_view: that one answers a signed-out script with a redirect to the login page.
+    # Not admin_views: those answer a signed-out script with a redirect to the login page.
     path("live/token/", views.token, name="token"),
+    path("live/tally/", views.tally, name="tally"),
     path("language/", set_language, name="language"),  # under /admin/: what serves that need not serve /user/
 ]

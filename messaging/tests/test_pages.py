@@ -2,15 +2,18 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractBaseUser, Permission, User
 from django.test import Client
+from django.utils import timezone
 
 from messaging import tokens
-from messaging.models import QuickMessage
+from messaging.log.reader import stored
+from messaging.models import Conversation, Message, QuickMessage
 from messaging.pages import TEXTS
 from messaging.userpage.texts import TEXTS as USER_TEXTS
 
@@ -129,16 +132,65 @@ def test_the_live_page_needs_the_right_to_read_messages() -> None:
 def test_the_live_page_tells_its_script_where_tokens_are() -> None:
     user = staff("view_message")
     page = signed_in(user).get("/admin/live/").content.decode()
-    found = configuration(page)
-    assert found.pop("texts")["sent"] == "Sent"
-    assert found == {
+    texts = configuration(page)["texts"]
+    assert configuration(page) == {
         "webSocketUrl": "ws://testserver/ws",
         "heartbeatMs": 25_000,
         "language": "en",
+        "texts": texts,
         "staff": user.pk,
         "tokenUrl": "/admin/live/token/",
-        "loginUrl": "/admin/login/?next=/admin/live/",
+        "tallyUrl": "/admin/live/tally/",
+        "loginUrl": "/admin/login/?next=%2Fadmin%2Flive%2F",
     }
+    assert texts["seen"] == "Seen"
+    assert texts["notLiveSince"] == "Not live since {time}."
+
+
+def test_the_stage_view_names_the_visitors_page_and_draws_its_code() -> None:
+    client = signed_in(staff("view_message"))
+    page = client.get("/admin/live/?view=stage", headers={"host": "localhost"}).content.decode()
+    assert "http://localhost/user/" in page
+    assert 'src="data:image/svg+xml' in page
+    assert configuration(page)["loginUrl"] == "/admin/login/?next=%2Fadmin%2Flive%2F%3Fview%3Dstage"
+
+
+def said(minutes_ago: float, quick: str, sender: str = "user") -> Message:
+    conversation = Conversation.objects.create()
+    message = Message.objects.create(
+        conversation=conversation,
+        principal=f"user:{conversation.id}",
+        client_id="message-1",
+        sender=sender,
+        content="hello",
+        quick=quick,
+    )
+    Message.objects.filter(pk=message.pk).update(created_at=timezone.now() - timedelta(minutes=minutes_ago))
+    message.refresh_from_db()
+    return message
+
+
+def test_the_tally_counts_the_quick_messages_of_ten_minutes_by_second() -> None:
+    said(11, "slower")
+    early, late = said(9, "slower"), said(1, "louder")
+    same = said(0, "louder")
+    Message.objects.filter(pk=same.pk).update(created_at=late.created_at)
+    said(0, "")
+    newest = said(0, "slower", sender="admin")
+    answer = signed_in(staff("view_message")).get("/admin/live/tally/")
+    counts = answer.json()["counts"]
+    assert counts == [
+        {"quick": "slower", "second": int(early.created_at.timestamp()), "count": 1},
+        {"quick": "louder", "second": int(late.created_at.timestamp()), "count": 2},
+    ]
+    assert answer.json()["cursor"] == str(stored(newest).cursor)
+    assert abs(answer.json()["now"] / 1000 - timezone.now().timestamp()) < 60
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_the_tally_is_for_those_who_may_read_messages(client: Client) -> None:
+    assert client.get("/admin/live/tally/").status_code == 403
+    assert signed_in(staff()).get("/admin/live/tally/").status_code == 403
 
 
 def test_the_admin_index_links_to_the_live_page_for_those_who_may_open_it() -> None:

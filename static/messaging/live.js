@@ -1,36 +1,56 @@
 // @ts-check
 /** The live page of the Django admin: all conversations, one of them open, and the place to answer. */
 
-import { Refused } from "./connection.js";
-import { byId, clockTime, configuration, connect, showStatus, storage } from "./page.js";
-import { Thread } from "./thread.js";
-import { visitorName } from "./names.js";
-import { clone, Composer, reconcile, ThreadView, together, within } from "./view.js";
+import { Actions, ThreadPane } from "./conversationpane.js";
+import { Conversations } from "./conversations.js";
+import { browser } from "./link.js";
+import { ConversationList } from "./list.js";
+import { byId, connect } from "./page.js";
+import {
+  commandOf,
+  credentials,
+  inWords,
+  OWN,
+  Settings,
+  showLink,
+  showPresence,
+  showUnread,
+  Summary,
+} from "./staff.js";
+import { say, together, within } from "./view.js";
 
 /** @typedef {import("./thread.js").Message} Message */
 
-// Two staff members who share a browser do not share what they write.
-const OWN = `messaging-live-${configuration.staff}`;
+const TALLY = "#tally"; // in the address, where else the open conversation is
+const PACE_MS = 100; // a flood is shown ten times a second
+const AGES_MS = 15_000;
 
-/** @type {Map<string, Thread>} */
-const threads = new Map();
-/** Conversations without older messages than those that are here. @type {Set<string>} */
-const whole = new Set();
+const conversations = new Conversations();
 /** Where older messages of all conversations begin. @type {string | undefined} */
 let oldest;
-let mayReply = false;
+/** The newest message of all, once the page is filled: what comes behind it is news. */
+let head = "";
+/** @type {import("./conversationpane.js").Me | undefined} */
+let me;
+/** @type {{key: string, label: string}[]} */
+let quick = [];
+/** Comes when somebody first looks at it. @type {import("./tally.js").TallyBoard | undefined} */
+let board;
 
-/** What this person has read: the cursor of the newest message, by conversation. @type {Record<string, string>} */
-const read = JSON.parse(storage?.getItem(`${OWN}-read`) ?? "{}");
+const settings = new Settings(`${OWN}-settings`, async (name, isOn) => {
+  if (name === "keys") byId("live").dataset.keys = String(isOn);
+  if (isOn && name === "sound") (await import("./alerts.js")).blip();
+  if (isOn && name === "notifications" && (await Notification.requestPermission()) !== "granted") settings.switchOff(name);
+});
 
-/** A token for one identify, for which the session answers. */
-async function credentials() {
-  const { value } = byId("live").querySelector("[name=csrfmiddlewaretoken]");
-  const response = await fetch(configuration.tokenUrl, { method: "POST", headers: { "X-CSRFToken": value } });
-  if (response.status === 403) throw new Refused();
-  const { token } = await response.json();
-  return { token };
-}
+const summary = new Summary(async (arrivals) => {
+  say(inWords(arrivals));
+  const [sound, notifications] = [settings.isOn("sound"), settings.isOn("notifications") && document.hidden];
+  if (!sound && !notifications) return;
+  const { blip, notify } = await import("./alerts.js");
+  if (sound) blip();
+  if (notifications) notify(arrivals, settings.isOn("notificationTexts"));
+}, browser);
 
 const { connection, outbox } = connect(
   `${OWN}-outbox`,
@@ -38,25 +58,34 @@ const { connection, outbox } = connect(
     role: "admin",
     credentials,
     handlers: {
-      state: () => show(),
+      state({ phase }) {
+        if (phase === "live") board?.load();
+        show();
+      },
       messages(messages) {
         messages.forEach(add);
         show();
       },
       reset() {
-        threads.clear();
-        whole.clear();
-        show();
+        conversations.clear();
+        list.reset();
+        head = "";
       },
       newest(more) {
-        const cursors = [...threads.values()].map((thread) => thread.messages[0].cursor).sort();
-        oldest = more ? cursors[0] : undefined;
-        if (!more) for (const id of threads.keys()) whole.add(id);
-        if (opened() && !threads.has(opened())) loadOlder();
-        show();
+        oldest = more ? conversations.oldest : undefined;
+        if (!more) conversations.becomeWhole();
+        head = conversations.newest || "0";
       },
       identified(frame) {
-        mayReply = frame.me.reply;
+        ({ me, quick } = frame);
+        thread.offer(frame.replies);
+        showPresence(frame.presence);
+      },
+      frame(frame) {
+        if (frame.type === "presence") showPresence(/** @type {any} */ (frame));
+        if (frame.type === "conversation") conversations.learn(/** @type {any} */ (frame));
+        if (frame.type === "read") conversations.get(frame.conversation)?.read(frame.by, frame.cursor);
+        for (const state of frame.conversations ?? []) conversations.learn(state);
         show();
       },
     },
@@ -64,148 +93,105 @@ const { connection, outbox } = connect(
   () => show(),
 );
 
-const view = new ThreadView(
-  "admin",
-  (id) => connection.retry(id),
-  (id) => outbox.remove(id),
-);
-
-const composer = new Composer(
-  (content) => {
-    connection.send({ content, to: opened() });
-    render(true);
-  },
-  (event) => event.ctrlKey || event.metaKey,
-);
+const show = together(render, PACE_MS);
+const list = new ConversationList(render);
+const thread = new ThreadPane(conversations, connection, outbox, show);
+const actions = new Actions((frame) => connection.request(frame));
 
 /** @param {Message} message */
 function add(message) {
-  const id = /** @type {string} */ (message.conversation);
-  let thread = threads.get(id);
-  if (!thread) threads.set(id, (thread = new Thread()));
-  thread.add(message);
+  board?.add(message);
+  const conversation = conversations.add(message);
+  if (!conversation || !head || message.cursor <= head) return;
+  head = message.cursor;
+  if (message.from === "user") summary.add({ name: conversation.name, content: message.content });
 }
 
 /** The open conversation is in the address: it survives a reload, and the browser's back button closes it. */
 function opened() {
-  return location.hash.slice(1);
+  return location.hash === TALLY ? "" : location.hash.slice(1);
 }
 
-/** @param {string} id */
-function isUnread(id) {
-  const newest = threads.get(id)?.newest;
-  return newest?.from === "user" && newest.cursor > (read[id] ?? "");
-}
-
-/** The person looks at the open conversation: what it holds is read. */
-function markRead() {
+function render() {
   const id = opened();
-  const newest = threads.get(id)?.newest;
-  if (!newest || document.hidden || newest.cursor <= (read[id] ?? "")) return;
-  read[id] = newest.cursor;
-  storage?.setItem(`${OWN}-read`, JSON.stringify(read));
-}
-
-function words() {
-  const { phase, code, lastLive } = connection.state;
-  if (phase === "live") return "Live";
-  const since = lastLive ? `Not live since ${clockTime(lastLive)}. ` : "Not live yet. ";
-  if (phase !== "stopped") return since + (navigator.onLine ? "Connecting …" : "You are offline.");
-  if (code === 4401) return `${since}You are signed out.`;
-  return since + (code === 4403 ? "This account may not do that." : "Please reload the page.");
-}
-
-function showLink() {
-  const { phase, code } = connection.state;
-  showStatus(phase, words(), { retry: phase === "waiting" || (phase === "stopped" && code !== 4401) });
-  byId("sign-in").hidden = !(phase === "stopped" && code === 4401);
-}
-
-function showConversations() {
-  const newestFirst = [...threads.entries()].sort(([, a], [, b]) => (cursorOf(a) < cursorOf(b) ? 1 : -1));
-  reconcile(
-    byId("conversations"),
-    newestFirst,
-    ([id]) => id,
-    () => clone("conversation-template"),
-    (item, [id, thread]) => {
-      const newest = /** @type {Message} */ (thread.newest);
-      const link = within(item, "link");
-      link.setAttribute("href", `#${id}`);
-      if (id === opened()) link.setAttribute("aria-current", "true");
-      else link.removeAttribute("aria-current");
-      within(item, "unread").hidden = !isUnread(id);
-      within(item, "name").textContent = visitorName(id);
-      within(item, "time").textContent = clockTime(newest.timestamp);
-      within(item, "last").textContent = (newest.from === "admin" ? "↩ " : "") + newest.content;
-    },
-  );
-  byId("older-conversations").hidden = !oldest || connection.state.phase !== "live";
-  byId("none").hidden = threads.size > 0 || connection.state.phase !== "live";
-  const unread = [...threads.keys()].filter(isUnread).length;
-  document.title = document.title.replace(/^(\(\d+\) )?/, unread ? `(${unread}) ` : "");
-}
-
-/** @param {Thread} thread */
-function cursorOf(thread) {
-  return thread.newest?.cursor ?? "";
-}
-
-/** @param {boolean} toEnd */
-function showConversation(toEnd) {
-  const id = opened();
-  const thread = threads.get(id);
-  byId("live").dataset.pane = id ? "thread" : "list";
+  const isLive = connection.state.phase === "live";
+  const filter = /** @type {any} */ (document.querySelector("[name=filter]:checked")).value;
+  const wanted = conversations.list(filter, byId("search").value, me?.id ?? 0);
+  showLink(connection.state);
+  showUnread(conversations.unread);
+  list.show(wanted, id, Date.now());
+  byId("older-conversations").hidden = !isLive || !(oldest || list.hasOlder);
+  byId("none").hidden = conversations.newest !== "" || !isLive;
+  byId("no-match").hidden = wanted.length > 0 || conversations.newest === "";
+  byId("live").dataset.pane = location.hash.length > 1 ? "open" : "list";
   byId("thread").hidden = !id;
-  if (!id) return;
-  byId("thread-name").textContent = visitorName(id);
-  view.show(
-    thread?.messages ?? [],
-    outbox.entries().filter(({ to }) => to === id),
-    toEnd,
-  );
-  byId("older").hidden = whole.has(id) || connection.state.phase !== "live";
-  byId("composer").hidden = !mayReply;
-  composer.open(`${OWN}-draft-${id}`);
+  byId("tally").hidden = location.hash !== TALLY;
+  actions.show(conversations.get(id), me);
+  if (id) thread.show(id, Boolean(me?.reply));
+  else thread.hide();
+  if (location.hash === TALLY) showTally();
 }
 
-/** @param {boolean} toEnd */
-function render(toEnd) {
-  markRead();
-  showLink();
-  showConversations();
-  showConversation(toEnd);
+async function showTally() {
+  const { TallyBoard } = await import("./tally.js");
+  board ??= new TallyBoard(() => location.hash === TALLY);
+  board.show(quick);
 }
-
-/** Older messages of the open conversation; the newest ones where it has none here yet. */
-async function loadOlder() {
-  const conversation = opened();
-  const page = await connection.older({ conversation, before: threads.get(conversation)?.oldest?.cursor });
-  if (page && !page.more) whole.add(conversation);
-  show();
-}
-
-const show = together(() => render(false));
 
 byId("older-conversations").addEventListener("click", async () => {
-  const page = await connection.older({ before: oldest });
-  if (page) oldest = page.more ? page.cursor : undefined;
-  show();
+  if (!list.hasOlder) {
+    const page = await connection.older({ before: oldest });
+    if (page) oldest = page.more ? page.cursor : undefined;
+    render();
+  }
+  if (list.hasOlder) list.back();
 });
 
-byId("older").addEventListener("click", loadOlder);
+/** @param {KeyboardEvent} press */
+function onKey(press) {
+  const target = /** @type {HTMLElement} */ (press.target);
+  if (document.querySelector("dialog[open]")) return;
+  const writing = target.matches("textarea, input:not([type=radio]), select");
+  const command = commandOf(press, { writing, characters: settings.isOn("keys") });
+  if (command === undefined) return;
+  press.preventDefault();
+  if (typeof command === "number") return thread.insert(command);
+  COMMANDS[command](target);
+}
 
-byId("try-now").addEventListener("click", () => connection.wake());
+/** @type {Record<import("./staff.js").Command, (target: HTMLElement) => void>} */
+const COMMANDS = {
+  next: () => list.step(1, opened()),
+  previous: () => list.step(-1, opened()),
+  reply: () => byId("text").focus(),
+  claim: () => actions.run("claim"),
+  close: () => actions.run("close"),
+  block: () => actions.run("block"),
+  search: () => byId("search").focus(),
+  help: () => byId("settings").showModal(),
+  back(target) {
+    if (target.matches("textarea")) byId("thread-name").focus();
+    else if (target.id === "search") list.step(0, opened());
+    else location.hash = "";
+  },
+};
 
 addEventListener("hashchange", (event) => {
-  render(true);
+  render();
   // Where one pane replaces the other, the focus would be left on something hidden.
   const left = new URL(event.oldURL).hash.slice(1);
   if (opened()) byId("thread-name").focus();
+  else if (location.hash) byId("tally-name").focus();
   else within(byId("conversations").querySelector(`[data-key="${CSS.escape(left)}"]`) ?? byId("live"), "link")?.focus();
 });
 
-addEventListener("offline", show);
+for (const name of ["search", "filters"]) byId(name).addEventListener("input", () => list.renew());
+byId("open-settings").addEventListener("click", () => byId("settings").showModal());
+byId("try-now").addEventListener("click", () => connection.wake());
+addEventListener("keydown", onKey);
+addEventListener("offline", () => connection.wake()); // does the link live?
 document.addEventListener("visibilitychange", show);
-render(true);
+byId("live").dataset.keys = String(settings.isOn("keys"));
+setInterval(show, AGES_MS);
+render();
 connection.run();

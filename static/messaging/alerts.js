@@ -1,0 +1,30 @@
+// @ts-check
+/** Sound and notifications. Loaded for those who have switched them on. */
+
+import { counted, inWords } from "./staff.js";
+
+/** @typedef {import("./staff.js").Arrival} Arrival */
+
+/** @type {AudioContext | undefined} */
+let audio;
+
+export function blip() {
+  audio ??= new AudioContext();
+  audio.resume(); // it waits until the person has touched the page
+  const start = audio.currentTime;
+  const tone = audio.createOscillator();
+  const volume = audio.createGain();
+  tone.frequency.value = 660;
+  volume.gain.setValueAtTime(0.15, start);
+  volume.gain.exponentialRampToValueAtTime(0.001, start + 0.3);
+  tone.connect(volume).connect(audio.destination);
+  tone.start(start);
+  tone.stop(start + 0.3);
+}
+
+/** @param {Arrival[]} arrivals @param {boolean} withText  it may be read by whoever sees the screen */
+export function notify(arrivals, withText) {
+  const body = withText ? inWords(arrivals) : "";
+  const notification = new Notification(counted("newMessages", arrivals.length), { body, tag: "messaging-live" });
+  notification.onclick = () => window.focus();
+}

@@ -1,0 +1,57 @@
+// @ts-check
+/** The stage view: what a room may see on a projector. What visitors write is shown only if somebody asks for it. */
+
+import { byId, connect } from "./page.js";
+import { credentials, OWN, showLink, showPresence } from "./staff.js";
+import { TallyBoard } from "./tally.js";
+import { together } from "./view.js";
+
+const board = new TallyBoard(() => true);
+/** @type {import("./thread.js").Message | undefined} */
+let last;
+
+const { connection } = connect(
+  `${OWN}-outbox`, // a reply that waits goes out from here as well
+  {
+    role: "admin",
+    credentials,
+    handlers: {
+      state({ phase }) {
+        if (phase === "live") board.load();
+        show();
+      },
+      messages(messages) {
+        for (const message of messages) {
+          board.add(message);
+          if (message.from === "user" && message.cursor > (last?.cursor ?? "")) last = message;
+        }
+        show();
+      },
+      reset() {},
+      newest() {},
+      identified(frame) {
+        board.show(frame.quick);
+        showPresence(frame.presence);
+      },
+      frame(frame) {
+        if (frame.type === "presence") showPresence(/** @type {any} */ (frame));
+        if (frame.status === "erased" && frame.conversation === last?.conversation) last = undefined;
+        show();
+      },
+    },
+  },
+  () => {},
+);
+
+const show = together(() => {
+  showLink(connection.state);
+  board.show();
+  byId("last").hidden = !last || !byId("show-texts").checked;
+  byId("last").textContent = byId("last").hidden ? "" : last?.content;
+});
+
+byId("show-texts").addEventListener("change", show);
+byId("try-now").addEventListener("click", () => connection.wake());
+for (const event of ["online", "offline"]) addEventListener(event, show);
+show();
+connection.run();
