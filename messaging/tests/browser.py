@@ -214,7 +214,15 @@ def inspect(page: Page, state: str, *more: dict[str, int]) -> None:
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert violations(page) == [], f"{state}, {scheme}"
-        if SCREENSHOTS:
-            for size in (PHONE, DESKTOP, *more):
-                page.set_viewport_size(size)
-                page.screenshot(path=Path(SCREENSHOTS) / f"{state}-{size['width']}-{scheme}.png", animations="disabled")
+    picture(page, state, *more)
+
+
+def picture(page: Page, state: str, *more: dict[str, int]) -> None:
+    """`make screenshots` keeps pictures of the page as it is now."""
+    if not SCREENSHOTS:
+        return
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for size in (PHONE, DESKTOP, *more):
+            page.set_viewport_size(size)
+            page.screenshot(path=Path(SCREENSHOTS) / f"{state}-{size['width']}-{scheme}.png", animations="disabled")
