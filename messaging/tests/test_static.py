@@ -9,6 +9,8 @@ from messaging.tests.deployments import Deployment, opener
 
 # Bytes of JavaScript on the wire. The visitor's page comes over bad networks.
 MOST = 9_000
+MOST_LIVE = 15_500
+LATER = {"alerts", "tally"}  # what the live page loads when somebody asks for it
 
 
 def get(url: str) -> tuple[bytes, dict[str, str]]:
@@ -17,9 +19,8 @@ def get(url: str) -> tuple[bytes, dict[str, str]]:
         return answer.read(), dict(answer.headers)
 
 
-def scripts_of(page: str) -> dict[str, bytes]:
-    """Every module that the page loads, compressed, by its URL."""
-    html = get(page)[0].decode()
+def scripts_of(page: str, html: str) -> dict[str, bytes]:
+    """Every module that the page loads at its start, compressed, by its URL."""
     waiting = [urljoin(page, source) for source in re.findall(r'<script type="module" src="([^"]+)"', html)]
     found: dict[str, bytes] = {}
     while waiting:
@@ -34,9 +35,29 @@ def scripts_of(page: str) -> dict[str, bytes]:
     return found
 
 
+def name_of(url: str) -> str:
+    return re.sub(r"^.*/|\.[0-9a-f]{12}\.js$", "", url)
+
+
 def test_the_visitor_page_needs_little_javascript(kubernetes_deployment: Deployment) -> None:
-    scripts = scripts_of(f"{kubernetes_deployment.servers[0].origin}/user/")
-    names = sorted(re.sub(r"^.*/|\.[0-9a-f]{12}\.js$", "", url) for url in scripts)
-    assert names == ["connection", "link", "outbox", "page", "thread", "user", "view"]
+    page = f"{kubernetes_deployment.servers[0].origin}/user/"
+    scripts = scripts_of(page, get(page)[0].decode())
+    assert sorted(map(name_of, scripts)) == ["connection", "link", "outbox", "page", "thread", "user", "view"]
     assert sum(map(len, scripts.values())) <= MOST
     assert not any(b"/**" in gzip.decompress(script) for script in scripts.values())
+
+
+def test_the_live_page_needs_little_javascript_and_loads_the_rest_when_it_is_asked_for(
+    kubernetes_deployment: Deployment,
+) -> None:
+    page = f"{kubernetes_deployment.servers[0].origin}/admin/live/"
+    operator = kubernetes_deployment.session("operator")
+    operator.token()  # logs in
+    scripts = scripts_of(page, operator.request("/admin/live/").decode())
+    assert sum(map(len, scripts.values())) <= MOST_LIVE
+    sources = {url: gzip.decompress(script).decode() for url, script in scripts.items()}
+    later = {
+        urljoin(url, name) for url, source in sources.items() for name in re.findall(r'import\("([^"]+)"\)', source)
+    }
+    assert {name_of(url) for url in later} == LATER
+    assert all("immutable" in get(url)[1]["Cache-Control"] for url in later)
