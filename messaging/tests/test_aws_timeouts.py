@@ -39,6 +39,7 @@ LIVES = 3  # of each page's WebSocket that end while people write
 UNSENT = 3  # messages that a person leaves waiting before writing on
 PATIENCE_SECONDS = 60
 
+pytestmark = pytest.mark.timeouts
 browser, people = test_browser.browser, test_browser.people  # fixtures
 Open = Callable[..., contextlib.AbstractContextManager[tuple[ServerlessOffline, ChaosProxy]]]
 
