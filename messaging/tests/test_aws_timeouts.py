@@ -13,14 +13,10 @@ import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
-from messaging.tests import test_browser
 from messaging.tests.aws_deployment import STAGE, AwsDeployment
 from messaging.tests.aws_offline import ServerlessOffline
 from messaging.tests.aws_services import Ministack
-from messaging.tests.deployments import ROOT
-from messaging.tests.proxy import ChaosProxy
-from messaging.tests.services import HOST, started, wait_until
-from messaging.tests.test_browser import (
+from messaging.tests.browser import (
     People,
     come_back,
     open_conversation,
@@ -32,6 +28,9 @@ from messaging.tests.test_browser import (
     wait_until_both_show,
     write,
 )
+from messaging.tests.deployments import ROOT
+from messaging.tests.proxy import ChaosProxy
+from messaging.tests.services import HOST, started, wait_until
 
 IDLE_SECONDS = 8
 LIFE_SECONDS = 12
@@ -40,7 +39,6 @@ UNSENT = 3  # messages that a person leaves waiting before writing on
 PATIENCE_SECONDS = 60
 
 pytestmark = pytest.mark.timeouts
-browser, people = test_browser.browser, test_browser.people  # fixtures
 Open = Callable[..., contextlib.AbstractContextManager[tuple[ServerlessOffline, ChaosProxy]]]
 
 

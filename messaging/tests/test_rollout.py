@@ -9,12 +9,12 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from messaging.tests import containers
+from messaging.tests.browser import ARGUMENTS, CHROMIUMS, PATIENCE_MS, People
 from messaging.tests.cluster import Cluster, cluster
 from messaging.tests.containers import IMAGE
 from messaging.tests.deployments import ROOT, Pod, fetch, probe
 from messaging.tests.proxy import ChaosProxy
 from messaging.tests.services import HOST, Postgres
-from messaging.tests.test_browser import ARGUMENTS, CHROMIUMS, PATIENCE_MS, People
 from messaging.tests.traffic import CALM_SECONDS, Crowd, traffic
 from messaging.tests.wire import eventually
 
