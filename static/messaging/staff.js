@@ -5,7 +5,7 @@
  */
 
 import { Refused } from "./connection.js";
-import { FORBIDDEN, UNAUTHORIZED } from "./link.js";
+import { FORBIDDEN, SILENCE_MS, UNAUTHORIZED } from "./link.js";
 import { byId, clockTime, configuration, showStatus, storage, text } from "./page.js";
 
 const RESTART = 4001;
@@ -16,7 +16,9 @@ export const OWN = `messaging-live-${configuration.staff}`;
 /** A token for one identify, for which the session answers. */
 export async function credentials() {
   const { value } = /** @type {any} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
-  const response = await fetch(configuration.tokenUrl, { method: "POST", headers: { "X-CSRFToken": value } });
+  const headers = { "X-CSRFToken": value };
+  // On a dead network, nothing else would ever end it.
+  const response = await fetch(configuration.tokenUrl, { method: "POST", headers, signal: AbortSignal.timeout(SILENCE_MS) });
   if (response.status === 403) throw new Refused();
   const { token } = await response.json();
   return { token, lang: configuration.language };

@@ -145,7 +145,7 @@ export class TallyBoard {
     if (this.#isAsking) return;
     this.#isAsking = true;
     try {
-      const response = await fetch(configuration.tallyUrl);
+      const response = await fetch(configuration.tallyUrl, { signal: AbortSignal.timeout(RELOAD_MS) });
       if (response.ok) this.#tally.load(await response.json(), Date.now());
     } catch {
       // No network: the status says so, and the next tick asks again.
