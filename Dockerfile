@@ -10,7 +10,6 @@ ARG EXTRAS=""
 RUN python3 -m venv /venv && \
     /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r requirements.txt \
         ${EXTRAS:+-r "$EXTRAS"} dumb-init==1.2.5.post1 && \
-    /venv/bin/pip uninstall --yes --quiet pip && \
     find /venv -name "*.po" -delete
 COPY manage.py ./
 COPY locale locale
@@ -22,7 +21,8 @@ COPY templates templates
 RUN DEPLOYMENT_MODE=kubernetes SECRET_KEY=unused-while-collecting ALLOWED_HOSTS=localhost \
     DATABASE_URL=postgres://localhost/unused REDIS_URL=redis://localhost \
     /venv/bin/python manage.py collectstatic --noinput --verbosity=0 && \
-    /venv/bin/python -m compileall -q manage.py messaging messaging_site
+    /venv/bin/python -m compileall -q manage.py messaging messaging_site && \
+    /venv/bin/pip uninstall --yes --quiet minify-go pip
 
 FROM ${BASE}
 ARG VERSION=dev
