@@ -1,16 +1,12 @@
 """The visitor's page through a day: floods, idle hours, the back button, other tabs, no mouse, no script."""
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from messaging.tests.browser import (
-    ARGUMENTS,
     BUTTON,
     PHONE,
     People,
-    chromium,
     inspect,
     sent,
     shown,
@@ -79,17 +75,6 @@ def test_half_an_hour_of_silence_changes_nothing(people: People, origin: str) ->
     write(page, "still here")
     page.clock.run_for(1_000)
     wait_for_thread(page, *sent("still here"))
-
-
-@pytest.fixture
-def back_button() -> Iterator[Page]:
-    """A page of a browser that keeps pages for its back button, which Playwright switches off."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium(), args=ARGUMENTS, ignore_default_args=["--disable-back-forward-cache"]
-        )
-        yield browser.new_page()
-        browser.close()
 
 
 def test_who_comes_back_by_the_back_button_finds_the_page_live(
