@@ -88,7 +88,7 @@ def test_what_is_written_after_the_idle_limit_has_cut_the_pages_off_arrives_once
         wait_for_thread(admin, *sent("before"))
 
         network.refusing = True  # what they have stays, and nothing is said on it
-        wait_for(visitor, "Connection lost. Reconnecting …")
+        wait_for(visitor, "Reconnecting")
         wait_for(admin, re.compile("Not live since .*"))
         assert offline.cuts("idle") >= 2
         for page, name in ((visitor, "question"), (admin, "answer")):
