@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 CONVERSATIONS, MESSAGES = "/admin/messaging/conversation/", "/admin/messaging/message/"
 BLOCKS, QUICK_MESSAGES = "/admin/messaging/block/", "/admin/messaging/quickmessage/"
 OTTER = UUID("01976f3e-6c1e-7cc2-b0c5-6d2f8a293f2a")
-NAMES_IN_THE_BROWSER = "import {visitorName} from './static/messaging/names.js'; console.log(visitorName('%s'))"
+NAMES_IN_THE_BROWSER = "import {visitorName} from './static/messaging/conversations.js'; console.log(visitorName('%s'))"
 
 
 def converse(*contents: str, id: UUID | None = None, **fields: Any) -> Conversation:
