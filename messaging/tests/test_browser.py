@@ -27,6 +27,8 @@ from messaging.tests.payloads import PAYLOADS
 from messaging.tests.proxy import ChaosProxy
 from messaging.tests.services import HOST, wait_until
 
+LATEST = 50  # messages that a conversation's page of the Django admin shows
+
 
 def test_a_visitor_and_an_admin_write_to_each_other_and_a_reload_keeps_all(people: People, origin: str) -> None:
     admin, visitor = people.admin(origin), people.visitor(origin, viewport=PHONE)
@@ -216,8 +218,8 @@ def test_what_people_write_is_text_wherever_it_is_shown(people: People, own_depl
         assert_only_text(admin, ".field-content .readonly")
     admin.goto(f"{origin}/admin/messaging/conversation/")
     admin.locator("#result_list tbody th a").click()
-    expect(admin.locator("#messages-group tr.form-row .field-content p")).to_have_count(len(PAYLOADS))
-    assert contents(admin, "#messages-group tr.form-row .field-content p") == PAYLOADS
+    expect(admin.locator("#messages-group tr.form-row .field-content p")).to_have_count(LATEST)
+    assert contents(admin, "#messages-group tr.form-row .field-content p") == PAYLOADS[-LATEST:]
     assert_only_text(admin, "#messages-group tr.form-row .field-content p")
 
 
