@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +13,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from messaging import export
 from messaging.models import Conversation, Message
+from messaging.tests.deployments import ROOT
+from messaging.tests.services import Postgres
 
 pytestmark = pytest.mark.django_db
 
@@ -134,3 +140,33 @@ def test_progress_is_shown_on_a_terminal_alone(capsys: pytest.CaptureFixture[str
     call_command("messaging_export", stderr=pipe)
     assert terminal.getvalue() == "\r2 messages\n"
     assert pipe.getvalue() == ""
+
+
+def test_the_audit_log_has_the_number_and_nothing_of_what_was_said(
+    exported: Export, caplog: pytest.LogCaptureFixture
+) -> None:
+    say("one", "two")
+    caplog.set_level("INFO", "messaging.audit")
+    exported("--format", "csv")
+    (record,) = caplog.records
+    assert (record.message, record.messages, record.format) == ("messages exported", 2, "csv")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("format", sorted(export.FORMATS))
+def test_a_reader_that_has_enough_ends_it_quietly(format: str, postgres: Postgres) -> None:
+    say("one", "two")
+    database = postgres.url(connection.settings_dict["NAME"])
+    read, write = os.pipe()
+    os.close(read)  # as early as `head` can end
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "messaging_export", "--format", format],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": database, "LOG_LEVEL": "WARNING"},
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (1, "")

@@ -77,6 +77,26 @@ def test_the_days_are_the_settings_or_the_commands(command: Command, settings: A
     assert kept() == ["1"]
 
 
+def test_the_audit_log_has_numbers_whether_it_ended_or_was_stopped(
+    command: Command, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    caplog.set_level("INFO", "messaging.audit")
+    say(40, 50)
+    command("messaging_prune")
+    say(60)
+    monkeypatch.setattr(retention.time, "sleep", stop)
+    with pytest.raises(KeyboardInterrupt):
+        command("messaging_prune")
+    said = [(record.message, record.deleted) for record in caplog.records]
+    assert said == [
+        ("old messages deleted", {"messages": 2, "conversations": 1}),
+        ("old messages deleted", {"messages": 1}),
+    ]
+
+
 @pytest.mark.parametrize("days", ["0", "-1", "1.5", "many"])
 def test_days_are_a_number_of_at_least_one(command: Command, days: str) -> None:
     with pytest.raises(CommandError, match=f"'{days}' must be a number of days, at least 1"):
@@ -144,7 +164,8 @@ def test_who_writes_meanwhile_is_neither_waited_for_nor_lost(command: Command) -
 # --- messaging_erase ----------------------------------------------------------------------------------------
 
 
-def test_erasing_leaves_no_more_than_a_note(command: Command) -> None:
+def test_erasing_leaves_no_more_than_a_note(command: Command, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "messaging.audit")
     wanted, other = say(1, 2), say(3)
     Block.objects.create(conversation=wanted)
     said = command("messaging_erase", str(wanted.pk), "--no-input")
@@ -153,6 +174,8 @@ def test_erasing_leaves_no_more_than_a_note(command: Command) -> None:
     assert said.splitlines()[-1] == "erased: 1"
     assert (kept(), list(Conversation.objects.all()), Block.objects.count()) == (["3"], [other], 0)
     assert ErasedConversation.objects.get().pk == wanted.pk
+    (record,) = caplog.records
+    assert (record.message, record.conversations, record.messages) == ("conversations erased", 1, 2)
 
 
 def test_erasing_asks_first(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

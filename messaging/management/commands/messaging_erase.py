@@ -1,19 +1,17 @@
 """`messaging_erase`: a person wants what is kept of them to be gone."""
 
-import logging
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from messaging import audit
 from messaging.log import conversations
 from messaging.management.arguments import conversation
 from messaging.models import Conversation, Message
 from messaging.names import visitor_name
 from messaging.runtime import announce
 from messaging.service.conversations import told_erased
-
-logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -31,12 +29,13 @@ class Command(BaseCommand):
         found = set(Conversation.objects.filter(pk__in=wanted).values_list("pk", flat=True))
         if unknown := [str(id) for id in wanted if id not in found]:
             raise CommandError(f"no such conversation: {', '.join(unknown)}. Nothing was erased.")
-        for id in wanted:
-            number = Message.objects.filter(conversation=id).count()
+        messages = {id: Message.objects.filter(conversation=id).count() for id in wanted}
+        for id, number in messages.items():
             self.stdout.write(f"{id} ({visitor_name(id)}), messages: {number}")
         if not options["no_input"] and input("Erase for good? Type yes: ") != "yes":
             raise CommandError("Nothing was erased.")
         erased = [state for id in wanted if (state := conversations.erase(str(id)))]
         announce([told for state in erased for told in told_erased(state)])
-        logger.info("erased by command", extra={"conversations": [state.conversation for state in erased]})
+        gone = sum(messages[UUID(state.conversation)] for state in erased)
+        audit.note("conversations erased", conversations=len(erased), messages=gone)
         self.stdout.write(f"erased: {len(erased)}")

@@ -1,11 +1,14 @@
 """`messaging_export`: what was said, for other programs and for people with a spreadsheet."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from messaging import audit
 from messaging.export import FORMATS, Row, pages, written
 from messaging.management.arguments import conversation, moment
 from messaging.models import Conversation, Message
@@ -17,6 +20,8 @@ class Command(BaseCommand):
         "formula gets an apostrophe in front. ndjson (one JSON object a line) and json (one array) are exact. "
         "What arrives while it runs is exported as well. Progress is shown where the standard error is a terminal."
     )
+
+    _count = 0  # of messages that were written
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--format", choices=sorted(FORMATS), default="ndjson", help="default: ndjson")
@@ -35,8 +40,16 @@ class Command(BaseCommand):
             messages = messages.filter(created_at__gte=since)
         if until := options["until"]:
             messages = messages.filter(created_at__lt=until)
-        for part in written(self._counted(pages(messages)), FORMATS[options["format"]]):
-            self.stdout.write(part, ending="")
+        try:
+            for part in written(self._counted(pages(messages)), FORMATS[options["format"]]):
+                self.stdout.write(part, ending="")
+            self.stdout.flush()
+        except BrokenPipeError:  # `| head` has enough
+            # Python flushes once more when it ends: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        finally:
+            audit.note("messages exported", messages=self._count, format=options["format"])
 
     def _check(self, wanted: list[UUID]) -> None:
         found = set(Conversation.objects.filter(pk__in=wanted).values_list("pk", flat=True))
@@ -44,12 +57,11 @@ class Command(BaseCommand):
             raise CommandError(f"no such conversation: {', '.join(unknown)}")
 
     def _counted(self, pages: Iterable[list[Row]]) -> Iterator[list[Row]]:
-        """`pages`, and their messages counted on a terminal."""
-        count = 0
+        """`pages`, and their messages counted, on a terminal for who waits."""
         for page in pages:
             yield page
-            count += len(page)
+            self._count += len(page)
             if self.stderr.isatty():
-                self.stderr.write(f"\r{count:,} messages", ending="")
+                self.stderr.write(f"\r{self._count:,} messages", ending="")
         if self.stderr.isatty():
-            self.stderr.write("" if count else "no messages")
+            self.stderr.write("" if self._count else "no messages")

@@ -1,4 +1,4 @@
-"""`messaging_prune`: what is older than MESSAGE_RETENTION_DAYS goes. To be run once a day."""
+"""`messaging_prune`: what is older than MESSAGE_RETENTION_DAYS goes. Run once a day, as docs/operations.md says."""
 
 from collections import Counter
 from datetime import timedelta
@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
+from messaging import audit
 from messaging.log.retention import prune
 from messaging.management.arguments import days
 
@@ -25,11 +26,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         before = timezone.now() - timedelta(days=options["days"] or settings.MESSAGE_RETENTION_DAYS)
         deleted: Counter[str] = Counter()
-        for name, number in prune(before):
-            deleted[name] += number
-            if self.stderr.isatty():
-                self.stderr.write(f"\r{deleted[name]:,} {name}", ending="")
-        if deleted and self.stderr.isatty():
-            self.stderr.write("")
+        try:
+            for name, number in prune(before):
+                deleted[name] += number
+                if self.stderr.isatty():
+                    self.stderr.write(f"\r{deleted[name]:,} {name}", ending="")
+        finally:  # who stops it has deleted something all the same
+            if deleted and self.stderr.isatty():
+                self.stderr.write("")
+            audit.note("old messages deleted", before=f"{before:%Y-%m-%dT%H:%MZ}", deleted=dict(deleted))
         found = ", ".join(f"{number} {name}" for name, number in deleted.items()) or "nothing"
         self.stdout.write(f"deleted what is older than {before:%Y-%m-%d %H:%M} UTC: {found}")
