@@ -57,7 +57,7 @@ k8s-rollback: .venv-k8s/.installed ## bring every Deployment of ENV back to its 
 	$(IN_NAMESPACE) rollout status deployment $(OURS) --timeout=$(TIMEOUT)
 
 k8s-status: .venv-k8s/.installed ## what runs in ENV
-	@$(IN_NAMESPACE) get deployments,statefulsets,jobs,pods,horizontalpodautoscalers,ingresses
+	@$(IN_NAMESPACE) get deployments,statefulsets,jobs,cronjobs,pods,horizontalpodautoscalers,ingresses
 
 k8s-destroy: .venv-k8s/.installed $(SECRETS) ## remove ENV with its data (CONFIRM=its name)
 	@test '$(CONFIRM)' = '$(ENV)' || { echo 'This removes $(ENV) with its data: add CONFIRM=$(ENV)' >&2; exit 1; }

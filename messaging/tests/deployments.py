@@ -38,6 +38,22 @@ for name, rights in {STAFF!r}.items():
     user = User.objects.create_user(name, password={PASSWORD!r}, is_staff=True, is_superuser=name == "operator")
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="messaging", codename__in=rights))
 """
+# Two messages, of which retention leaves one; and what is kept.
+SAY_OLD_AND_NEW = """
+from datetime import timedelta
+from uuid import uuid4
+from django.conf import settings
+from django.utils import timezone
+from messaging.models import Conversation, Message
+for content, days in {"old": settings.MESSAGE_RETENTION_DAYS + 1, "new": 1}.items():
+    at = timezone.now() - timedelta(days=days)
+    thread = Conversation.objects.create(last_message_at=at)
+    Message.objects.create(conversation=thread, client_id=uuid4().hex, sender="user", content=content, created_at=at)
+"""
+KEPT = """
+from messaging.models import Message
+print(*Message.objects.filter(content__in=["old", "new"]).values_list("content", flat=True))
+"""
 # Everybody here comes from one address, writes faster than people do, and has no time for a gentle drain. Tests of
 # these set their own.
 FOR_TESTS = {

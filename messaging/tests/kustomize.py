@@ -24,7 +24,7 @@ SECRETS = {
     "postgres-password": "postgres-password-of-the-tests",
     "database-url": "postgres://messaging:postgres-password-of-the-tests@postgres:5432/messaging",
 }
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 
 Object = dict[str, Any]
 
@@ -87,7 +87,8 @@ class Manifests:
     @property
     def pods(self) -> dict[str, Object]:
         """The pod template of each workload, by its name."""
-        return {found["metadata"]["name"]: found["spec"]["template"] for found in self.all(*WORKLOADS)}
+        specs = {found["metadata"]["name"]: found["spec"] for found in self.all(*WORKLOADS)}
+        return {name: spec.get("jobTemplate", {"spec": spec})["spec"]["template"] for name, spec in specs.items()}
 
     @property
     def containers(self) -> Iterator[tuple[str, Object]]:

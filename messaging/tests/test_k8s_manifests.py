@@ -12,6 +12,7 @@ from messaging.tests.deployments import ROOT, SECRET_KEY, manage
 from messaging.tests.kustomize import ENVIRONMENTS, SECRETS, Manifests, Object, manifests, with_component
 
 SERVERS = ("websocket-service", "user-frontend", "admin-frontend")
+JOBS = ("messaging-migrate", "messaging-prune")
 ROLES = {"websocket-service": "websocket", "user-frontend": "user", "admin-frontend": "admin"}
 HOSTS = {
     "development": "localhost",
@@ -51,7 +52,7 @@ def seconds(source: str, name: str) -> float:
 
 def test_there_are_three_servers_of_one_image(rendered: Manifests) -> None:
     assert {found["metadata"]["name"] for found in rendered.all("Deployment")} == set(SERVERS)
-    images = {rendered.container(name)["image"] for name in (*SERVERS, "messaging-migrate")}
+    images = {rendered.container(name)["image"] for name in (*SERVERS, *JOBS)}
     assert len(images) == 1
     for name, role in ROLES.items():
         container = rendered.container(name)
@@ -70,7 +71,7 @@ def test_redis_url_comes_from_app_config(rendered: Manifests) -> None:
 
 
 def test_every_setting_that_comes_from_a_file_has_its_file(rendered: Manifests, tmp_path: Path) -> None:
-    for name in (*SERVERS, "messaging-migrate"):
+    for name in (*SERVERS, *JOBS):
         values = rendered.environment(name, tmp_path)
         files = {key: Path(value).read_text() for key, value in values.items() if key.endswith("_FILE")}
         assert files == {
@@ -287,7 +288,7 @@ def test_every_pod_is_restricted(rendered: Manifests) -> None:
 
 
 def test_the_servers_can_write_to_tmp_alone(rendered: Manifests) -> None:
-    for name in (*SERVERS, "messaging-migrate"):
+    for name in (*SERVERS, *JOBS):
         mounts = rendered.container(name)["volumeMounts"]
         assert [mount["mountPath"] for mount in mounts if not mount.get("readOnly")] == ["/tmp"]  # noqa: S108
 

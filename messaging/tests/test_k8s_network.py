@@ -5,6 +5,7 @@ import pytest
 from messaging.tests.kustomize import ENVIRONMENTS, Network, Party, manifests, with_component
 
 SERVERS = ("websocket-service", "user-frontend", "admin-frontend")
+JOBS = ("messaging-migrate", "messaging-prune")
 PORTS = (53, 80, 443, 5432, 6379, 8080, 8081, 26379)
 
 # What is outside an environment's namespace, or not in this repository.
@@ -21,14 +22,14 @@ OUTSIDE = {
     "internet": Party(ip="203.0.113.1"),
 }
 EDGE = {("haproxy", server, 8080) for server in SERVERS}
-NAMES = {(pod, "dns", 53) for pod in (*SERVERS, "messaging-migrate")}
+NAMES = {(pod, "dns", 53) for pod in (*SERVERS, *JOBS)}
 INSIDE = {
     *((server, "redis", 6379) for server in SERVERS),
-    *((pod, "postgres", 5432) for pod in (*SERVERS, "messaging-migrate")),
+    *((pod, "postgres", 5432) for pod in (*SERVERS, *JOBS)),
 }
 ELSEWHERE = {
     *((server, "redis namespace", port) for server in SERVERS for port in (6379, 26379)),
-    *((pod, "database subnet", 5432) for pod in (*SERVERS, "messaging-migrate")),
+    *((pod, "database subnet", 5432) for pod in (*SERVERS, *JOBS)),
 }
 ALLOWED = {
     "development": EDGE | NAMES | INSIDE,
