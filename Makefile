@@ -25,6 +25,7 @@ help: ## list the commands
 
 run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host:port overrides)
 	@$(RUN) manage.py migrate --verbosity 0
+	@$(RUN) manage.py messaging_prune > /dev/null
 	@$(RUN) manage.py messaging_operator
 	@$(RUN) manage.py runserver $(ADDRESS)
 

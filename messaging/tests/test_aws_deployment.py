@@ -11,6 +11,8 @@ from websockets.asyncio.client import connect as websocket
 
 from messaging.tests.aws_deployment import AwsDeployment
 from messaging.tests.aws_template import Template
+from messaging.tests.deployments import KEPT, SAY_OLD_AND_NEW
+from messaging.tests.services import wait_until
 from messaging.tests.wire import WELCOME, admin, connect, eventually, message, visitor
 
 GATEWAY_WELCOME = WELCOME | {"heartbeatMs": 240_000}
@@ -162,6 +164,16 @@ async def test_without_the_right_to_the_table_nobody_is_let_in(
 def test_management_commands_run_in_the_function(aws_deployment: AwsDeployment) -> None:
     assert "no issues" in aws_deployment.manage("check")
     assert "up to date" in aws_deployment.manage("messaging_migrate --check")
+
+
+def test_what_is_old_is_gone_after_a_night(aws_deployment: AwsDeployment) -> None:
+    def kept() -> str:
+        return aws_deployment.run(KEPT).splitlines()[-1]
+
+    aws_deployment.run(SAY_OLD_AND_NEW)
+    assert kept() == "old new"
+    with aws_deployment.nights_of_a_minute():
+        wait_until(lambda: kept() == "new", "the rule has had the function delete the old message", timeout=120)
 
 
 def test_a_second_deployment_of_the_same_changes_nothing(aws_deployment: AwsDeployment) -> None:

@@ -1,5 +1,6 @@
 """What aws/template.yaml says: rights as narrow as they can be, and a table and routes as the code needs them."""
 
+import json
 import subprocess
 from typing import Any
 
@@ -72,6 +73,25 @@ def test_every_event_of_a_websocket_reaches_the_function() -> None:
     routes = [found["Properties"] for found in RESOURCES.values() if found["Type"] == "AWS::ApiGatewayV2::Route"]
     websocket = [route["RouteKey"] for route in routes if route["ApiId"] == {"Ref": "WebSocketApi"}]
     assert sorted(websocket) == ["$connect", "$default", "$disconnect"]
+
+
+def test_retention_happens_every_night_and_its_rule_alone_may_invoke_the_function() -> None:
+    rules = {name: found["Properties"] for name, found in RESOURCES.items() if found["Type"] == "AWS::Events::Rule"}
+    rule = rules.pop("PruneRule")
+    assert rules == {}
+    assert rule["ScheduleExpression"] == "cron(17 3 * * ? *)"
+    (target,) = rule["Targets"]
+    assert target["Arn"] == {"Fn::GetAtt": ["Function", "Arn"]}
+    assert json.loads(target["Input"]) == {"manage": "messaging_prune"}
+    permissions = [found["Properties"] for found in RESOURCES.values() if found["Type"] == "AWS::Lambda::Permission"]
+    assert [found for found in permissions if found["Principal"] != "apigateway.amazonaws.com"] == [
+        {
+            "Action": "lambda:InvokeFunction",
+            "FunctionName": {"Ref": "Function"},
+            "Principal": "events.amazonaws.com",
+            "SourceArn": {"Fn::GetAtt": ["PruneRule", "Arn"]},
+        }
+    ]
 
 
 def test_no_log_keeps_addresses_and_all_end() -> None:
