@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.changes import name_of
-from messaging.admin.lists import BoundedPaginator
+from messaging.admin.lists import STYLE, BoundedPaginator
 from messaging.log import conversations
 from messaging.models import Block, Conversation
 from messaging.names import visitor_name
@@ -27,6 +27,9 @@ class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     raw_id_fields = ("conversation",)
     paginator = BoundedPaginator
     show_full_result_count = False
+
+    class Media:
+        css = {"all": (STYLE,)}  # noqa: RUF012  Django's own form of this
 
     @admin.display(description=_("conversation"))
     def visitor(self, block: Block) -> str:

@@ -74,6 +74,7 @@ class LatestMessages(BaseInlineFormSet):  # type: ignore[type-arg]
 
 class MessageInline(admin.TabularInline):  # type: ignore[type-arg]
     model = Message
+    template = "admin/messaging/latest_messages.html"
     formset = LatestMessages
     verbose_name_plural = _("latest messages")
     fields = ("created_at", "sender", "author", "content")

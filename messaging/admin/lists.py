@@ -14,6 +14,9 @@ COUNTED = 10_000  # rows: past that a list says "more", and who looks for an old
 BEGINNING: dict[str, dict[str, int]] = {"year": {"month": 1, "day": 1}, "month": {"day": 1}, "day": {}}  # of a span
 
 
+STYLE = "messaging/admin.css"
+
+
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """Counts no further than COUNTED."""
 
@@ -54,6 +57,9 @@ class LongList(admin.ModelAdmin):  # type: ignore[type-arg]
     paginator = BoundedPaginator
     show_full_result_count = False  # a count of all rows
     show_facets = admin.ShowFacets.NEVER  # a count for each choice of each filter
+
+    class Media:
+        css = {"all": (STYLE,)}  # noqa: RUF012  Django's own form of this
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return Calendar(self.model).order_by(*self.get_ordering(request))

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+from messaging.admin.lists import STYLE
 from messaging.models import QuickMessage
 
 
@@ -20,3 +21,6 @@ class QuickMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             {"fields": ("label_de", "content_de"), "description": _("Left empty, the text above serves.")},
         ),
     )
+
+    class Media:
+        css = {"all": (STYLE,)}  # noqa: RUF012  Django's own form of this
