@@ -1,7 +1,8 @@
 // @ts-check
 /** Sound and notifications. Loaded for those who have switched them on. */
 
-import { counted, inWords } from "./staff.js";
+import { text } from "./page.js";
+import { inWords } from "./staff.js";
 
 /** @typedef {import("./staff.js").Arrival} Arrival */
 
@@ -25,6 +26,6 @@ export function blip() {
 /** @param {Arrival[]} arrivals @param {boolean} withText  it may be read by whoever sees the screen */
 export function notify(arrivals, withText) {
   const body = withText ? inWords(arrivals) : "";
-  const notification = new Notification(counted("newMessages", arrivals.length), { body, tag: "messaging-live" });
+  const notification = new Notification(text("newMessages", { count: arrivals.length }), { body, tag: "messaging-live" });
   notification.onclick = () => window.focus();
 }

@@ -5,7 +5,6 @@
  *
  * @typedef {import("./link.js").Frame} Frame
  * @typedef {import("./link.js").Loss} Loss
- * @typedef {import("./link.js").Environment} Environment
  * @typedef {import("./outbox.js").Outbox} Outbox
  * @typedef {import("./thread.js").Message} Message
  *
@@ -28,15 +27,15 @@
  * @property {string} url
  * @property {number} heartbeatMs  until the server states its own
  * @property {"user" | "admin"} role
- * @property {() => Promise<{token?: string, lang?: string}>} credentials  asked at every try; throws Refused if there are none
+ * @property {() => Promise<{token?: string, lang?: string} | null>} credentials  asked at every try; null: there are none
  * @property {() => void} [forgetCredentials]  the server refused them
  * @property {Outbox} outbox
  * @property {Handlers} handlers
  * @property {import("./outbox.js").InTurn} inTurn
  */
 
-import { backoff, browser, FORBIDDEN, Link, PASSING, UNAUTHORIZED } from "./link.js";
-import { Delivery } from "./outbox.js";
+import { FORBIDDEN, Link, UNAUTHORIZED } from "./link.js";
+import { backoff, Delivery } from "./outbox.js";
 import { PAGE, Place } from "./thread.js";
 
 /** A link that was live for so long was a good one: the next failure starts with short delays again. */
@@ -44,15 +43,11 @@ const STABLE_MS = 10_000;
 const BAD_FRAMES = 4400;
 const NO_IDENTIFY = 4408;
 
-/** There are no credentials: the person has to sign in. */
-export class Refused extends Error {}
-
 export class Connection {
   /** @type {State} */
   state = { phase: "connecting" };
 
   #options;
-  #environment;
   #place;
   #delivery;
   /** @type {Link | null} the identified link */
@@ -68,14 +63,11 @@ export class Connection {
   #author;
   #endPause = () => {};
 
-  /** @param {Options} options @param {Environment} environment */
-  constructor(options, environment = browser) {
+  /** @param {Options} options */
+  constructor(options) {
     this.#options = options;
-    this.#environment = environment;
     this.#place = new Place(options.handlers.newest);
-    this.#delivery = new Delivery(options.outbox, environment, options.inTurn, (entry, ack) =>
-      this.#acknowledged(entry, ack),
-    );
+    this.#delivery = new Delivery(options.outbox, options.inTurn, (entry, ack) => this.#acknowledged(entry, ack));
     options.outbox.onSettledElsewhere = (entry) => this.#acknowledged(entry, /** @type {Frame} */ (entry.ack));
   }
 
@@ -87,8 +79,8 @@ export class Connection {
       const { code } = loss;
       const delay = this.#delayAfter(loss);
       if (delay === Infinity) this.#enter("stopped", { code });
-      else this.#enter("waiting", { code, retryAt: this.#environment.now() + delay });
-      await this.#pause(this.#environment.isOffline() ? Infinity : delay);
+      else this.#enter("waiting", { code, retryAt: Date.now() + delay });
+      await this.#pause(navigator.onLine ? delay : Infinity);
     }
   }
 
@@ -105,10 +97,11 @@ export class Connection {
     this.#link?.drop();
   }
 
-  /** @param {import("./outbox.js").Draft} draft @throws {import("./outbox.js").OutboxFull} */
+  /** @param {import("./outbox.js").Draft} draft @returns {boolean} false: the outbox has no room */
   send(draft) {
-    this.#options.outbox.add(draft);
+    const isKept = this.#options.outbox.add(draft);
     this.#delivery.run();
+    return isKept;
   }
 
   /** @param {string} id */
@@ -143,16 +136,17 @@ export class Connection {
     let credentials;
     try {
       credentials = await this.#options.credentials();
-    } catch (error) {
-      return { code: error instanceof Refused ? UNAUTHORIZED : 0 };
+    } catch {
+      return { code: 0 };
     }
+    if (!credentials) return { code: UNAUTHORIZED }; // the person has to sign in
     const { url, heartbeatMs } = this.#options;
-    const link = new Link(url, heartbeatMs, (frame) => this.#receive(frame), this.#environment);
+    const link = new Link(url, heartbeatMs, (frame) => this.#receive(frame));
     if (await link.opened) await this.#join(link, credentials);
     const loss = await link.lost;
     this.#link = this.#delivery.link = null;
     if (this.state.phase === "live") this.#lastLive = link.heardAt;
-    if (this.#environment.now() - this.#liveAt >= STABLE_MS) this.#failures = 0;
+    if (Date.now() - this.#liveAt >= STABLE_MS) this.#failures = 0;
     this.#liveAt = Infinity;
     return loss;
   }
@@ -167,14 +161,14 @@ export class Connection {
     this.#refusals = 0;
     this.#delivery.run();
     if (!(await this.#place.catchUp(link))) return;
-    this.#liveAt = this.#environment.now();
+    this.#liveAt = Date.now();
     this.#enter("live");
     link.beat(this.#onPong);
   }
 
   /** An identify without success: a new link starts from a clean state. @param {Link} link @param {Frame} error */
   #giveUp(link, error) {
-    if (PASSING.has(error.code)) return link.drop({ code: 0, retryAfterMs: error.retryAfterMs });
+    if (link.passes(error)) return link.drop({ code: 0, retryAfterMs: error.retryAfterMs });
     link.drop({ code: error.code === "forbidden" ? FORBIDDEN : BAD_FRAMES });
   }
 
@@ -230,15 +224,15 @@ export class Connection {
     }
     // 4408 is in the range that says stop, but it only means that this machine was slow, perhaps asleep.
     if (code >= 4400 && code < 4500 && code !== NO_IDENTIFY) return Infinity;
-    return reconnectAfterMs ?? retryAfterMs + backoff(this.#environment, this.#failures++);
+    return reconnectAfterMs ?? retryAfterMs + backoff(this.#failures++);
   }
 
   /** A sleep that `wake` ends. @param {number} ms */
   #pause(ms) {
     return new Promise((resolve) => {
-      const timer = ms === Infinity ? undefined : this.#environment.setTimeout(() => resolve(undefined), ms);
+      const timer = ms === Infinity ? undefined : setTimeout(() => resolve(undefined), ms);
       this.#endPause = () => {
-        this.#environment.clearTimeout(timer);
+        clearTimeout(timer);
         resolve(undefined);
       };
     });

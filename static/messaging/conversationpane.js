@@ -3,10 +3,10 @@
 
 import { Conversation, Window } from "./conversations.js";
 import { byId, clockTime, text } from "./page.js";
-import { counted, OWN } from "./staff.js";
-import { Composer, reconcile, ThreadView } from "./view.js";
+import { composer, reconcile, threadView } from "./view.js";
 
 /**
+ * @typedef {import("./connection.js").Connection} Connection
  * @typedef {{key: string, label: string, content: string}} Reply
  * @typedef {{id: number, name: string, reply: boolean, manage: boolean, block: boolean, unblock: boolean}} Me
  */
@@ -16,232 +16,210 @@ const READ_MS = 1_000;
 /** So many messages tell what it is about. */
 const ENOUGH = 20;
 
-export class ThreadPane {
+/**
+ * @param {import("./conversations.js").Conversations} conversations
+ * @param {Connection} connection
+ * @param {import("./outbox.js").Outbox} outbox
+ * @param {string} drafts  begins the names of what is written and not sent
+ * @param {() => void} showAll  everything, at the next opportunity
+ */
+export function threadPane(conversations, connection, outbox, drafts, showAll) {
+  const older = byId("older");
+  const newer = byId("newer");
+  const log = byId("log");
+  const replyButtons = byId("replies");
+  const slice = new Window();
+  const view = threadView("admin", connection, outbox);
   /** @type {Reply[]} */
-  replies = [];
-  /** @type {Conversation | undefined} */
-  #conversation;
-  #window = new Window();
+  let replies = [];
+  /** The open one; `hide` leaves one that is nobody's. */
+  let conversation = new Conversation("");
   /** The newest message when the person was at the end of the thread. */
-  #seen = "";
-  #isTelling = false;
-  #isLoading = false;
+  let seen = "";
+  let isTelling = false;
+  let isLoading = false;
   /** The conversation whose beginning was asked for. */
-  #loaded = "";
-  #conversations;
-  #connection;
-  #outbox;
-  #show;
-  #view;
-  #composer;
+  let loaded = "";
 
-  /**
-   * @param {import("./conversations.js").Conversations} conversations
-   * @param {import("./connection.js").Connection} connection
-   * @param {import("./outbox.js").Outbox} outbox
-   * @param {() => void} show  everything, at the next opportunity
-   */
-  constructor(conversations, connection, outbox, show) {
-    this.#conversations = conversations;
-    this.#connection = connection;
-    this.#outbox = outbox;
-    this.#show = show;
-    this.#view = new ThreadView(
-      "admin",
-      (id) => connection.retry(id),
-      (id) => outbox.remove(id),
-    );
-    this.#composer = new Composer(
-      (content) => this.#send(content),
-      (event) => event.ctrlKey || event.metaKey,
-    );
-    byId("older").addEventListener("click", () => this.#older());
-    byId("newer").addEventListener("click", () => this.toEnd());
-    byId("log").addEventListener("scroll", () => this.#seen < (this.#conversation?.cursor ?? "") && show());
-    byId("replies").addEventListener("click", (/** @type {any} */ { target }) => {
-      const button = target.closest("button");
-      if (button) this.insert([...button.parentElement.children].indexOf(button) + 1);
-    });
-    byId("log").setAttribute("aria-live", "off"); // arrivals are announced in summary, whatever is open
-  }
+  const isLive = () => connection.state.phase === "live";
 
   /** @param {string} id  of the conversation @param {boolean} mayReply */
-  show(id, mayReply) {
-    const known = this.#conversations.get(id);
-    const isOther = id !== this.#conversation?.id;
-    this.#conversation = known ?? new Conversation(id);
+  function show(id, mayReply) {
+    const known = conversations.get(id);
+    const isOther = id !== conversation.id;
+    conversation = known ?? new Conversation(id);
     if (isOther) {
-      this.#window.follow();
-      this.#composer.open(`${OWN}-draft-${id}`);
-      byId("thread-name").textContent = this.#conversation.name;
+      slice.follow();
+      field.open(drafts + id);
+      byId("thread-name").textContent = conversation.name;
     }
-    const isLive = this.#connection.state.phase === "live";
-    if (isLive && this.#loaded !== id) this.#begin(known);
-    byId("gone").hidden = Boolean(known) || this.#isLoading || !isLive;
-    byId("composer").hidden = byId("replies").hidden = !mayReply;
-    this.#showMessages(isOther);
+    if (isLive() && loaded !== id) begin();
+    byId("gone").hidden = Boolean(known) || isLoading || !isLive();
+    byId("composer").hidden = replyButtons.hidden = !mayReply;
+    showMessages(isOther);
   }
 
-  hide() {
-    this.#conversation = undefined;
-    this.#loaded = "";
+  function hide() {
+    conversation = new Conversation("");
+    loaded = "";
   }
 
-  /** What was said in this conversation before the newest messages of all. @param {Conversation | undefined} known */
-  #begin(known) {
-    this.#loaded = /** @type {Conversation} */ (this.#conversation).id;
-    const { isWhole = false, thread } = known ?? {};
-    if (!isWhole && (thread?.messages.length ?? 0) < ENOUGH) this.#load(this.#loaded, thread?.oldest?.cursor);
+  /** What was said in this conversation before the newest messages of all. */
+  function begin() {
+    const { id, isWhole, thread } = conversation;
+    loaded = id;
+    if (!isWhole && thread.messages.length < ENOUGH) load();
   }
 
-  toEnd() {
-    this.#window.follow();
-    this.#showMessages(true);
+  function toEnd() {
+    slice.follow();
+    showMessages(true);
   }
 
-  /** The canned replies. @param {Reply[]} replies */
-  offer(replies) {
-    this.replies = replies;
+  /** The canned replies. @param {Reply[]} offered */
+  function offer(offered) {
+    replies = offered;
     reconcile(
-      byId("replies"),
+      replyButtons,
       replies,
       ({ key }) => key,
       () => Object.assign(document.createElement("button"), { type: "button", className: "reply" }),
-      (button, { label, content }) => {
-        button.textContent = label;
-        button.title = content;
-      },
+      (button, { label, content }) => Object.assign(button, { textContent: label, title: content }),
     );
   }
 
   /** Put a canned reply into the field, where the person can still change it. @param {number} number  from 1 */
-  insert(number) {
-    const reply = this.replies[number - 1];
-    if (reply && !byId("composer").hidden) this.#composer.insert(reply.content);
+  function insert(number) {
+    const reply = replies[number - 1];
+    if (reply && !byId("composer").hidden) field.insert(reply.content);
   }
 
-  /** @param {string} content */
-  #send(content) {
-    this.#connection.send({ content, to: this.#conversation?.id });
-    this.toEnd();
-  }
-
-  /** @param {boolean} toEnd */
-  #showMessages(toEnd) {
-    const { id, thread, isWhole, cursor, readByVisitor } = /** @type {Conversation} */ (this.#conversation);
-    const { items, before, after } = this.#window.of(thread.messages);
-    const waiting = after ? [] : this.#outbox.entries().filter(({ to }) => to === id);
-    const atEnd = this.#view.show(items, waiting, toEnd, readByVisitor) && !after;
-    if (atEnd) this.#seen = cursor;
-    const isLive = this.#connection.state.phase === "live";
-    byId("older").hidden = this.#isLoading || (!before && (isWhole || !isLive));
-    const unseen = thread.messages.filter((message) => message.cursor > this.#seen).length;
-    byId("newer").hidden = atEnd || !(after || unseen);
-    byId("newer").textContent = unseen ? counted("newHere", unseen) : text("toNewest");
-    if (atEnd && isLive) this.#tellRead();
+  /** @param {boolean} atEnd */
+  function showMessages(atEnd) {
+    const { id, thread, isWhole, cursor, readByVisitor } = conversation;
+    const { items, before, after } = slice.of(thread.messages);
+    const waiting = after ? [] : outbox.entries().filter(({ to }) => to === id);
+    const isAtEnd = view(items, waiting, atEnd, readByVisitor) && !after;
+    if (isAtEnd) seen = cursor;
+    older.hidden = isLoading || (!before && (isWhole || !isLive()));
+    const unseen = thread.messages.filter((message) => message.cursor > seen).length;
+    newer.hidden = isAtEnd || !(after || unseen);
+    newer.textContent = unseen ? text("newHere", { count: unseen }) : text("toNewest");
+    if (isAtEnd && isLive()) tellRead();
   }
 
   /** The person looks at the end of the conversation: all of it is read, for the whole team. */
-  async #tellRead() {
-    const conversation = this.#conversation;
-    if (!conversation?.isUnread || document.hidden || this.#isTelling) return;
-    this.#isTelling = true;
+  async function tellRead() {
+    const { id, isUnread, thread } = conversation;
+    if (!isUnread || document.hidden || isTelling) return;
+    isTelling = true;
     setTimeout(() => {
-      this.#isTelling = false;
-      this.#show();
+      isTelling = false;
+      showAll();
     }, READ_MS);
-    const upTo = conversation.thread.messages.findLast(({ from }) => from === "user")?.messageId;
-    const answer = await this.#connection.request({ action: "read", conversation: conversation.id, upTo });
+    const upTo = thread.messages.findLast(({ from }) => from === "user")?.messageId;
+    const read = conversation;
+    const answer = await connection.request({ action: "read", conversation: id, upTo });
     if (answer?.type !== "ack") return; // asked again by the timer
-    conversation.read("admin", answer.cursor);
-    this.#show();
+    read.read("admin", answer.cursor);
+    showAll();
   }
 
-  async #older() {
-    const { id, thread } = /** @type {Conversation} */ (this.#conversation);
-    if (this.#window.of(thread.messages).before) this.#window.move(thread.messages, -1);
-    else await this.#load(id, thread.oldest?.cursor);
-    this.#show();
+  /** Messages before those that are here, or the newest ones. */
+  async function load() {
+    const { id, thread } = conversation;
+    isLoading = true;
+    const page = await connection.older({ conversation: id, before: thread.oldest?.cursor });
+    isLoading = false;
+    const known = conversations.get(id);
+    if (page && !page.more && known) known.isWhole = true;
+    showAll();
   }
 
-  /** Messages before a cursor, or the newest ones. @param {string} id @param {string} [before] */
-  async #load(id, before) {
-    this.#isLoading = true;
-    const page = await this.#connection.older({ conversation: id, before });
-    this.#isLoading = false;
-    const conversation = this.#conversations.get(id);
-    if (page && !page.more && conversation) conversation.isWhole = true;
-    this.#show();
-  }
+  const field = composer(
+    (content) => {
+      const isKept = connection.send({ content, to: conversation.id });
+      if (isKept) toEnd();
+      return isKept;
+    },
+    (event) => event.ctrlKey || event.metaKey,
+  );
+  older.onclick = async () => {
+    const { messages } = conversation.thread;
+    if (slice.of(messages).before) slice.move(messages, -1);
+    else await load();
+    showAll();
+  };
+  newer.onclick = toEnd;
+  log.onscroll = () => seen < conversation.cursor && showAll();
+  replyButtons.onclick = (/** @type {any} */ { target }) => {
+    const button = target.closest("button");
+    if (button) insert([...replyButtons.children].indexOf(button) + 1);
+  };
+  log.setAttribute("aria-live", "off"); // arrivals are announced in summary, whatever is open
+
+  return { show, hide, offer, insert };
 }
 
-/** What the staff does with it: claim, close, block, and back. The server's answer decides, not the click. */
-export class Actions {
+/**
+ * What the staff does with it: claim, close, block, and back. The server's answer decides, not the click.
+ *
+ * @param {Connection} connection
+ */
+export function actionsPane(connection) {
+  const confirm = byId("confirm");
   /** @type {Conversation | undefined} */
-  #conversation;
-  /** @type {Me | undefined} */
-  #me;
-  #request;
+  let conversation;
+  /** What each button does now; also the key of its text. @type {Record<string, string>} */
+  let ops = {};
 
-  /** @param {(frame: import("./link.js").Frame) => Promise<import("./link.js").Frame | null>} request */
-  constructor(request) {
-    this.#request = request;
-    for (const name of /** @type {const} */ (["claim", "close", "block"])) {
-      byId(name).addEventListener("click", () => this.run(name));
-    }
-    byId("confirm").addEventListener("close", () => {
-      if (byId("confirm").returnValue === "block") this.#do("block");
-    });
-  }
-
-  /** @param {Conversation | undefined} conversation @param {Me | undefined} me */
-  show(conversation, me) {
-    if (conversation !== this.#conversation) notice("");
-    this.#conversation = conversation;
-    this.#me = me;
-    const claimer = conversation?.state.claimedBy;
+  /** @param {Conversation | undefined} shown @param {Me | undefined} me */
+  function show(shown, me) {
+    if (shown !== conversation) notice("");
+    conversation = shown;
+    const { state, isClosed = false } = shown ?? {};
+    const claimer = state?.claimedBy;
     const isOthers = claimer !== undefined && claimer.id !== me?.id;
-    const { isClosed = false } = conversation ?? {};
-    const isBlocked = conversation?.isBlocked(Date.now()) ?? false;
-    const mayManage = conversation && me?.manage && !isOthers;
-    button("claim", claimer ? "release" : "claim", mayManage);
-    button("close", isClosed ? "reopen" : "close", mayManage);
-    button("block", isBlocked ? "unblock" : "block", conversation && (isBlocked ? me?.unblock : me?.block));
+    const isBlocked = shown?.isBlocked(Date.now());
+    const mayManage = me?.manage && !isOthers;
+    ops = { claim: claimer ? "release" : "claim", close: isClosed ? "reopen" : "close", block: isBlocked ? "unblock" : "block" };
+    for (const name in ops) {
+      const mayDo = name !== "block" ? mayManage : isBlocked ? me?.unblock : me?.block;
+      Object.assign(byId(name), { hidden: !shown || !mayDo, textContent: text(ops[name]) });
+    }
     const facts = [
       claimer && text(isOthers ? "claimedBy" : "claimedByYou", { name: claimer.name }),
       isClosed && text("isClosed"),
-      isBlocked && text("blockedUntil", { time: clockTime(conversation?.state.blockedUntil ?? "") }),
+      isBlocked && text("blockedUntil", { time: clockTime(state?.blockedUntil ?? "") }),
     ];
     byId("facts").textContent = facts.filter(Boolean).join(" · ");
   }
 
-  /** What the button of this name says. @param {"claim" | "close" | "block"} name */
-  run(name) {
-    if (byId(name).hidden || !this.#conversation) return;
-    const { state, isClosed } = this.#conversation;
-    if (name === "claim") return this.#do(state.claimedBy ? "release" : "claim");
-    if (name === "close") return this.#do(isClosed ? "reopen" : "close");
-    if (this.#conversation.isBlocked(Date.now())) return this.#do("unblock");
-    byId("confirm-text").textContent = text("blockName", { name: this.#conversation.name });
-    byId("confirm").returnValue = "";
-    byId("confirm").showModal();
+  /** What the button of this name says. @param {string} name */
+  function run(name) {
+    if (byId(name).hidden || !conversation) return;
+    if (ops[name] !== "block") return act(ops[name]);
+    byId("confirm-text").textContent = text("blockName", { name: conversation.name });
+    confirm.returnValue = "";
+    confirm.showModal();
   }
 
   /** @param {string} op */
-  async #do(op) {
-    const { id } = /** @type {Conversation} */ (this.#conversation);
+  async function act(op) {
+    const { id } = /** @type {Conversation} */ (conversation);
     notice("");
-    const answer = await this.#request({ action: "conversation", conversation: id, op });
-    if (id !== this.#conversation?.id || answer?.type === "ack") return;
+    const answer = await connection.request({ action: "conversation", conversation: id, op });
+    if (id !== conversation?.id || answer?.type === "ack") return;
     if (!answer) return notice(text("notDone"));
     notice(answer.code === "already_claimed" ? text("wasFaster", { name: answer.by }) : text("refused", { reason: answer.message }));
   }
-}
 
-/** @param {string} name @param {string} label  key of the text @param {unknown} isOffered */
-function button(name, label, isOffered) {
-  byId(name).hidden = !isOffered;
-  byId(name).textContent = text(label);
+  for (const name of ["claim", "close", "block"]) byId(name).onclick = () => run(name);
+  confirm.onclose = () => {
+    if (confirm.returnValue === "block") act("block");
+  };
+
+  return { show, run };
 }
 
 /** @param {string} words */

@@ -7,15 +7,6 @@
  * @property {number} code  the close code that says why the link ended; 0: we gave it up
  * @property {number} [retryAfterMs]  the next one has to wait so long, and then some
  * @property {number} [reconnectAfterMs]  the server's own word on when to come back, drawn at random
- *
- * What a browser gives and a test replaces:
- * @typedef {object} Environment
- * @property {typeof WebSocket} WebSocket
- * @property {(task: () => void, ms: number) => any} setTimeout
- * @property {(timer: any) => void} clearTimeout
- * @property {() => number} now
- * @property {() => number} random
- * @property {() => boolean} isOffline  the machine has no network
  */
 
 /** How long an owed answer may take while nothing at all arrives. A dead network gives no other sign. */
@@ -27,11 +18,6 @@ const LIFE_MS = 110 * 60_000;
 /** How long a tab stays away after another one had the visitor erased: that one then has the new token. */
 const ERASED_MS = 1_000;
 const OPENING = "opening";
-const BACKOFF_MS = 500;
-const BACKOFF_CAP_MS = 30_000;
-
-/** Error codes after which the same frame may succeed. */
-export const PASSING = new Set(["rate_limited", "unavailable"]);
 
 export const UNAUTHORIZED = 4401;
 export const FORBIDDEN = 4403;
@@ -42,26 +28,6 @@ const CLOSES = new Map([
   ["blocked", FORBIDDEN],
   ["too_large", 4413],
 ]);
-
-/** @type {Environment} */
-export const browser = {
-  WebSocket: globalThis.WebSocket,
-  setTimeout: (task, ms) => setTimeout(task, ms),
-  clearTimeout: (timer) => clearTimeout(timer),
-  now: () => Date.now(),
-  random: () => Math.random(),
-  isOffline: () => !navigator.onLine,
-};
-
-/**
- * How long to wait after so many failures in a row. Full jitter: clients that failed together do not come back together.
- *
- * @param {Environment} environment
- * @param {number} failures
- */
-export function backoff(environment, failures) {
-  return environment.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** failures);
-}
 
 export class Link {
   /** @type {Map<string, (answer: Frame | null) => void>} */
@@ -76,7 +42,6 @@ export class Link {
   /** @type {number | undefined} */
   #reconnectAfterMs;
   #socket;
-  #environment;
   #onFrame;
   #end = /** @type {(loss: Loss) => void} */ (() => {});
 
@@ -92,17 +57,15 @@ export class Link {
    * @param {string} url
    * @param {number} heartbeatMs  until the server states its own
    * @param {(frame: Frame) => void} onFrame  sees every frame, before the answer reaches who asked
-   * @param {Environment} environment
    */
-  constructor(url, heartbeatMs, onFrame, environment) {
-    this.#environment = environment;
+  constructor(url, heartbeatMs, onFrame) {
     this.#heartbeatMs = heartbeatMs;
     this.#onFrame = onFrame;
-    this.heardAt = environment.now();
-    this.#endOfLife = environment.setTimeout(() => this.drop(), LIFE_MS * (0.95 + environment.random() / 10));
+    this.heardAt = Date.now();
+    this.#endOfLife = setTimeout(() => this.drop(), LIFE_MS * (0.95 + Math.random() / 10));
     this.lost = new Promise((resolve) => (this.#end = resolve));
     this.opened = this.#answer(OPENING).then((frame) => frame !== null);
-    const socket = (this.#socket = new environment.WebSocket(url));
+    const socket = (this.#socket = new WebSocket(url));
     socket.onopen = () => this.#settle(OPENING, {});
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = ({ code }) => this.drop({ code });
@@ -125,7 +88,12 @@ export class Link {
 
   /** The machine may have slept: a link that it found dead would look alive until proven so. */
   get isStale() {
-    return this.#environment.now() - this.heardAt > 2 * this.#heartbeatMs;
+    return Date.now() - this.heardAt > 2 * this.#heartbeatMs;
+  }
+
+  /** Whether the same frame may succeed after this error. @param {Frame} error */
+  passes({ code }) {
+    return code === "rate_limited" || code === "unavailable";
   }
 
   /**
@@ -142,8 +110,8 @@ export class Link {
 
   /** Ping at the next heartbeat, and so on. @param {(pong: Frame) => void} onPong */
   beat(onPong) {
-    this.#environment.clearTimeout(this.#nextBeat);
-    this.#nextBeat = this.#environment.setTimeout(() => this.ping(onPong), this.#heartbeatMs);
+    clearTimeout(this.#nextBeat);
+    this.#nextBeat = setTimeout(() => this.ping(onPong), this.#heartbeatMs);
   }
 
   /**
@@ -154,7 +122,7 @@ export class Link {
   drop(loss = { code: 0 }) {
     if (this.isLost) return;
     this.isLost = true;
-    for (const timer of [this.#silence, this.#nextBeat, this.#endOfLife]) this.#environment.clearTimeout(timer);
+    for (const timer of [this.#silence, this.#nextBeat, this.#endOfLife]) clearTimeout(timer);
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
     this.#end({ reconnectAfterMs: this.#reconnectAfterMs, ...loss });
@@ -163,7 +131,7 @@ export class Link {
 
   /** @param {string} text */
   #receive(text) {
-    this.heardAt = this.#environment.now();
+    this.heardAt = Date.now();
     this.#watch();
     /** @type {Frame} */
     let frame;
@@ -190,9 +158,9 @@ export class Link {
   /** @param {string} id @returns {Promise<Frame | null>} */
   #answer(id) {
     return new Promise((resolve) => {
-      const timer = this.#environment.setTimeout(() => this.drop(), ANSWER_MS);
+      const timer = setTimeout(() => this.drop(), ANSWER_MS);
       this.#owed.set(id, (answer) => {
-        this.#environment.clearTimeout(timer);
+        clearTimeout(timer);
         resolve(answer);
       });
       if (this.#owed.size === 1) this.#watch();
@@ -204,12 +172,12 @@ export class Link {
     const resolve = this.#owed.get(id);
     if (!resolve) return;
     this.#owed.delete(id);
-    if (this.#owed.size === 0) this.#environment.clearTimeout(this.#silence);
+    if (this.#owed.size === 0) clearTimeout(this.#silence);
     resolve(answer);
   }
 
   #watch() {
-    this.#environment.clearTimeout(this.#silence);
-    if (this.#owed.size > 0) this.#silence = this.#environment.setTimeout(() => this.drop(), SILENCE_MS);
+    clearTimeout(this.#silence);
+    if (this.#owed.size > 0) this.#silence = setTimeout(() => this.drop(), SILENCE_MS);
   }
 }

@@ -3,8 +3,7 @@
 
 import { Window } from "./conversations.js";
 import { byId, clockTime, configuration, text } from "./page.js";
-import { counted } from "./staff.js";
-import { clone, keepPlace, reconcile, within } from "./view.js";
+import { clone, fill, keepPlace, reconcile, within } from "./view.js";
 
 /** @typedef {import("./conversations.js").Conversation} Conversation */
 
@@ -22,70 +21,66 @@ function age(timestamp, now) {
   return step ? relative.format(-Math.floor(seconds / step[1]), step[0]) : text("now");
 }
 
-export class ConversationList {
-  #pane = byId("list");
-  #list = byId("conversations");
-  #window = new Window();
+/** @param {() => void} render  shows the page anew */
+export function conversationList(render) {
+  const pane = byId("list");
+  const list = byId("conversations");
+  const pill = byId("new-conversations");
+  const newer = byId("newer-conversations");
+  const slice = new Window();
   /** What is shown, the newest first. @type {Conversation[]} */
-  #shown = [];
+  let shown = [];
   /** The newest of those that were there when the list was last sorted. */
-  #sorted = "";
+  let sorted = "";
   /** @type {Conversation[]} */
-  #all = [];
-  #render;
+  let all = [];
 
-  /** @param {() => void} render  shows the page anew */
-  constructor(render) {
-    this.#render = render;
-    for (const event of ["pointerleave", "focusout", "scrollend"]) {
-      this.#pane.addEventListener(event, () => this.#isHeld() || render());
-    }
-    byId("new-conversations").addEventListener("click", () => this.renew());
-    byId("newer-conversations").addEventListener("click", () => this.#move(1));
+  function isHeld() {
+    const isPointed = list.matches(":hover") && matchMedia("(hover: hover)").matches;
+    return pane.scrollTop > 0 || list.contains(document.activeElement) || isPointed;
   }
 
-  get hasOlder() {
-    return this.#window.of(this.#all).before > 0;
-  }
-
-  /** Everything anew, from the top: the person asks for it, or wants to see other ones. */
-  renew() {
-    this.#window.follow();
-    this.reset();
-    this.#pane.scrollTop = 0;
-    this.#render();
+  /** @param {-1 | 1} by */
+  function move(by) {
+    keepPlace(pane, list, () => {
+      slice.move(all, by);
+      reset();
+      render();
+    });
   }
 
   /** What is shown belongs to a list that is no more. */
-  reset() {
-    this.#shown = [];
+  function reset() {
+    shown = [];
   }
 
-  /** Further into the past. */
-  back() {
-    this.#move(-1);
+  /** Everything anew, from the top: the person asks for it, or wants to see other ones. */
+  function renew() {
+    slice.follow();
+    reset();
+    pane.scrollTop = 0;
+    render();
   }
 
   /** @param {Conversation[]} conversations  that the person wants to see, the newest last @param {string} opened @param {number} now */
-  show(conversations, opened, now) {
-    this.#all = conversations;
-    const { items, after } = this.#window.of(conversations);
-    const isHeld = this.#shown.length > 0 && this.#isHeld();
-    if (isHeld) {
-      const older = items.filter((each) => each.cursor <= this.#sorted && !this.#shown.includes(each));
-      this.#shown = [...this.#shown, ...older.reverse()].filter(({ isErased }) => !isErased);
+  function show(conversations, opened, now) {
+    all = conversations;
+    const { items, after } = slice.of(all);
+    const holds = shown.length > 0 && isHeld();
+    if (holds) {
+      const older = items.filter((each) => each.cursor <= sorted && !shown.includes(each));
+      shown = [...shown, ...older.reverse()].filter(({ isErased }) => !isErased);
     } else {
-      this.#shown = items.toReversed();
-      this.#sorted = conversations.at(-1)?.cursor ?? "";
+      shown = items.toReversed();
+      sorted = all.at(-1)?.cursor ?? "";
     }
-    const arrived = isHeld ? conversations.filter(({ asked }) => asked > this.#sorted) : [];
-    const pill = byId("new-conversations");
-    pill.hidden = !arrived.some((each) => each !== this.#shown[0]);
-    pill.textContent = counted("newHere", arrived.length);
-    byId("newer-conversations").hidden = !after;
+    const arrived = holds ? all.filter(({ asked }) => asked > sorted) : [];
+    pill.hidden = !arrived.some((each) => each !== shown[0]);
+    pill.textContent = text("newHere", { count: arrived.length });
+    newer.hidden = !after;
     reconcile(
-      this.#list,
-      this.#shown,
+      list,
+      shown,
       ({ id }) => id,
       () => clone("conversation-template"),
       (item, conversation) => update(item, conversation, conversation.id === opened, now),
@@ -93,8 +88,8 @@ export class ConversationList {
   }
 
   /** Focus the conversation that is `by` rows away from the focus, or else from the open one. @param {number} by @param {string} opened */
-  step(by, opened) {
-    const links = [...this.#list.querySelectorAll("a")];
+  function step(by, opened) {
+    const links = [...list.querySelectorAll("a")];
     const focused = links.findIndex((link) => link === document.activeElement);
     const from = focused < 0 ? links.findIndex((link) => link.hash.slice(1) === opened) : focused;
     const link = links[from < 0 ? 0 : Math.min(Math.max(from + by, 0), links.length - 1)];
@@ -103,19 +98,21 @@ export class ConversationList {
     else location.hash = link.hash; // the list is behind the open conversation
   }
 
-  #isHeld() {
-    const isPointed = this.#list.matches(":hover") && matchMedia("(hover: hover)").matches;
-    return this.#pane.scrollTop > 0 || this.#list.contains(document.activeElement) || isPointed;
+  for (const event of ["pointerleave", "focusout", "scrollend"]) {
+    pane.addEventListener(event, () => isHeld() || render());
   }
+  pill.onclick = renew;
+  newer.onclick = () => move(1);
 
-  /** @param {-1 | 1} by */
-  #move(by) {
-    keepPlace(this.#pane, this.#list, () => {
-      this.#window.move(this.#all, by);
-      this.reset();
-      this.#render();
-    });
-  }
+  return {
+    hasOlder: () => slice.of(all).before > 0,
+    /** Further into the past. */
+    back: () => move(-1),
+    renew,
+    reset,
+    show,
+    step,
+  };
 }
 
 /** @param {HTMLElement} item @param {Conversation} conversation @param {boolean} isOpen @param {number} now */
@@ -133,15 +130,15 @@ function update(item, conversation, isOpen, now) {
   if (isOpen) link.setAttribute("aria-current", "true");
   else link.removeAttribute("aria-current");
   item.classList.toggle("is-unread", isUnread);
-  within(item, "unread").hidden = !isUnread;
-  within(item, "name").textContent = name;
-  within(item, "time").textContent = when;
-  within(item, "time").dateTime = newest.timestamp;
-  within(item, "time").title = clockTime(newest.timestamp);
-  within(item, "last").textContent = newest.content;
+  fill(item, {
+    unread: { hidden: !isUnread },
+    name: { textContent: name },
+    time: { textContent: when, dateTime: newest.timestamp, title: clockTime(newest.timestamp) },
+    last: { textContent: newest.content },
+    claim: { hidden: !claimer },
+    claimer: { textContent: claimer },
+    closed: { hidden: !isClosed },
+    blocked: { hidden: !isBlocked },
+  });
   within(item, "last").dataset.from = newest.from;
-  within(item, "claim").hidden = !claimer;
-  within(item, "claimer").textContent = claimer;
-  within(item, "closed").hidden = !isClosed;
-  within(item, "blocked").hidden = !isBlocked;
 }

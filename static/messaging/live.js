@@ -1,22 +1,11 @@
 // @ts-check
 /** The live page of the Django admin: all conversations, one of them open, and the place to answer. */
 
-import { Actions, ThreadPane } from "./conversationpane.js";
+import { actionsPane, threadPane } from "./conversationpane.js";
 import { Conversations } from "./conversations.js";
-import { browser } from "./link.js";
-import { ConversationList } from "./list.js";
+import { conversationList } from "./list.js";
 import { byId, connect } from "./page.js";
-import {
-  commandOf,
-  credentials,
-  inWords,
-  OWN,
-  Settings,
-  showLink,
-  showPresence,
-  showUnread,
-  Summary,
-} from "./staff.js";
+import { inWords, isCommand, OWN, credentials, settings, showLink, showPresence, showUnread, summary } from "./staff.js";
 import { say, together, within } from "./view.js";
 
 /** @typedef {import("./thread.js").Message} Message */
@@ -37,20 +26,22 @@ let quick = [];
 /** Comes when somebody first looks at it. @type {import("./tally.js").TallyBoard | undefined} */
 let board;
 
-const settings = new Settings(`${OWN}-settings`, async (name, isOn) => {
-  if (name === "keys") byId("live").dataset.keys = String(isOn);
-  if (isOn && name === "sound") (await import("./alerts.js")).blip();
-  if (isOn && name === "notifications" && (await Notification.requestPermission()) !== "granted") settings.switchOff(name);
+const isOn = settings(`${OWN}-settings`, async (box) => {
+  byId("live").dataset.keys = isOn.keys;
+  if (!box.checked) return;
+  if (box.name === "sound") (await import("./alerts.js")).blip();
+  if (box.name === "notifications" && (await Notification.requestPermission()) !== "granted" && box.checked) box.click();
 });
 
-const summary = new Summary(async (arrivals) => {
+const tell = summary(async (arrivals) => {
   say(inWords(arrivals));
-  const [sound, notifications] = [settings.isOn("sound"), settings.isOn("notifications") && document.hidden];
+  const { sound, notificationTexts } = isOn;
+  const notifications = isOn.notifications && document.hidden;
   if (!sound && !notifications) return;
   const { blip, notify } = await import("./alerts.js");
   if (sound) blip();
-  if (notifications) notify(arrivals, settings.isOn("notificationTexts"));
-}, browser);
+  if (notifications) notify(arrivals, notificationTexts);
+});
 
 const { connection, outbox } = connect(
   `${OWN}-outbox`,
@@ -94,9 +85,9 @@ const { connection, outbox } = connect(
 );
 
 const show = together(render, PACE_MS);
-const list = new ConversationList(render);
-const thread = new ThreadPane(conversations, connection, outbox, show);
-const actions = new Actions((frame) => connection.request(frame));
+const list = conversationList(render);
+const thread = threadPane(conversations, connection, outbox, `${OWN}-draft-`, show);
+const actions = actionsPane(connection);
 
 /** @param {Message} message */
 function add(message) {
@@ -104,7 +95,7 @@ function add(message) {
   const conversation = conversations.add(message);
   if (!conversation || !head || message.cursor <= head) return;
   head = message.cursor;
-  if (message.from === "user") summary.add({ name: conversation.name, content: message.content });
+  if (message.from === "user") tell({ name: conversation.name, content: message.content });
 }
 
 /** The open conversation is in the address: it survives a reload, and the browser's back button closes it. */
@@ -120,7 +111,7 @@ function render() {
   showLink(connection.state);
   showUnread(conversations.unread);
   list.show(wanted, id, Date.now());
-  byId("older-conversations").hidden = !isLive || !(oldest || list.hasOlder);
+  byId("older-conversations").hidden = !isLive || !(oldest || list.hasOlder());
   byId("none").hidden = conversations.newest !== "" || !isLive;
   byId("no-match").hidden = wanted.length > 0 || conversations.newest === "";
   byId("live").dataset.pane = location.hash.length > 1 ? "open" : "list";
@@ -138,43 +129,44 @@ async function showTally() {
   board.show(quick);
 }
 
-byId("older-conversations").addEventListener("click", async () => {
-  if (!list.hasOlder) {
+byId("older-conversations").onclick = async () => {
+  if (!list.hasOlder()) {
     const page = await connection.older({ before: oldest });
     if (page) oldest = page.more ? page.cursor : undefined;
     render();
   }
-  if (list.hasOlder) list.back();
-});
+  if (list.hasOlder()) list.back();
+};
 
-/** @param {KeyboardEvent} press */
-function onKey(press) {
-  const target = /** @type {HTMLElement} */ (press.target);
-  if (document.querySelector("dialog[open]")) return;
-  const writing = target.matches("textarea, input:not([type=radio]), select");
-  const command = commandOf(press, { writing, characters: settings.isOn("keys") });
-  if (command === undefined) return;
-  press.preventDefault();
-  if (typeof command === "number") return thread.insert(command);
-  COMMANDS[command](target);
-}
+const help = () => byId("settings").showModal();
 
-/** @type {Record<import("./staff.js").Command, (target: HTMLElement) => void>} */
+/** What the keys do. @type {Record<string, (target: HTMLElement) => void>} */
 const COMMANDS = {
-  next: () => list.step(1, opened()),
-  previous: () => list.step(-1, opened()),
-  reply: () => byId("text").focus(),
-  claim: () => actions.run("claim"),
-  close: () => actions.run("close"),
-  block: () => actions.run("block"),
-  search: () => byId("search").focus(),
-  help: () => byId("settings").showModal(),
-  back(target) {
+  j: () => list.step(1, opened()),
+  k: () => list.step(-1, opened()),
+  r: () => byId("text").focus(),
+  c: () => actions.run("claim"),
+  e: () => actions.run("close"),
+  b: () => actions.run("block"),
+  "/": () => byId("search").focus(),
+  "?": help,
+  Escape(target) {
     if (target.matches("textarea")) byId("thread-name").focus();
     else if (target.id === "search") list.step(0, opened());
     else location.hash = "";
   },
 };
+for (let number = 1; number < 10; number++) COMMANDS[number] = () => thread.insert(number);
+
+/** @param {KeyboardEvent} press */
+function onKey(press) {
+  const target = /** @type {HTMLElement} */ (press.target);
+  const command = COMMANDS[press.key];
+  if (!command || document.querySelector("dialog[open]")) return;
+  if (!isCommand(press, isOn.keys && !target.matches("textarea, input:not([type=radio]), select"))) return;
+  press.preventDefault();
+  command(target);
+}
 
 addEventListener("hashchange", (event) => {
   render();
@@ -185,13 +177,13 @@ addEventListener("hashchange", (event) => {
   else within(byId("conversations").querySelector(`[data-key="${CSS.escape(left)}"]`) ?? byId("live"), "link")?.focus();
 });
 
-for (const name of ["search", "filters"]) byId(name).addEventListener("input", () => list.renew());
-byId("open-settings").addEventListener("click", () => byId("settings").showModal());
-byId("try-now").addEventListener("click", () => connection.wake());
+for (const name of ["search", "filters"]) byId(name).oninput = list.renew;
+byId("open-settings").onclick = help;
+byId("try-now").onclick = () => connection.wake();
 addEventListener("keydown", onKey);
 addEventListener("offline", () => connection.wake()); // does the link live?
 document.addEventListener("visibilitychange", show);
-byId("live").dataset.keys = String(settings.isOn("keys"));
+byId("live").dataset.keys = isOn.keys;
 setInterval(show, AGES_MS);
 render();
 connection.run();

@@ -22,13 +22,8 @@
  * @typedef {(task: () => Promise<void>) => Promise<void>} InTurn
  */
 
-import { backoff, PASSING } from "./link.js";
-
 export const MOST_ENTRIES = 50;
 export const OLDEST_MS = 24 * 60 * 60 * 1000;
-
-/** The outbox has no room: nothing was kept, the text must stay where it is. */
-export class OutboxFull extends Error {}
 
 export class Outbox {
   /** @type {Map<string, Entry>} */
@@ -36,7 +31,6 @@ export class Outbox {
   #count = 0;
   #prefix;
   #storage;
-  #now;
 
   /** Called after this tab got an ack. */
   onSettled = () => {};
@@ -48,12 +42,10 @@ export class Outbox {
   /**
    * @param {string} name  one per page and author
    * @param {Storage | null} storage  null: the browser forbids it; the outbox then ends with the page
-   * @param {() => number} now
    */
-  constructor(name, storage, now = Date.now) {
+  constructor(name, storage) {
     this.#prefix = `${name}:`;
     this.#storage = storage;
-    this.#now = now;
     this.reload();
   }
 
@@ -77,17 +69,16 @@ export class Outbox {
   next() {
     for (const entry of this.entries()) {
       if (entry.failed) continue;
-      if (this.#now() - entry.at < OLDEST_MS) return entry;
+      if (Date.now() - entry.at < OLDEST_MS) return entry;
       this.fail(entry.id, "expired");
     }
   }
 
-  /** @param {Draft} draft @returns {Entry} @throws {OutboxFull} */
+  /** @param {Draft} draft @returns {boolean} false: no room, nothing was kept, the text must stay where it is */
   add(draft) {
-    if (this.#entries.size >= MOST_ENTRIES) throw new OutboxFull();
-    const entry = { ...draft, id: this.#id(), at: this.#now() };
-    this.#write(entry);
-    return entry;
+    if (this.#entries.size >= MOST_ENTRIES) return false;
+    this.#write({ ...draft, id: this.#id(), at: Date.now() });
+    return true;
   }
 
   /** @param {string} id @param {string} reason */
@@ -105,7 +96,7 @@ export class Outbox {
   /** Send it again, under the same id: the first try may have arrived. @param {string} id */
   retry(id) {
     const entry = this.#entries.get(id);
-    if (entry) this.#write({ ...entry, at: this.#now(), failed: undefined });
+    if (entry) this.#write({ ...entry, at: Date.now(), failed: undefined });
   }
 
   /** @param {string} id @param {Frame} ack */
@@ -157,10 +148,22 @@ export class Outbox {
   /** Sorts by creation, unique without a secure context (which crypto.randomUUID would need). */
   #id() {
     const random = crypto.getRandomValues(new Uint32Array(3));
-    const parts = [this.#now(), this.#count++ % 36 ** 4, ...random];
+    const parts = [Date.now(), this.#count++ % 36 ** 4, ...random];
     const widths = [9, 4, 7, 7, 7];
     return parts.map((part, index) => part.toString(36).padStart(widths[index], "0")).join("");
   }
+}
+
+const BACKOFF_MS = 500;
+const BACKOFF_CAP_MS = 30_000;
+
+/**
+ * How long to wait after so many failures in a row. Full jitter: clients that failed together do not come back together.
+ *
+ * @param {number} failures
+ */
+export function backoff(failures) {
+  return Math.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** failures);
 }
 
 /** Empties the outbox over whatever link there is: one message at a time, or a refused one would be overtaken. */
@@ -169,19 +172,16 @@ export class Delivery {
   link = null;
   #running = false;
   #outbox;
-  #environment;
   #inTurn;
   #onAck;
 
   /**
    * @param {Outbox} outbox
-   * @param {import("./link.js").Environment} environment
    * @param {InTurn} inTurn
    * @param {(entry: Entry, ack: Frame) => void} onAck  has to settle the entry
    */
-  constructor(outbox, environment, inTurn, onAck) {
+  constructor(outbox, inTurn, onAck) {
     this.#outbox = outbox;
-    this.#environment = environment;
     this.#inTurn = inTurn;
     this.#onAck = onAck;
   }
@@ -209,19 +209,20 @@ export class Delivery {
   async #one() {
     const entry = this.#outbox.next(); // asked again: another tab may have delivered it meanwhile
     if (!entry || !this.link) return null;
+    const { link } = this;
     const { id, content, quick, to } = entry;
-    const answer = await this.link.request({ action: "sendMessage", id, content, quick, to });
+    const answer = await link.request({ action: "sendMessage", id, content, quick, to });
     if (answer?.type === "ack") this.#onAck(entry, answer);
     if (answer?.type !== "error") return null; // without an answer the next link sends it again, under the same id
-    if (PASSING.has(answer.code)) return answer;
+    if (link.passes(answer)) return answer;
     this.#outbox.fail(id, answer.code);
     return null;
   }
 
   /** Until the message of that error may be sent again. @param {Frame} error @param {number} failures */
   #wait({ id = "", code, retryAfterMs = 0 }, failures) {
-    const ms = retryAfterMs + backoff(this.#environment, failures);
-    if (code === "rate_limited") this.#outbox.postpone(id, this.#environment.now() + ms);
-    return new Promise((resolve) => this.#environment.setTimeout(() => resolve(undefined), ms));
+    const ms = retryAfterMs + backoff(failures);
+    if (code === "rate_limited") this.#outbox.postpone(id, Date.now() + ms);
+    return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
   }
 }

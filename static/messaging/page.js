@@ -25,13 +25,16 @@ export function byId(id) {
 }
 
 /**
- * A text in the page's language, with `{name}` replaced by its value (messaging/pages.py has them all).
+ * A text in the page's language, with `{name}` replaced by its value (messaging/pages.py has them all). Of a `count` of
+ * one, the text is that of the key with "One" behind it, where there is such a text.
  *
  * @param {string} key
  * @param {Record<string, string | number>} [values]
  */
 export function text(key, values = {}) {
-  return configuration.texts[key].replace(/{(\w+)}/g, (_, name) => String(values[name]));
+  const { texts } = configuration;
+  const words = texts[values.count === 1 ? `${key}One` : key] ?? texts[key];
+  return words.replace(/{(\w+)}/g, (_, name) => String(values[name]));
 }
 
 /**
@@ -96,10 +99,10 @@ let due;
  *
  * @param {import("./connection.js").State["phase"]} phase
  * @param {string} words
- * @param {{retry: boolean, after?: number}} offer  retry: a person can ask for a try now; after: what lasts no longer
- *   than so many milliseconds is not shown at all
+ * @param {boolean} retry  a person can ask for a try now
+ * @param {number} [after]  what lasts no longer than so many milliseconds is not shown at all
  */
-export function showStatus(phase, words, { retry, after = 0 }) {
+export function showStatus(phase, words, retry, after) {
   const state = [phase, words, retry].join();
   if (state === shown) return; // an unchanged text is not to be read out again
   shown = state;

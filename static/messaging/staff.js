@@ -4,22 +4,25 @@
  * is told of news, and what can be switched on and off on this device.
  */
 
-import { Refused } from "./connection.js";
-import { FORBIDDEN, SILENCE_MS, UNAUTHORIZED } from "./link.js";
 import { byId, clockTime, configuration, showStatus, storage, text } from "./page.js";
 
+// Close codes (messaging/protocol.py).
 const RESTART = 4001;
+const UNAUTHORIZED = 4401;
+const FORBIDDEN = 4403;
+
+const TOKEN_MS = 10_000;
 
 /** Begins the names of what is stored: two staff members who share a browser do not share what they write. */
 export const OWN = `messaging-live-${configuration.staff}`;
 
-/** A token for one identify, for which the session answers. */
+/** A token for one identify, for which the session answers; null: there is none, or one without the right. */
 export async function credentials() {
   const { value } = /** @type {any} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
   const headers = { "X-CSRFToken": value };
   // On a dead network, nothing else would ever end it.
-  const response = await fetch(configuration.tokenUrl, { method: "POST", headers, signal: AbortSignal.timeout(SILENCE_MS) });
-  if (response.status === 403) throw new Refused();
+  const response = await fetch(configuration.tokenUrl, { method: "POST", headers, signal: AbortSignal.timeout(TOKEN_MS) });
+  if (response.status === 403) return null;
   const { token } = await response.json();
   return { token, lang: configuration.language };
 }
@@ -27,13 +30,13 @@ export async function credentials() {
 /** @param {import("./connection.js").State} state */
 export function showLink({ phase, code, lastLive }) {
   const isSignedOut = phase === "stopped" && code === UNAUTHORIZED;
-  const words = [];
-  if (phase === "live") words.push(text("live"));
-  else words.push(lastLive ? text("notLiveSince", { time: clockTime(lastLive) }) : text("notLiveYet"));
-  if (isSignedOut) words.push(text("signedOut"));
-  else if (phase === "stopped") words.push(text(code === FORBIDDEN ? "forbidden" : "reload"));
-  else if (phase !== "live") words.push(text(!navigator.onLine ? "offline" : code === RESTART ? "draining" : "connecting"));
-  showStatus(phase, words.join(" "), { retry: phase === "waiting" || (phase === "stopped" && !isSignedOut) });
+  const why =
+    phase === "stopped"
+      ? isSignedOut ? "signedOut" : code === FORBIDDEN ? "forbidden" : "reload"
+      : !navigator.onLine ? "offline" : code === RESTART ? "draining" : "connecting";
+  const since = lastLive ? text("notLiveSince", { time: clockTime(lastLive) }) : text("notLiveYet");
+  const words = phase === "live" ? text("live") : `${since} ${text(why)}`;
+  showStatus(phase, words, phase === "waiting" || (phase === "stopped" && !isSignedOut));
   const signIn = byId("sign-in");
   signIn.hidden = !isSignedOut;
   signIn.href = configuration.loginUrl + encodeURIComponent(location.hash); // back to the open conversation
@@ -43,12 +46,7 @@ export function showLink({ phase, code, lastLive }) {
 export function showPresence(presence) {
   if (!presence) return;
   const { admins, users = 0 } = presence;
-  byId("presence").textContent = `${counted("admins", admins)}, ${counted("visitors", users)}`;
-}
-
-/** A text with a number in it. @param {string} key  that of more than one @param {number} count @param {Record<string, string>} [values] */
-export function counted(key, count, values) {
-  return text(count === 1 ? `${key}One` : key, { count, ...values });
+  byId("presence").textContent = `${text("admins", { count: admins })}, ${text("visitors", { count: users })}`;
 }
 
 /** @typedef {{name: string, content: string}} Arrival  who wrote what */
@@ -56,35 +54,29 @@ export function counted(key, count, values) {
 /** A screen reader needs so long to say something; told more often, a flood would never be heard to its end. */
 export const PACE_MS = 5_000;
 
-/** Collects what arrives and tells it in summary: at once after a silence, else once in PACE_MS. */
-export class Summary {
+/**
+ * Collects what arrives and tells it in summary: at once after a silence, else once in PACE_MS.
+ *
+ * @param {(arrivals: Arrival[]) => void} tell
+ * @returns {(arrival: Arrival) => void} to be called with each
+ */
+export function summary(tell) {
   /** @type {Arrival[]} */
-  #waiting = [];
-  /** @type {any} */
-  #timer = null;
-  #tell;
-  #environment;
+  const waiting = [];
+  let isPaced = false;
 
-  /**
-   * @param {(arrivals: Arrival[]) => void} tell
-   * @param {Pick<import("./link.js").Environment, "setTimeout">} environment
-   */
-  constructor(tell, environment) {
-    this.#tell = tell;
-    this.#environment = environment;
+  function next() {
+    isPaced = waiting.length > 0;
+    if (!isPaced) return;
+    setTimeout(next, PACE_MS);
+    tell(waiting.splice(0));
   }
 
-  /** @param {Arrival} arrival */
-  add(arrival) {
-    this.#waiting.push(arrival);
-    // Not at this moment: what comes together is told together.
-    this.#timer ??= this.#environment.setTimeout(() => this.#next(), 0);
-  }
-
-  #next() {
-    this.#timer = this.#waiting.length ? this.#environment.setTimeout(() => this.#next(), PACE_MS) : null;
-    if (this.#waiting.length) this.#tell(this.#waiting.splice(0));
-  }
+  return (arrival) => {
+    waiting.push(arrival);
+    if (!isPaced) setTimeout(next, 0); // not at this moment: what comes together is told together
+    isPaced = true;
+  };
 }
 
 /** @param {Arrival[]} arrivals */
@@ -101,69 +93,33 @@ export function showUnread(unread) {
 }
 
 /**
- * @typedef {"next" | "previous" | "reply" | "claim" | "close" | "block" | "search" | "help" | "back"} Command
- * @typedef {Pick<KeyboardEvent, "key" | "altKey" | "ctrlKey" | "metaKey" | "isComposing" | "defaultPrevented">} Press
+ * What is switched on on this device; the checkboxes of the dialog say what there is.
+ *
+ * @param {string} key  of the storage
+ * @param {(box: HTMLInputElement) => void} onChange  may click the box: the browser refuses what it stands for
+ * @returns {Record<string, boolean>} by name, always as it is now
  */
-
-/** @type {Record<string, Command>} */
-const COMMANDS = {
-  j: "next",
-  k: "previous",
-  r: "reply",
-  c: "claim",
-  e: "close",
-  b: "block",
-  "/": "search",
-  "?": "help",
-};
-
-/** The checkboxes of the dialog say what there is. */
-export class Settings {
-  /** @type {Record<string, boolean>} */
-  #on;
-
-  /** @param {string} key  of the storage @param {(name: string, isOn: boolean) => void} onChange */
-  constructor(key, onChange) {
-    this.#on = JSON.parse(storage?.getItem(key) ?? "{}");
-    for (const box of this.#boxes()) {
-      this.#on[box.name] ??= box.checked;
-      box.checked = this.#on[box.name];
-      box.addEventListener("change", () => {
-        this.#on[box.name] = box.checked;
-        storage?.setItem(key, JSON.stringify(this.#on));
-        onChange(box.name, box.checked);
-      });
-    }
+export function settings(key, onChange) {
+  const on = JSON.parse(storage?.getItem(key) ?? "{}");
+  for (const box of byId("settings").querySelectorAll("[type=checkbox]")) {
+    box.checked = on[box.name] ??= box.checked;
+    box.onchange = () => {
+      on[box.name] = box.checked;
+      storage?.setItem(key, JSON.stringify(on));
+      onChange(box);
+    };
   }
-
-  /** @param {string} name */
-  isOn(name) {
-    return this.#on[name];
-  }
-
-  /** What the browser has refused. @param {string} name */
-  switchOff(name) {
-    const box = this.#boxes().find((each) => each.name === name);
-    if (box?.checked) box.click();
-  }
-
-  /** @returns {HTMLInputElement[]} */
-  #boxes() {
-    return [...byId("settings").querySelectorAll("[type=checkbox]")];
-  }
+  return on;
 }
 
 /**
- * What a key press asks for; a number is that of a canned reply.
+ * Whether a key press can be a command.
  *
- * @param {Press} press
- * @param {{writing: boolean, characters: boolean}} where  the person is in a field; keys that are characters count
- *   (who speaks to the computer can switch them off)
- * @returns {Command | number | undefined}
+ * @param {Pick<KeyboardEvent, "key" | "altKey" | "ctrlKey" | "metaKey" | "isComposing" | "defaultPrevented">} press
+ * @param {boolean | undefined} characters  keys that are characters count: the person is not in a field, and has not switched them off, as
+ *   who speaks to the computer does
  */
-export function commandOf(press, { writing, characters }) {
-  if (press.defaultPrevented || press.isComposing || press.altKey || press.ctrlKey || press.metaKey) return;
-  if (press.key === "Escape") return "back";
-  if (writing || !characters) return;
-  return /^[1-9]$/.test(press.key) ? Number(press.key) : COMMANDS[press.key];
+export function isCommand({ key, altKey, ctrlKey, metaKey, isComposing, defaultPrevented }, characters) {
+  if (defaultPrevented || isComposing || altKey || ctrlKey || metaKey) return false;
+  return characters || key === "Escape";
 }

@@ -17,8 +17,6 @@
  * @property {string} [quick]  key of the quick message that was tapped
  */
 
-import { PASSING } from "./link.js";
-
 export const PAGE = 100;
 
 /** The messages of one conversation: each once, in the server's order, however and however often they arrive. */
@@ -97,7 +95,7 @@ export class Place {
       this.#request = "";
       if (!page) return false;
       if (page.type === "error") {
-        if (!PASSING.has(page.code)) this.since = undefined; // the server does not know this place any more
+        if (!link.passes(page)) this.since = undefined; // the server does not know this place any more
         link.drop({ code: 0, retryAfterMs: page.retryAfterMs });
         return false;
       }

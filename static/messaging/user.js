@@ -1,21 +1,20 @@
 // @ts-check
 /** The visitor's page. */
 
-import { FORBIDDEN } from "./link.js";
 import { byId, configuration, connect, showStatus, storage, text, turn } from "./page.js";
 import { Thread } from "./thread.js";
-import { attempt, Composer, notice, reconcile, say, secondsUntil, ThreadView, together } from "./view.js";
+import { composer, notice, reconcile, say, secondsUntil, threadView, together } from "./view.js";
 
 /** @typedef {{key: string, label: string, content: string}} Quick */
 
 const TOKEN = "messaging-visitor";
-const DRAFT = "messaging-draft-user";
 const MONTH_SECONDS = 30 * 24 * 3600;
 const COOL_DOWN_MS = 2_000;
 /** Most links open, and most servers are replaced, faster than a word about it can be read. */
 const CONNECTING_MS = 400;
 const SWITCHING_MS = 2_000;
 const SWITCHING = 4001;
+const FORBIDDEN = 4403;
 
 const thread = new Thread();
 let hasOlder = false;
@@ -93,21 +92,18 @@ const { connection, outbox } = connect(
 
 outbox.onSettled = () => say(text("sent"));
 
-const view = new ThreadView(
-  "user",
-  (id) => connection.retry(id),
-  (id) => outbox.remove(id),
-);
-
-const composer = new Composer(
+const view = threadView("user", connection, outbox);
+const field = composer(
   (content) => send({ content }),
   (event) => !event.shiftKey,
 );
 
 /** @param {import("./outbox.js").Draft} draft */
 function send(draft) {
-  connection.send(draft);
-  render(true);
+  const isKept = connection.send(draft);
+  if (isKept) render(true);
+  else notice(text("full"));
+  return isKept;
 }
 
 /** The buttons came with the page; the server may have changed them since. @param {Quick[]} quick */
@@ -125,35 +121,35 @@ function showQuick(quick) {
   );
 }
 
-byId("quick").addEventListener("click", (/** @type {any} */ event) => {
+byId("quick").onclick = (/** @type {any} */ event) => {
   const button = event.target.closest("button");
   if (!button) return;
   event.preventDefault();
-  if (button.ariaDisabled || !attempt(() => send({ content: button.dataset.content, quick: button.dataset.key }))) return;
+  if (button.ariaDisabled || !send({ content: button.dataset.content, quick: button.dataset.key })) return;
   button.ariaDisabled = "true"; // not `disabled`, which would take the focus away
   setTimeout(() => (button.ariaDisabled = null), COOL_DOWN_MS);
-});
+};
 
-byId("forget").addEventListener("submit", async (/** @type {Event} */ event) => {
+byId("forget").onsubmit = async (/** @type {Event} */ event) => {
   event.preventDefault();
   byId("forget-dialog").hidePopover();
   const answer = await connection.request({ action: "forget" });
   if (answer?.type !== "ack") return notice(text("not_deleted"));
   outbox.entries().forEach(({ id }) => outbox.remove(id));
-  composer.clear();
+  field.clear();
   say(text("deleted"));
-});
+};
 
-byId("older").addEventListener("click", async () => {
+byId("older").onclick = async () => {
   const page = await connection.older({ before: thread.oldest?.cursor });
   if (page) hasOlder = page.more;
   show();
-});
+};
 
-byId("try-now").addEventListener("click", () => {
+byId("try-now").onclick = () => {
   isBlocked = false; // the server says so again if it is still so
   connection.wake();
-});
+};
 
 /** The person has the page in front: what staff wrote is read. */
 async function markRead() {
@@ -183,11 +179,11 @@ function render(toEnd) {
   const [words, after] = status();
   const isReconnecting = words === "reconnecting" && phase === "waiting";
   const look = isBlocked ? "stopped" : after ? "connecting" : words === "reconnecting" ? "waiting" : phase;
-  showStatus(look, text(words), { retry: look === "stopped" || look === "waiting", after });
+  showStatus(look, text(words), look === "stopped" || look === "waiting", after);
   byId("countdown").textContent = isReconnecting ? text("in", { seconds: secondsUntil(retryAt) }) : "";
   byId("waiting").textContent = waiting.length && !isLive ? text("count_waiting", { count: waiting.length }) : "";
   byId("write").disabled = isBlocked;
-  view.show(thread.messages, entries, toEnd, seen);
+  view(thread.messages, entries, toEnd, seen);
   byId("older").hidden = !hasOlder || !isLive;
   byId("empty").hidden = thread.messages.length + entries.length > 0;
   if (isLive) markRead();
@@ -198,7 +194,7 @@ function render(toEnd) {
 /** @type {any} */
 let tick;
 const show = together(() => render(false));
-composer.open(DRAFT);
+field.open("messaging-draft-user");
 addEventListener("offline", show);
 document.addEventListener("visibilitychange", show);
 connection.run();

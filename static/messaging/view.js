@@ -1,7 +1,6 @@
 // @ts-check
 /** The parts of a conversation that both pages show: its messages and the field to write in. */
 
-import { OutboxFull } from "./outbox.js";
 import { byId, clockTime, configuration, storage, text } from "./page.js";
 
 /**
@@ -51,6 +50,11 @@ export function within(element, part) {
   return element.querySelector(`[data-part="${part}"]`);
 }
 
+/** Set properties of parts. @param {HTMLElement} element @param {Record<string, object>} parts  by name */
+export function fill(element, parts) {
+  for (const part in parts) Object.assign(within(element, part), parts[part]);
+}
+
 /** Runs `task` once for all calls of this moment, or of so many milliseconds. @param {() => void} task @param {number} [ms] */
 export function together(task, ms) {
   let due = false;
@@ -93,83 +97,72 @@ export function secondsUntil(moment) {
   return Math.max(0, Math.ceil((moment - Date.now()) / 1000));
 }
 
-/** The messages of a conversation, and below them those that the server has not acknowledged. */
-export class ThreadView {
-  #own;
-  #onRetry;
-  #onDiscard;
-  #seen = "";
+/**
+ * The messages of a conversation, and below them those that the server has not acknowledged.
+ *
+ * @param {"user" | "admin"} own  whose messages stand on the right
+ * @param {import("./connection.js").Connection} connection
+ * @param {import("./outbox.js").Outbox} outbox
+ */
+export function threadView(own, connection, outbox) {
+  const log = byId("log");
+  const list = byId("messages");
   /** What has been said of each message. @type {WeakMap<HTMLElement, string>} */
-  #shown = new WeakMap();
+  const said = new WeakMap();
 
-  /**
-   * @param {"user" | "admin"} own  whose messages stand on the right
-   * @param {(id: string) => void} onRetry
-   * @param {(id: string) => void} onDiscard
-   */
-  constructor(own, onRetry, onDiscard) {
-    this.#own = own;
-    this.#onRetry = onRetry;
-    this.#onDiscard = onDiscard;
+  function create() {
+    const element = clone("message-template");
+    const id = () => element.dataset.key ?? "";
+    const copy = within(element, "copy");
+    copy.onclick = () => navigator.clipboard.writeText(within(element, "content").textContent).then(() => say(text("copied")));
+    copy.hidden = !navigator.clipboard; // a page without TLS has none
+    within(element, "retry").onclick = () => connection.retry(id());
+    within(element, "discard").onclick = () => outbox.remove(id());
+    return element;
+  }
+
+  /** @param {HTMLElement} element @param {Message | Entry} item @param {string} seen */
+  function update(element, item, seen) {
+    const waits = "at" in item;
+    const state = !waits ? "sent" : item.failed ? "failed" : "waiting";
+    const isSeen = !waits && item.cursor <= seen;
+    const words = waits ? outboxWords(item) : item.from !== own ? "" : text(isSeen ? "seen" : "sent");
+    const shown = state + words;
+    if (said.get(element) === shown) return; // a thread may be long, and little of it changes
+    said.set(element, shown);
+    const moment = waits ? item.at : item.timestamp;
+    Object.assign(element.dataset, { seen: isSeen, state, own: waits || item.from === own });
+    fill(element, {
+      state: { textContent: words },
+      content: { textContent: item.content },
+      actions: { hidden: state !== "failed" },
+      author: { textContent: (!waits && item.author) || "" },
+      time: { textContent: clockTime(moment), dateTime: new Date(moment).toISOString() },
+    });
   }
 
   /**
    * @param {Message[]} messages
    * @param {Entry[]} entries
-   * @param {boolean} [toEnd]  scroll there in any case
-   * @param {string} [seen]  cursor of the newest message that the other side has read
+   * @param {boolean} toEnd  scroll there in any case
+   * @param {string} seen  cursor of the newest message that the other side has read
    * @returns {boolean} whether the end is in view
    */
-  show(messages, entries, toEnd = false, seen = "") {
-    this.#seen = seen;
-    const log = byId("log");
-    const list = byId("messages");
+  return (messages, entries, toEnd, seen) => {
     const atEnd = toEnd || log.scrollHeight - log.scrollTop - log.clientHeight < 48;
     const change = () =>
       reconcile(
         list,
         [...messages, ...entries],
         (item) => item.id ?? /** @type {Message} */ (item).messageId,
-        () => this.#create(),
-        (element, item) => this.#update(element, item),
+        create,
+        (element, item) => update(element, item, seen),
       );
     if (atEnd) change();
     else keepPlace(log, list, change);
     if (atEnd) log.scrollTop = log.scrollHeight;
     return atEnd;
-  }
-
-  #create() {
-    const element = clone("message-template");
-    const id = () => element.dataset.key ?? "";
-    const copy = () => navigator.clipboard.writeText(within(element, "content").textContent).then(() => say(text("copied")));
-    within(element, "retry").addEventListener("click", () => this.#onRetry(id()));
-    within(element, "copy").addEventListener("click", copy);
-    within(element, "copy").hidden = !navigator.clipboard; // a page without TLS has none
-    within(element, "discard").addEventListener("click", () => this.#onDiscard(id()));
-    return element;
-  }
-
-  /** @param {HTMLElement} element @param {Message | Entry} item */
-  #update(element, item) {
-    const waits = "at" in item;
-    const state = !waits ? "sent" : item.failed ? "failed" : "waiting";
-    const isSeen = !waits && item.cursor <= this.#seen;
-    const words = waits ? outboxWords(item) : item.from !== this.#own ? "" : text(isSeen ? "seen" : "sent");
-    const shown = state + words;
-    if (this.#shown.get(element) === shown) return; // a thread may be long, and little of it changes
-    this.#shown.set(element, shown);
-    within(element, "state").textContent = words;
-    element.dataset.seen = String(isSeen);
-    element.dataset.state = state;
-    element.dataset.own = String(waits || item.from === this.#own);
-    within(element, "content").textContent = item.content;
-    within(element, "actions").hidden = state !== "failed";
-    within(element, "author").textContent = (!waits && item.author) || "";
-    const moment = waits ? item.at : item.timestamp;
-    within(element, "time").textContent = clockTime(moment);
-    within(element, "time").dateTime = new Date(moment).toISOString();
-  }
+  };
 }
 
 /** What has become of a message that the server does not have. @param {Entry} entry */
@@ -179,89 +172,71 @@ function outboxWords({ failed, retryAt = 0 }) {
   return seconds ? text("limited", { seconds }) : text("waiting");
 }
 
-/** The field to write in; its text survives a reload. */
-export class Composer {
-  #form = byId("composer");
-  #field = byId("text");
-  #draftKey = "";
+/**
+ * The field to write in; its text survives a reload.
+ *
+ * @param {(content: string) => boolean} send  false: there is no room
+ * @param {(event: KeyboardEvent) => boolean} isSendKey
+ */
+export function composer(send, isSendKey) {
+  const field = byId("text");
+  let draftKey = "";
+  const content = () => field.value.trim();
+  const length = () => [...content()].length;
 
-  /**
-   * @param {(content: string) => void} send  throws OutboxFull
-   * @param {(event: KeyboardEvent) => boolean} isSendKey
-   */
-  constructor(send, isSendKey) {
-    this.#form.addEventListener("submit", (/** @type {Event} */ event) => {
-      event.preventDefault();
-      this.#submit(send);
-    });
-    this.#field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key !== "Enter" || event.isComposing || !isSendKey(event)) return;
-      event.preventDefault();
-      this.#submit(send);
-    });
-    this.#field.addEventListener("input", () => this.#changed());
-  }
-
-  /** Write on where this draft was left. @param {string} key */
-  open(key) {
-    if (key === this.#draftKey) return;
-    this.#draftKey = key;
-    this.#field.value = storage?.getItem(key) ?? "";
-    this.#changed();
-  }
-
-  /** Add to the draft; the person goes on behind it. @param {string} words */
-  insert(words) {
-    const { value } = this.#field;
-    this.#field.value = value.trim() ? `${value.trimEnd()}\n${words}` : words;
-    this.#changed();
-    this.#field.focus();
-    this.#field.setSelectionRange(-1, -1);
-  }
-
-  /** @param {(content: string) => void} send */
-  #submit(send) {
-    const content = this.#field.value.trim();
-    if (!content || this.#tooLong()) return this.#field.focus();
-    if (!attempt(() => send(content))) return;
-    this.clear();
-    this.#field.focus();
-  }
-
-  clear() {
-    this.#field.value = "";
-    this.#changed();
-  }
-
-  #tooLong() {
-    return [...this.#field.value.trim()].length > CONTENT_LIMIT;
-  }
-
-  #changed() {
-    const { value } = this.#field;
-    const count = [...value.trim()].length;
+  function changed() {
+    const { value } = field;
+    const count = length();
     byId("counter").textContent = count < COUNT_FROM ? "" : text("count", { count, limit: CONTENT_LIMIT });
-    this.#field.setAttribute("aria-invalid", String(this.#tooLong()));
+    field.setAttribute("aria-invalid", count > CONTENT_LIMIT);
     notice("");
     try {
-      if (value) storage?.setItem(this.#draftKey, value);
-      else storage?.removeItem(this.#draftKey);
+      if (value) storage?.setItem(draftKey, value);
+      else storage?.removeItem(draftKey);
     } catch {
       // No room for a draft: it lives as long as the page.
     }
   }
-}
 
-/** Do what fills the outbox; says so when there is no room. @param {() => void} task @returns {boolean} */
-export function attempt(task) {
-  try {
-    task();
-    return true;
-  } catch (error) {
-    if (!(error instanceof OutboxFull)) throw error;
-    notice(text("full"));
-    return false;
+  /** @param {string} value */
+  function write(value) {
+    field.value = value;
+    changed();
   }
+
+  /** @param {Event} event */
+  function submit(event) {
+    event.preventDefault();
+    if (content() && length() <= CONTENT_LIMIT) {
+      if (!send(content())) return notice(text("full"));
+      write("");
+    }
+    field.focus();
+  }
+
+  byId("composer").onsubmit = submit;
+  field.onkeydown = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === "Enter" && !event.isComposing && isSendKey(event)) submit(event);
+  };
+  field.oninput = changed;
+
+  return {
+    clear: () => write(""),
+
+    /** Write on where this draft was left. @param {string} key */
+    open(key) {
+      if (key === draftKey) return;
+      draftKey = key;
+      write(storage?.getItem(key) ?? "");
+    },
+
+    /** Add to the draft; the person goes on behind it. @param {string} words */
+    insert(words) {
+      write(content() ? `${field.value.trimEnd()}\n${words}` : words);
+      field.focus();
+      field.setSelectionRange(-1, -1);
+    },
+  };
 }
 
 /** @param {string} words */

@@ -14,6 +14,13 @@ export class FakeClock {
   };
   clearTimeout = (timer) => this.#timers.delete(timer);
 
+  /** Makes it the clock of everything that is loaded here. */
+  install() {
+    Object.assign(globalThis, { setTimeout: this.setTimeout, clearTimeout: this.clearTimeout });
+    Date.now = () => this.now;
+    return this;
+  }
+
   /** Let the time pass, timer by timer. */
   async pass(ms) {
     const end = this.now + ms;
@@ -79,43 +86,35 @@ class FakeSocket {
 
 /** A connection in front of a server that the test plays, and all that its page was told. */
 export function setUp({ random = () => 1, storage = new FakeStorage(), credentials, ...options } = {}) {
-  const clock = new FakeClock();
+  const clock = new FakeClock().install();
   const told = [];
   const others = [];
   const sockets = [];
   FakeSocket.made = (socket) => sockets.push(socket);
-  const outbox = new Outbox("outbox", storage, () => clock.now);
-  const connection = new Connection(
-    {
-      url: "ws://server/ws",
-      heartbeatMs: 25_000,
-      role: "user",
-      credentials: credentials ?? (async () => ({ token: "token" })),
-      forgetCredentials: () => told.push("forget credentials"),
-      outbox,
-      inTurn: (task) => task(),
-      handlers: {
-        state: ({ phase, code }) => told.push(code && phase !== "connecting" ? `${phase} ${code}` : phase),
-        messages: (messages) => messages.forEach((message) => told.push(message.content)),
-        reset: () => told.push("reset"),
-        newest: (more) => told.push(more ? "newest, more" : "newest"),
-        identified: () => {},
-        frame: (frame) => others.push(frame),
-      },
-      ...options,
+  const outbox = new Outbox("outbox", storage);
+  Math.random = random;
+  globalThis.WebSocket = FakeSocket;
+  Object.defineProperty(globalThis, "navigator", { value: { onLine: true }, configurable: true });
+  const connection = new Connection({
+    url: "ws://server/ws",
+    heartbeatMs: 25_000,
+    role: "user",
+    credentials: credentials ?? (async () => ({ token: "token" })),
+    forgetCredentials: () => told.push("forget credentials"),
+    outbox,
+    inTurn: (task) => task(),
+    handlers: {
+      state: ({ phase, code }) => told.push(code && phase !== "connecting" ? `${phase} ${code}` : phase),
+      messages: (messages) => messages.forEach((message) => told.push(message.content)),
+      reset: () => told.push("reset"),
+      newest: (more) => told.push(more ? "newest, more" : "newest"),
+      identified: () => {},
+      frame: (frame) => others.push(frame),
     },
-    {
-      WebSocket: FakeSocket,
-      now: () => clock.now,
-      random,
-      isOffline: () => page.isOffline,
-      setTimeout: clock.setTimeout,
-      clearTimeout: clock.clearTimeout,
-    },
-  );
+    ...options,
+  });
   const page = {
     clock,
-    isOffline: false,
     others,
     connection,
     outbox,

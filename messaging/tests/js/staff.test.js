@@ -4,47 +4,41 @@ import { test } from "node:test";
 import "./document.js";
 import { FakeClock } from "./fakes.js";
 
-const { commandOf, inWords, PACE_MS, Summary } = await import("../../../static/messaging/staff.js");
+const { inWords, isCommand, PACE_MS, summary } = await import("../../../static/messaging/staff.js");
 const { BARS, Tally } = await import("../../../static/messaging/tally.js");
 
 test("what comes alone is told at once, and a flood in summary", async () => {
-  const clock = new FakeClock();
+  const clock = new FakeClock().install();
   const told = [];
-  const summary = new Summary((arrivals) => told.push(inWords(arrivals)), clock);
-  summary.add({ name: "Fox", content: "hello" });
+  const tell = summary((arrivals) => told.push(inWords(arrivals)));
+  tell({ name: "Fox", content: "hello" });
   await clock.pass(0);
   assert.deepEqual(told.splice(0), ["Fox: hello"]);
   for (let number = 0; number < 100; number++) {
-    summary.add({ name: number % 2 ? "Fox" : "Owl", content: "hey" });
+    tell({ name: number % 2 ? "Fox" : "Owl", content: "hey" });
     await clock.pass(10);
   }
   assert.deepEqual(told, []);
   await clock.pass(PACE_MS);
   assert.deepEqual(told.splice(0), ["100 from 2"]);
-  summary.add({ name: "Owl", content: "one" });
-  summary.add({ name: "Owl", content: "two" });
+  tell({ name: "Owl", content: "one" });
+  tell({ name: "Owl", content: "two" });
   await clock.pass(PACE_MS);
   assert.deepEqual(told.splice(0), ["2 from Owl"]);
   await clock.pass(PACE_MS);
-  summary.add({ name: "Owl", content: "alone" });
+  tell({ name: "Owl", content: "alone" });
   await clock.pass(0);
   assert.deepEqual(told, ["Owl: alone"]);
 });
 
-const press = (key, more = {}) => commandOf({ key, ...more }, { writing: false, characters: true, ...more });
-
-test("a key means its command, and a number its canned reply", () => {
-  assert.deepEqual(["j", "k", "r", "c", "e", "b", "/", "?", "Escape"].map((key) => press(key)), [
-    "next", "previous", "reply", "claim", "close", "block", "search", "help", "back",
-  ]);
-  assert.deepEqual(["1", "9", "0", "x", "Enter"].map((key) => press(key)), [1, 9, undefined, undefined, undefined]);
-});
-
 test("in a field, with a modifier, or switched off, characters are characters", () => {
-  for (const more of [{ writing: true }, { characters: false }, { ctrlKey: true }, { isComposing: true }]) {
-    assert.equal(press("j", more), undefined);
+  assert.equal(isCommand({ key: "j" }, true), true);
+  for (const more of [{ ctrlKey: true }, { altKey: true }, { metaKey: true }, { isComposing: true }, { defaultPrevented: true }]) {
+    assert.equal(isCommand({ key: "j", ...more }, true), false);
+    assert.equal(isCommand({ key: "Escape", ...more }, true), false);
   }
-  assert.equal(press("Escape", { writing: true }), "back");
+  assert.equal(isCommand({ key: "j" }, false), false);
+  assert.equal(isCommand({ key: "Escape" }, false), true);
 });
 
 const NOW = Date.parse("2026-01-01T12:00:00Z");
