@@ -4,6 +4,7 @@
  * It knows no page; what it learns goes to the handlers.
  *
  * @typedef {import("./link.js").Frame} Frame
+ * @typedef {import("./link.js").Link} Link
  * @typedef {import("./link.js").Loss} Loss
  * @typedef {import("./outbox.js").Outbox} Outbox
  * @typedef {import("./thread.js").Message} Message
@@ -34,8 +35,8 @@
  * @property {import("./outbox.js").InTurn} inTurn
  */
 
-import { FORBIDDEN, Link, UNAUTHORIZED } from "./link.js";
-import { backoff, Delivery } from "./outbox.js";
+import { dial, FORBIDDEN, UNAUTHORIZED } from "./link.js";
+import { backoff, delivery } from "./outbox.js";
 import { PAGE, Place } from "./thread.js";
 
 /** A link that was live for so long was a good one: the next failure starts with short delays again. */
@@ -49,7 +50,7 @@ export class Connection {
 
   #options;
   #place;
-  #delivery;
+  #deliver;
   /** @type {Link | null} the identified link */
   #link = null;
   #liveAt = Infinity;
@@ -67,8 +68,9 @@ export class Connection {
   constructor(options) {
     this.#options = options;
     this.#place = new Place(options.handlers.newest);
-    this.#delivery = new Delivery(options.outbox, options.inTurn, (entry, ack) => this.#acknowledged(entry, ack));
-    options.outbox.onSettledElsewhere = (entry) => this.#acknowledged(entry, /** @type {Frame} */ (entry.ack));
+    const { outbox, inTurn } = options;
+    this.#deliver = delivery(outbox, inTurn, (entry, ack) => this.#acknowledged(entry, ack), () => this.#link);
+    outbox.onSettledElsewhere = (entry) => this.#acknowledged(entry, /** @type {Frame} */ (entry.ack));
   }
 
   /** Connects and reconnects for as long as the page lives. */
@@ -88,7 +90,7 @@ export class Connection {
   wake() {
     this.#options.outbox.reload();
     this.#endPause();
-    if (this.#link?.isStale) this.#link.drop();
+    if (this.#link?.isStale()) this.#link.drop();
     else this.#link?.ping(this.#onPong);
   }
 
@@ -100,14 +102,14 @@ export class Connection {
   /** @param {import("./outbox.js").Draft} draft @returns {boolean} false: the outbox has no room */
   send(draft) {
     const isKept = this.#options.outbox.add(draft);
-    this.#delivery.run();
+    this.#deliver();
     return isKept;
   }
 
   /** @param {string} id */
   retry(id) {
     this.#options.outbox.retry(id);
-    this.#delivery.run();
+    this.#deliver();
   }
 
   /**
@@ -141,10 +143,10 @@ export class Connection {
     }
     if (!credentials) return { code: UNAUTHORIZED }; // the person has to sign in
     const { url, heartbeatMs } = this.#options;
-    const link = new Link(url, heartbeatMs, (frame) => this.#receive(frame));
+    const link = dial(url, heartbeatMs, (frame) => this.#receive(frame));
     if (await link.opened) await this.#join(link, credentials);
     const loss = await link.lost;
-    this.#link = this.#delivery.link = null;
+    this.#link = null;
     if (this.state.phase === "live") this.#lastLive = link.heardAt;
     if (Date.now() - this.#liveAt >= STABLE_MS) this.#failures = 0;
     this.#liveAt = Infinity;
@@ -157,9 +159,9 @@ export class Connection {
     const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, since });
     if (!answer) return;
     if (answer.type === "error") return this.#giveUp(link, answer);
-    this.#link = this.#delivery.link = link;
+    this.#link = link;
     this.#refusals = 0;
-    this.#delivery.run();
+    this.#deliver();
     if (!(await this.#place.catchUp(link))) return;
     this.#liveAt = Date.now();
     this.#enter("live");
@@ -230,11 +232,8 @@ export class Connection {
   /** A sleep that `wake` ends. @param {number} ms */
   #pause(ms) {
     return new Promise((resolve) => {
-      const timer = ms === Infinity ? undefined : setTimeout(() => resolve(undefined), ms);
-      this.#endPause = () => {
-        clearTimeout(timer);
-        resolve(undefined);
-      };
+      this.#endPause = () => resolve(undefined);
+      if (ms < Infinity) setTimeout(resolve, ms);
     });
   }
 

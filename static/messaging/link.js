@@ -10,7 +10,7 @@
  */
 
 /** How long an owed answer may take while nothing at all arrives. A dead network gives no other sign. */
-export const SILENCE_MS = 10_000;
+const SILENCE_MS = 10_000;
 /** How long it may take while other frames do arrive: this one answer got lost on its way. */
 const ANSWER_MS = 30_000;
 /** API Gateway cuts a link after two hours. Ours ends before, and not together with all that began when it did. */
@@ -29,155 +29,146 @@ const CLOSES = new Map([
   ["too_large", 4413],
 ]);
 
-export class Link {
+/** @typedef {ReturnType<typeof dial>} Link */
+
+/**
+ * @param {string} url
+ * @param {number} heartbeatMs  until the server states its own
+ * @param {(frame: Frame) => void} onFrame  sees every frame, before the answer reaches who asked
+ */
+export function dial(url, heartbeatMs, onFrame) {
   /** @type {Map<string, (answer: Frame | null) => void>} */
-  #owed = new Map();
-  #requests = 0;
+  const owed = new Map();
+  let requests = 0;
   /** @type {any} */
-  #silence = null;
+  let silence;
   /** @type {any} */
-  #nextBeat;
-  #endOfLife;
-  #heartbeatMs;
+  let nextBeat;
   /** @type {number | undefined} */
-  #reconnectAfterMs;
-  #socket;
-  #onFrame;
-  #end = /** @type {(loss: Loss) => void} */ (() => {});
-
-  /** When something last arrived. */
-  heardAt;
-  isLost = false;
-  /** Settles once, with the reason. @type {Promise<Loss>} */
-  lost;
-  /** True once open; false when it never opened. @type {Promise<boolean>} */
-  opened;
-
-  /**
-   * @param {string} url
-   * @param {number} heartbeatMs  until the server states its own
-   * @param {(frame: Frame) => void} onFrame  sees every frame, before the answer reaches who asked
-   */
-  constructor(url, heartbeatMs, onFrame) {
-    this.#heartbeatMs = heartbeatMs;
-    this.#onFrame = onFrame;
-    this.heardAt = Date.now();
-    this.#endOfLife = setTimeout(() => this.drop(), LIFE_MS * (0.95 + Math.random() / 10));
-    this.lost = new Promise((resolve) => (this.#end = resolve));
-    this.opened = this.#answer(OPENING).then((frame) => frame !== null);
-    const socket = (this.#socket = new WebSocket(url));
-    socket.onopen = () => this.#settle(OPENING, {});
-    socket.onmessage = (event) => this.#receive(event.data);
-    socket.onclose = ({ code }) => this.drop({ code });
-  }
-
-  /**
-   * Send a frame; it gets an id unless it has one. The answer may be an error frame; null means that the link was
-   * lost first, and that nobody knows whether the server acted.
-   *
-   * @param {Frame} frame
-   * @returns {Promise<Frame | null>}
-   */
-  request(frame) {
-    if (this.isLost) return Promise.resolve(null);
-    const id = frame.id ?? `request-${++this.#requests}`;
-    const answer = this.#answer(id);
-    this.#socket.send(JSON.stringify({ ...frame, id }));
-    return answer;
-  }
-
-  /** The machine may have slept: a link that it found dead would look alive until proven so. */
-  get isStale() {
-    return Date.now() - this.heardAt > 2 * this.#heartbeatMs;
-  }
-
-  /** Whether the same frame may succeed after this error. @param {Frame} error */
-  passes({ code }) {
-    return code === "rate_limited" || code === "unavailable";
-  }
-
-  /**
-   * Ping now, and from now on every heartbeat.
-   *
-   * @param {(pong: Frame) => void} onPong
-   */
-  async ping(onPong) {
-    const pong = await this.request({ action: "ping" });
-    if (!pong) return;
-    this.beat(onPong);
-    onPong(pong);
-  }
-
-  /** Ping at the next heartbeat, and so on. @param {(pong: Frame) => void} onPong */
-  beat(onPong) {
-    clearTimeout(this.#nextBeat);
-    this.#nextBeat = setTimeout(() => this.ping(onPong), this.#heartbeatMs);
-  }
-
-  /**
-   * End the link now. The browser's own close event may take minutes on a dead network, so nobody waits for it.
-   *
-   * @param {Loss} loss
-   */
-  drop(loss = { code: 0 }) {
-    if (this.isLost) return;
-    this.isLost = true;
-    for (const timer of [this.#silence, this.#nextBeat, this.#endOfLife]) clearTimeout(timer);
-    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close();
-    this.#end({ reconnectAfterMs: this.#reconnectAfterMs, ...loss });
-    for (const id of [...this.#owed.keys()]) this.#settle(id, null);
-  }
+  let reconnectAfterMs;
+  let end = /** @type {(loss: Loss) => void} */ (() => {});
+  const endOfLife = setTimeout(() => link.drop(), LIFE_MS * (0.95 + Math.random() / 10));
 
   /** @param {string} text */
-  #receive(text) {
-    this.heardAt = Date.now();
-    this.#watch();
+  function receive(text) {
+    link.heardAt = Date.now();
+    watch();
     /** @type {Frame} */
     let frame;
     try {
       frame = JSON.parse(text);
     } catch {
-      return this.drop(); // a frame we can't read may be a message: the next link reads it again from the history
+      return link.drop(); // a frame we can't read may be a message: the next link reads it again from the history
     }
-    this.#obey(frame);
-    this.#onFrame(frame);
+    obey(frame);
+    onFrame(frame);
     // A live message repeats its author's id without being the answer; a partial frame has more of the answer behind it.
-    if (frame.id && frame.type !== "message" && !frame.partial) this.#settle(frame.id, frame);
+    if (frame.id && frame.type !== "message" && !frame.partial) settle(frame.id, frame);
   }
 
   /** What a frame says of the link itself. @param {Frame} frame */
-  #obey({ type, code, heartbeatMs, reconnectAfterMs, status }) {
-    if (type === "connection") this.#heartbeatMs = heartbeatMs;
-    if (type === "serverShutdown") this.#reconnectAfterMs = reconnectAfterMs;
-    if (status === "erased") this.#reconnectAfterMs = ERASED_MS;
+  function obey(frame) {
+    const { type, code } = frame;
+    if (type === "connection") heartbeatMs = frame.heartbeatMs;
+    if (type === "serverShutdown") reconnectAfterMs = frame.reconnectAfterMs;
+    if (frame.status === "erased") reconnectAfterMs = ERASED_MS;
     const close = type === "error" && CLOSES.get(code);
-    if (close) queueMicrotask(() => this.drop({ code: close })); // once its answer has reached who asked
+    if (close) queueMicrotask(() => link.drop({ code: close })); // once its answer has reached who asked
   }
 
   /** @param {string} id @returns {Promise<Frame | null>} */
-  #answer(id) {
+  function answerTo(id) {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.drop(), ANSWER_MS);
-      this.#owed.set(id, (answer) => {
+      const timer = setTimeout(() => link.drop(), ANSWER_MS);
+      owed.set(id, (answer) => {
         clearTimeout(timer);
         resolve(answer);
       });
-      if (this.#owed.size === 1) this.#watch();
+      if (owed.size === 1) watch();
     });
   }
 
   /** @param {string} id @param {Frame | null} answer */
-  #settle(id, answer) {
-    const resolve = this.#owed.get(id);
+  function settle(id, answer) {
+    const resolve = owed.get(id);
     if (!resolve) return;
-    this.#owed.delete(id);
-    if (this.#owed.size === 0) clearTimeout(this.#silence);
+    owed.delete(id);
+    if (owed.size === 0) clearTimeout(silence);
     resolve(answer);
   }
 
-  #watch() {
-    clearTimeout(this.#silence);
-    if (this.#owed.size > 0) this.#silence = setTimeout(() => this.drop(), SILENCE_MS);
+  function watch() {
+    clearTimeout(silence);
+    if (owed.size > 0) silence = setTimeout(() => link.drop(), SILENCE_MS);
   }
+
+  const link = {
+    /** When something last arrived. */
+    heardAt: Date.now(),
+    isLost: false,
+    /** Settles once, with the reason. @type {Promise<Loss>} */
+    lost: new Promise((resolve) => (end = resolve)),
+    /** True once open; false when it never opened. @type {Promise<boolean>} */
+    opened: answerTo(OPENING).then((frame) => frame !== null),
+
+    /**
+     * Send a frame; it gets an id unless it has one. The answer may be an error frame; null means that the link was
+     * lost first, and that nobody knows whether the server acted.
+     *
+     * @param {Frame} frame
+     * @returns {Promise<Frame | null>}
+     */
+    request(frame) {
+      if (link.isLost) return Promise.resolve(null);
+      const id = frame.id ?? `request-${++requests}`;
+      const answer = answerTo(id);
+      socket.send(JSON.stringify({ ...frame, id }));
+      return answer;
+    },
+
+    /** The machine may have slept: a link that it found dead would look alive until proven so. */
+    isStale: () => Date.now() - link.heardAt > 2 * heartbeatMs,
+
+    /** Whether the same frame may succeed after this error. @param {Frame} error */
+    passes: ({ code }) => code === "rate_limited" || code === "unavailable",
+
+    /**
+     * Ping now, and from now on every heartbeat.
+     *
+     * @param {(pong: Frame) => void} onPong
+     */
+    async ping(onPong) {
+      const pong = await link.request({ action: "ping" });
+      if (!pong) return;
+      link.beat(onPong);
+      onPong(pong);
+    },
+
+    /** Ping at the next heartbeat, and so on. @param {(pong: Frame) => void} onPong */
+    beat(onPong) {
+      clearTimeout(nextBeat);
+      nextBeat = setTimeout(() => link.ping(onPong), heartbeatMs);
+    },
+
+    /**
+     * End the link now. The browser's own close event may take minutes on a dead network, so nobody waits for it.
+     *
+     * @param {Loss} loss
+     */
+    drop(loss = { code: 0 }) {
+      if (link.isLost) return;
+      link.isLost = true;
+      for (const timer of [silence, nextBeat, endOfLife]) clearTimeout(timer);
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close();
+      end({ reconnectAfterMs, ...loss });
+      for (const id of [...owed.keys()]) settle(id, null);
+    },
+  };
+
+  const socket = new WebSocket(url);
+  socket.onopen = () => settle(OPENING, {});
+  socket.onmessage = (event) => receive(event.data);
+  socket.onclose = ({ code }) => link.drop({ code });
+  return link;
 }

@@ -26,10 +26,12 @@ let quick = [];
 /** Comes when somebody first looks at it. @type {import("./tally.js").TallyBoard | undefined} */
 let board;
 
+const alerts = () => import("./alerts.js");
+
 const isOn = settings(`${OWN}-settings`, async (box) => {
   byId("live").dataset.keys = isOn.keys;
   if (!box.checked) return;
-  if (box.name === "sound") (await import("./alerts.js")).blip();
+  if (box.name === "sound") (await alerts()).blip();
   if (box.name === "notifications" && (await Notification.requestPermission()) !== "granted" && box.checked) box.click();
 });
 
@@ -38,7 +40,7 @@ const tell = summary(async (arrivals) => {
   const { sound, notificationTexts } = isOn;
   const notifications = isOn.notifications && document.hidden;
   if (!sound && !notifications) return;
-  const { blip, notify } = await import("./alerts.js");
+  const { blip, notify } = await alerts();
   if (sound) blip();
   if (notifications) notify(arrivals, notificationTexts);
 });

@@ -83,27 +83,23 @@ export class Outbox {
 
   /** @param {string} id @param {string} reason */
   fail(id, reason) {
-    const entry = this.#entries.get(id);
-    if (entry) this.#write({ ...entry, failed: reason, retryAt: undefined });
+    this.#change(id, { failed: reason, retryAt: undefined });
   }
 
   /** @param {string} id @param {number} retryAt */
   postpone(id, retryAt) {
-    const entry = this.#entries.get(id);
-    if (entry) this.#write({ ...entry, retryAt });
+    this.#change(id, { retryAt });
   }
 
   /** Send it again, under the same id: the first try may have arrived. @param {string} id */
   retry(id) {
-    const entry = this.#entries.get(id);
-    if (entry) this.#write({ ...entry, at: Date.now(), failed: undefined });
+    this.#change(id, { at: Date.now(), failed: undefined });
   }
 
   /** @param {string} id @param {Frame} ack */
   settle(id, ack) {
-    const entry = this.#entries.get(id);
-    if (!entry) return;
-    this.#write({ ...entry, ack }); // other tabs see this value, then its removal
+    if (!this.#entries.has(id)) return;
+    this.#change(id, { ack }); // other tabs see this value, then its removal
     this.remove(id);
     this.onSettled();
   }
@@ -132,6 +128,12 @@ export class Outbox {
     if (entry.ack) this.#entries.delete(entry.id);
     else this.#entries.set(entry.id, entry);
     return entry;
+  }
+
+  /** @param {string} id @param {Partial<Entry>} news */
+  #change(id, news) {
+    const entry = this.#entries.get(id);
+    if (entry) this.#write({ ...entry, ...news });
   }
 
   /** @param {Entry} entry */
@@ -166,63 +168,50 @@ export function backoff(failures) {
   return Math.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** failures);
 }
 
-/** Empties the outbox over whatever link there is: one message at a time, or a refused one would be overtaken. */
-export class Delivery {
-  /** @type {Link | null} */
-  link = null;
-  #running = false;
-  #outbox;
-  #inTurn;
-  #onAck;
-
-  /**
-   * @param {Outbox} outbox
-   * @param {InTurn} inTurn
-   * @param {(entry: Entry, ack: Frame) => void} onAck  has to settle the entry
-   */
-  constructor(outbox, inTurn, onAck) {
-    this.#outbox = outbox;
-    this.#inTurn = inTurn;
-    this.#onAck = onAck;
-  }
-
-  /** To be called when there is something new to send, or a new link. */
-  async run() {
-    if (this.#running) return;
-    this.#running = true;
-    for (let failures = 0; this.#open() && this.#outbox.next(); ) {
-      let error = /** @type {Frame | null} */ (null);
-      await this.#inTurn(async () => {
-        error = await this.#one();
-      });
-      if (error) await this.#wait(error, failures++);
-      else failures = 0;
-    }
-    this.#running = false;
-  }
-
-  #open() {
-    return this.link !== null && !this.link.isLost;
-  }
+/**
+ * Empties the outbox over whatever link there is: one message at a time, or a refused one would be overtaken.
+ *
+ * @param {Outbox} outbox
+ * @param {InTurn} inTurn
+ * @param {(entry: Entry, ack: Frame) => void} onAck  has to settle the entry
+ * @param {() => Link | null} linkNow
+ * @returns {() => Promise<void>} to be called when there is something new to send, or a new link
+ */
+export function delivery(outbox, inTurn, onAck, linkNow) {
+  let isRunning = false;
 
   /** @returns {Promise<Frame | null>} the error that will pass, if there was one */
-  async #one() {
-    const entry = this.#outbox.next(); // asked again: another tab may have delivered it meanwhile
-    if (!entry || !this.link) return null;
-    const { link } = this;
+  async function one() {
+    const entry = outbox.next(); // asked again: another tab may have delivered it meanwhile
+    const link = linkNow();
+    if (!entry || !link) return null;
     const { id, content, quick, to } = entry;
     const answer = await link.request({ action: "sendMessage", id, content, quick, to });
-    if (answer?.type === "ack") this.#onAck(entry, answer);
+    if (answer?.type === "ack") onAck(entry, answer);
     if (answer?.type !== "error") return null; // without an answer the next link sends it again, under the same id
     if (link.passes(answer)) return answer;
-    this.#outbox.fail(id, answer.code);
+    outbox.fail(id, answer.code);
     return null;
   }
 
   /** Until the message of that error may be sent again. @param {Frame} error @param {number} failures */
-  #wait({ id = "", code, retryAfterMs = 0 }, failures) {
+  function wait({ id = "", code, retryAfterMs = 0 }, failures) {
     const ms = retryAfterMs + backoff(failures);
-    if (code === "rate_limited") this.#outbox.postpone(id, Date.now() + ms);
-    return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
+    if (code === "rate_limited") outbox.postpone(id, Date.now() + ms);
+    return new Promise((resolve) => setTimeout(resolve, ms));
   }
+
+  return async () => {
+    if (isRunning) return;
+    isRunning = true;
+    for (let failures = 0; linkNow()?.isLost === false && outbox.next(); ) {
+      let error = /** @type {Frame | null} */ (null);
+      await inTurn(async () => {
+        error = await one();
+      });
+      if (error) await wait(error, failures++);
+      else failures = 0;
+    }
+    isRunning = false;
+  };
 }
