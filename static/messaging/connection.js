@@ -231,8 +231,8 @@ export class Connection {
 
   /** A sleep that `wake` ends. @param {number} ms */
   #pause(ms) {
-    return new Promise((resolve) => {
-      this.#endPause = () => resolve(undefined);
+    return new Promise((/** @type {(value?: any) => void} */ resolve) => {
+      this.#endPause = resolve;
       if (ms < Infinity) setTimeout(resolve, ms);
     });
   }

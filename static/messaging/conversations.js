@@ -56,10 +56,6 @@ export class Conversation {
     return this.state.status === "closed";
   }
 
-  get isErased() {
-    return this.state.status === "erased";
-  }
-
   /** @param {number} now */
   isBlocked(now) {
     return Date.parse(this.state.blockedUntil ?? "") > now;

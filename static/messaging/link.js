@@ -108,8 +108,8 @@ export function dial(url, heartbeatMs, onFrame) {
     isLost: false,
     /** Settles once, with the reason. @type {Promise<Loss>} */
     lost: new Promise((resolve) => (end = resolve)),
-    /** True once open; false when it never opened. @type {Promise<boolean>} */
-    opened: answerTo(OPENING).then((frame) => frame !== null),
+    /** Something once open; null when it never opened. */
+    opened: answerTo(OPENING),
 
     /**
      * Send a frame; it gets an id unless it has one. The answer may be an error frame; null means that the link was

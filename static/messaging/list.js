@@ -69,7 +69,7 @@ export function conversationList(render) {
     const holds = shown.length > 0 && isHeld();
     if (holds) {
       const older = items.filter((each) => each.cursor <= sorted && !shown.includes(each));
-      shown = [...shown, ...older.reverse()].filter(({ isErased }) => !isErased);
+      shown = [...shown, ...older.reverse()].filter(({ state }) => state.status !== "erased");
     } else {
       shown = items.toReversed();
       sorted = all.at(-1)?.cursor ?? "";

@@ -5,7 +5,7 @@ import { actionsPane, threadPane } from "./conversationpane.js";
 import { Conversations } from "./conversations.js";
 import { conversationList } from "./list.js";
 import { byId, connect } from "./page.js";
-import { inWords, isCommand, OWN, credentials, settings, showLink, showPresence, showUnread, summary } from "./staff.js";
+import { credentials, inWords, isCommand, OWN, settings, showLink, showPresence, showUnread, summary } from "./staff.js";
 import { say, together, within } from "./view.js";
 
 /** @typedef {import("./thread.js").Message} Message */

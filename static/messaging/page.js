@@ -68,7 +68,7 @@ export async function turn(name) {
   let end = () => {};
   if (navigator.locks) {
     await new Promise((begin) => {
-      const held = () => new Promise((resolve) => begin((end = () => resolve(undefined))));
+      const held = () => new Promise((/** @type {(value?: any) => void} */ resolve) => begin((end = resolve)));
       navigator.locks.request(name, { signal: AbortSignal.timeout(TURN_MS) }, held).catch(begin);
     });
   }

@@ -30,12 +30,10 @@ export async function credentials() {
 /** @param {import("./connection.js").State} state */
 export function showLink({ phase, code, lastLive }) {
   const isSignedOut = phase === "stopped" && code === UNAUTHORIZED;
-  const why =
-    phase === "stopped"
-      ? isSignedOut ? "signedOut" : code === FORBIDDEN ? "forbidden" : "reload"
-      : !navigator.onLine ? "offline" : code === RESTART ? "draining" : "connecting";
+  const stopped = isSignedOut ? "signedOut" : code === FORBIDDEN ? "forbidden" : "reload";
+  const trying = !navigator.onLine ? "offline" : code === RESTART ? "draining" : "connecting";
   const since = lastLive ? text("notLiveSince", { time: clockTime(lastLive) }) : text("notLiveYet");
-  const words = phase === "live" ? text("live") : `${since} ${text(why)}`;
+  const words = phase === "live" ? text("live") : `${since} ${text(phase === "stopped" ? stopped : trying)}`;
   showStatus(phase, words, phase === "waiting" || (phase === "stopped" && !isSignedOut));
   const signIn = byId("sign-in");
   signIn.hidden = !isSignedOut;
@@ -116,8 +114,8 @@ export function settings(key, onChange) {
  * Whether a key press can be a command.
  *
  * @param {Pick<KeyboardEvent, "key" | "altKey" | "ctrlKey" | "metaKey" | "isComposing" | "defaultPrevented">} press
- * @param {boolean | undefined} characters  keys that are characters count: the person is not in a field, and has not switched them off, as
- *   who speaks to the computer does
+ * @param {boolean} characters  keys that are characters count: the person is in no field, and has not switched them off
+ *   (as who speaks to the computer does)
  */
 export function isCommand({ key, altKey, ctrlKey, metaKey, isComposing, defaultPrevented }, characters) {
   if (defaultPrevented || isComposing || altKey || ctrlKey || metaKey) return false;

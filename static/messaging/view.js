@@ -8,7 +8,7 @@ import { byId, clockTime, configuration, storage, text } from "./page.js";
  * @typedef {import("./outbox.js").Entry} Entry
  */
 
-export const CONTENT_LIMIT = 2000;
+const CONTENT_LIMIT = 2000;
 const COUNT_FROM = 1600;
 
 /**

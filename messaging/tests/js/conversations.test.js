@@ -66,7 +66,7 @@ test("an erased conversation is gone", () => {
   const conversations = three();
   const erased = conversations.get("a");
   conversations.learn({ conversation: "a", status: "erased" });
-  assert.deepEqual([conversations.get("a"), erased.isErased], [undefined, true]);
+  assert.deepEqual([conversations.get("a"), erased.state.status], [undefined, "erased"]);
 });
 
 test("a block ends by itself", () => {
