@@ -1,4 +1,4 @@
-"""Every metric, in one place: its name, what it says, and all values that its labels may have (docs/operating.md).
+"""Every metric, in one place: its name, what it says, and all values that its labels may have (docs/observability.md).
 
 A label's values are a fixed set, so that no client makes a series of its own. Pure.
 """

@@ -47,7 +47,7 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 
 
 def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
-    table = (ROOT / "docs" / "operating.md").read_text()
+    table = (ROOT / "docs" / "observability.md").read_text()
     documented = {
         (name, tuple(re.findall(r"`(\w+)`", labels)))
         for name, labels in re.findall(r"^\| `(messaging_\w+)` \|([^|]*)\|", table, re.MULTILINE)
@@ -56,7 +56,7 @@ def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
 
 
 def test_every_alert_is_documented_with_its_severity_and_its_runbook() -> None:
-    page = (ROOT / "docs" / "operating.md").read_text()
+    page = (ROOT / "docs" / "observability.md").read_text()
     rules = (ROOT / "k8s" / "components" / "monitoring" / "rules.yaml").read_text()
     found = re.findall(r"alert: (\w+).*?severity: (\w+).*?/runbooks/([\w-]+\.md)", rules, re.DOTALL)
     assert len(found) == rules.count("alert: ")
@@ -64,7 +64,7 @@ def test_every_alert_is_documented_with_its_severity_and_its_runbook() -> None:
 
 
 def test_every_event_of_the_audit_log_is_documented() -> None:
-    page = " ".join((ROOT / "docs" / "operating.md").read_text().split())
+    page = " ".join((ROOT / "docs" / "observability.md").read_text().split())
     modules = [file for file in (ROOT / "messaging").rglob("*.py") if "tests" not in file.parts]
     noted = {event for file in modules for event in re.findall(r'\bnote\("([^"]+)"', file.read_text())}
     assert len(noted) > 4
