@@ -76,9 +76,10 @@ export class Place {
     if (cursor > this.#head) this.#head = cursor;
   }
 
-  /** A page of history has been taken in. @param {Frame} page */
+  /** A page of history has been taken in, or a part of it. @param {Frame} page */
   read(page) {
-    if (page.id === this.#request) this.since = page.cursor;
+    // Only the last part of the newest page says whether there are older messages: without it, it is read anew.
+    if (page.id === this.#request && (this.since || !page.partial)) this.since = page.cursor;
   }
 
   /**

@@ -60,6 +60,19 @@ test("a page that comes in parts is asked for once", async () => {
 });
 
 test("a cut in the middle of a page goes on behind the part that arrived", async () => {
+  const page = await setUp().live();
+  await page.socket.end();
+  await page.clock.pass(500);
+  await page.identify();
+  const [{ id }] = page.socket.take();
+  await page.socket.answer({ type: "history", id, messages: [message("11")], cursor: "11", more: true, partial: true });
+  await page.socket.end();
+  await page.clock.pass(1000);
+  await page.identify();
+  assert.equal((await page.history()).since, "11");
+});
+
+test("a cut in the middle of the newest page reads it anew: its end says whether there are older messages", async () => {
   const page = setUp();
   await page.identify();
   const [{ id }] = page.socket.take();
@@ -67,7 +80,9 @@ test("a cut in the middle of a page goes on behind the part that arrived", async
   await page.socket.end();
   await page.clock.pass(500);
   await page.identify();
-  assert.equal((await page.history()).since, "01");
+  page.take();
+  assert.equal((await page.history({ messages: [message("01"), message("02")], cursor: "02", more: true })).since, undefined);
+  assert.deepEqual(page.take(), ["text 01", "text 02", "newest, more", "live"]);
 });
 
 test("a place that the server does not know any more starts the page afresh", async () => {
