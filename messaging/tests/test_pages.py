@@ -74,6 +74,7 @@ def test_what_is_no_static_file_of_any_version_is_not_found(path: str, client: C
 def test_a_page_names_the_web_socket_of_its_own_host(client: Client) -> None:
     page = client.get("/user/", headers={"host": "localhost:8000"}).content.decode()
     expected = {"webSocketUrl": "ws://localhost:8000/ws", "heartbeatMs": 25_000, "language": "en"}
+    expected |= {"cookie": ";Path=/user/;SameSite=Lax;Max-Age=2592000"}
     found = configuration(page)
     assert found.pop("texts")["present"] == "Someone is here"
     assert found == expected

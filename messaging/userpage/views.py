@@ -74,7 +74,7 @@ def forget(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest, error: frames.Error | None = None, content: str = "") -> HttpResponse:
     context = {
-        "configuration": configuration(request, TEXTS),
+        "configuration": configuration(request, TEXTS, cookie=_cookie_attributes()),
         "quick_messages": _quick_messages(),
         "messages": _messages(request),
         "error": error and _words(error),
@@ -101,6 +101,12 @@ def _as(visitor: str, response: HttpResponse) -> HttpResponse:
         samesite="Lax",
     )
     return response
+
+
+def _cookie_attributes() -> str:
+    """How user.js keeps the cookie that `_as` sets (RFC 6265 section 4.1)."""
+    secure = ";Secure" if settings.SESSION_COOKIE_SECURE else ""
+    return f";Path={reverse('userpage:page')};SameSite=Lax;Max-Age={tokens.VISITOR_SECONDS}{secure}"
 
 
 def _quick_messages() -> list[dict[str, str]]:

@@ -6,8 +6,8 @@
  * @typedef {import("./link.js").Frame} Frame
  * @typedef {import("./link.js").Link} Link
  * @typedef {import("./link.js").Loss} Loss
- * @typedef {import("./outbox.js").Outbox} Outbox
- * @typedef {import("./thread.js").Message} Message
+ * @typedef {import("./messages.js").Outbox} Outbox
+ * @typedef {import("./messages.js").Message} Message
  *
  * @typedef {object} State
  * @property {"connecting" | "live" | "waiting" | "stopped"} phase
@@ -32,12 +32,11 @@
  * @property {() => void} [forgetCredentials]  the server refused them
  * @property {Outbox} outbox
  * @property {Handlers} handlers
- * @property {import("./outbox.js").InTurn} inTurn
+ * @property {import("./messages.js").InTurn} inTurn
  */
 
-import { dial, FORBIDDEN, UNAUTHORIZED } from "./link.js";
-import { backoff, delivery } from "./outbox.js";
-import { PAGE, Place } from "./thread.js";
+import { dial, FORBIDDEN, PAGE, Place, UNAUTHORIZED } from "./link.js";
+import { backoff, delivery } from "./messages.js";
 
 /** A link that was live for so long was a good one: the next failure starts with short delays again. */
 const STABLE_MS = 10_000;
@@ -99,7 +98,7 @@ export class Connection {
     this.#link?.drop();
   }
 
-  /** @param {import("./outbox.js").Draft} draft @returns {boolean} false: the outbox has no room */
+  /** @param {import("./messages.js").Draft} draft @returns {boolean} false: the outbox has no room */
   send(draft) {
     const isKept = this.#options.outbox.add(draft);
     this.#deliver();
@@ -170,8 +169,8 @@ export class Connection {
 
   /** An identify without success: a new link starts from a clean state. @param {Link} link @param {Frame} error */
   #giveUp(link, error) {
-    if (link.passes(error)) return link.drop({ code: 0, retryAfterMs: error.retryAfterMs });
-    link.drop({ code: error.code === "forbidden" ? FORBIDDEN : BAD_FRAMES });
+    const { code, retryAfterMs } = error;
+    link.drop(link.passes(error) ? { code: 0, retryAfterMs } : { code: code === "forbidden" ? FORBIDDEN : BAD_FRAMES });
   }
 
   /** @param {Frame} pong */
@@ -209,7 +208,7 @@ export class Connection {
     }
   }
 
-  /** @param {import("./outbox.js").Entry} entry @param {Frame} ack */
+  /** @param {import("./messages.js").Entry} entry @param {Frame} ack */
   #acknowledged(entry, ack) {
     const { messageId, cursor, timestamp } = ack;
     const { id, content } = entry;

@@ -19,7 +19,7 @@ const ENOUGH = 20;
 /**
  * @param {import("./conversations.js").Conversations} conversations
  * @param {Connection} connection
- * @param {import("./outbox.js").Outbox} outbox
+ * @param {import("./messages.js").Outbox} outbox
  * @param {string} drafts  begins the names of what is written and not sent
  * @param {() => void} showAll  everything, at the next opportunity
  */
@@ -91,7 +91,13 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
   /** Put a canned reply into the field, where the person can still change it. @param {number} number  from 1 */
   function insert(number) {
     const reply = replies[number - 1];
-    if (reply && !byId("composer").hidden) field.insert(reply.content);
+    if (!reply || byId("composer").hidden) return;
+    /** @type {any} */
+    const text = byId("text");
+    text.value = [text.value.trimEnd(), reply.content].filter(Boolean).join("\n");
+    text.dispatchEvent(new Event("input")); // as if it had been typed
+    text.focus();
+    text.setSelectionRange(-1, -1);
   }
 
   /** @param {boolean} atEnd */

@@ -2,7 +2,7 @@
 /**
  * All conversations that this page knows: what was said, and what the staff made of it. No DOM.
  *
- * @typedef {import("./thread.js").Message} Message
+ * @typedef {import("./messages.js").Message} Message
  *
  * The server's word on one conversation:
  * @typedef {object} State
@@ -17,7 +17,7 @@
  * @typedef {"all" | "unread" | "mine" | "unclaimed" | "closed"} Filter
  */
 
-import { Thread } from "./thread.js";
+import { Thread } from "./messages.js";
 
 /** How many items of a list a page carries at once. */
 export const MOST = 500;

@@ -17,17 +17,18 @@ const ANSWER_MS = 30_000;
 const LIFE_MS = 110 * 60_000;
 /** How long a tab stays away after another one had the visitor erased: that one then has the new token. */
 const ERASED_MS = 1_000;
-const OPENING = "opening";
 
+export const PAGE = 100;
 export const UNAUTHORIZED = 4401;
 export const FORBIDDEN = 4403;
 /** The errors that end a link. The close that follows has the same code, but not on AWS: there it may have any. */
-const CLOSES = new Map([
-  ["unauthorized", UNAUTHORIZED],
-  ["forbidden", FORBIDDEN],
-  ["blocked", FORBIDDEN],
-  ["too_large", 4413],
-]);
+/** @type {Record<string, number>} */
+const CLOSES = {
+  unauthorized: UNAUTHORIZED,
+  forbidden: FORBIDDEN,
+  blocked: FORBIDDEN,
+  too_large: 4413,
+};
 
 /** @typedef {ReturnType<typeof dial>} Link */
 
@@ -72,7 +73,7 @@ export function dial(url, heartbeatMs, onFrame) {
     if (type === "connection") heartbeatMs = frame.heartbeatMs;
     if (type === "serverShutdown") reconnectAfterMs = frame.reconnectAfterMs;
     if (frame.status === "erased") reconnectAfterMs = ERASED_MS;
-    const close = type === "error" && CLOSES.get(code);
+    const close = type === "error" && CLOSES[code];
     if (close) queueMicrotask(() => link.drop({ code: close })); // once its answer has reached who asked
   }
 
@@ -109,7 +110,7 @@ export function dial(url, heartbeatMs, onFrame) {
     /** Settles once, with the reason. @type {Promise<Loss>} */
     lost: new Promise((resolve) => (end = resolve)),
     /** Something once open; null when it never opened. */
-    opened: answerTo(OPENING),
+    opened: answerTo(""), // no frame has this id
 
     /**
      * Send a frame; it gets an id unless it has one. The answer may be an error frame; null means that the link was
@@ -167,8 +168,71 @@ export function dial(url, heartbeatMs, onFrame) {
   };
 
   const socket = new WebSocket(url);
-  socket.onopen = () => settle(OPENING, {});
+  socket.onopen = () => settle("", {});
   socket.onmessage = (event) => receive(event.data);
   socket.onclose = ({ code }) => link.drop({ code });
   return link;
+}
+
+/** How far a page has read, so that a reconnect goes on there: nothing is missed, and little is read twice. */
+export class Place {
+  /** Everything up to here was seen: only history pages and pongs can say so. @type {string | undefined} */
+  since;
+  /** Greatest cursor seen; what a pong is compared with. */
+  #head = "";
+  #request = "";
+  #requests = 0;
+  #onNewest;
+
+  /** @param {(more: boolean) => void} onNewest  the newest page is complete; more: there are older messages */
+  constructor(onNewest) {
+    this.#onNewest = onNewest;
+  }
+
+  /** What follows is not a continuation. */
+  restart() {
+    this.since = undefined;
+    this.#head = "";
+  }
+
+  /** @param {string} cursor */
+  saw(cursor) {
+    if (cursor > this.#head) this.#head = cursor;
+  }
+
+  /** A page of history has been taken in, or a part of it. @param {Frame} page */
+  read(page) {
+    // Only the last part of the newest page says whether there are older messages: without it, it is read anew.
+    if (page.id === this.#request && (this.since || !page.partial)) this.since = page.cursor;
+  }
+
+  /**
+   * Read what this page has not seen: behind `since`, or the newest page. Meanwhile only these pages move `since`.
+   *
+   * @param {Link} link
+   * @returns {Promise<boolean>} whether nothing is missing now
+   */
+  async catchUp(link) {
+    for (;;) {
+      const since = this.since;
+      this.#request = `catch-up-${++this.#requests}`;
+      const page = await link.request({ action: "history", id: this.#request, limit: PAGE, since });
+      this.#request = "";
+      if (!page) return false;
+      if (page.type === "error") {
+        if (!link.passes(page)) this.since = undefined; // the server does not know this place any more
+        link.drop({ code: 0, retryAfterMs: page.retryAfterMs });
+        return false;
+      }
+      if (!since) this.#onNewest(page.more);
+      if (!since || !page.more) return true;
+    }
+  }
+
+  /** A pong says where the newest message is. @param {Frame} pong @param {Link} link */
+  async compare(pong, link) {
+    if (!pong.cursor || this.#request) return;
+    if (pong.cursor > this.#head && pong.cursor !== this.since) await this.catchUp(link);
+    else this.since = pong.cursor;
+  }
 }

@@ -118,7 +118,7 @@ export function conversationList(render) {
 /** @param {HTMLElement} item @param {Conversation} conversation @param {boolean} isOpen @param {number} now */
 function update(item, conversation, isOpen, now) {
   const { id, name, thread, state, isUnread, isClosed } = conversation;
-  const newest = /** @type {import("./thread.js").Message} */ (thread.newest);
+  const newest = /** @type {import("./messages.js").Message} */ (thread.newest);
   const when = age(newest.timestamp, now);
   const isBlocked = conversation.isBlocked(now);
   const claimer = state.claimedBy?.name ?? "";

@@ -8,7 +8,7 @@ import { byId, connect } from "./page.js";
 import { credentials, inWords, isCommand, OWN, settings, showLink, showPresence, showUnread, summary } from "./staff.js";
 import { say, together, within } from "./view.js";
 
-/** @typedef {import("./thread.js").Message} Message */
+/** @typedef {import("./messages.js").Message} Message */
 
 const TALLY = "#tally"; // in the address, where else the open conversation is
 const PACE_MS = 100; // a flood is shown ten times a second

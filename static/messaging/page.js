@@ -2,13 +2,13 @@
 /** What both pages take from the browser: configuration, texts, storage, tabs, the moments to look at the link again. */
 
 import { Connection } from "./connection.js";
-import { Outbox } from "./outbox.js";
+import { Outbox } from "./messages.js";
 
 /** How long a tab waits for its turn. A tab that the system has put to sleep may hold the turn for ever. */
 const TURN_MS = 5_000;
 
 /** @type {{webSocketUrl: string, heartbeatMs: number, language: string, texts: Record<string, string>, [key: string]: any}} */
-export const configuration = JSON.parse(byId("messaging-config").textContent ?? "{}");
+export const configuration = JSON.parse(byId("messaging-config").textContent);
 
 /** The browser's storage, or null where it is forbidden. @type {Storage | null} */
 export const storage = (() => {
@@ -34,7 +34,7 @@ export function byId(id) {
 export function text(key, values = {}) {
   const { texts } = configuration;
   const words = texts[values.count === 1 ? `${key}One` : key] ?? texts[key];
-  return words.replace(/{(\w+)}/g, (_, name) => String(values[name]));
+  return words.replace(/{(\w+)}/g, (_, name) => /** @type {any} */ (values[name]));
 }
 
 /**

@@ -7,7 +7,7 @@ import { TallyBoard } from "./tally.js";
 import { together } from "./view.js";
 
 const board = new TallyBoard(() => true);
-/** @type {import("./thread.js").Message | undefined} */
+/** @type {import("./messages.js").Message | undefined} */
 let last;
 
 const { connection } = connect(

@@ -4,7 +4,7 @@
  *
  * The server's count says how it stood at one message; what arrives is counted here from there on.
  *
- * @typedef {import("./thread.js").Message} Message
+ * @typedef {import("./messages.js").Message} Message
  * @typedef {object} Count  what the server counted, message by message up to `cursor`
  * @property {string} cursor
  * @property {number} now  the server's clock, in ms
@@ -115,7 +115,7 @@ export class TallyBoard {
     setInterval(() => isLooking() && !document.hidden && this.show(), TICK_MS);
   }
 
-  /** @param {import("./thread.js").Message} message */
+  /** @param {import("./messages.js").Message} message */
   add(message) {
     this.#tally.add(message);
   }

@@ -2,13 +2,12 @@
 /** The visitor's page. */
 
 import { byId, configuration, connect, showStatus, storage, text, turn } from "./page.js";
-import { Thread } from "./thread.js";
+import { Thread } from "./messages.js";
 import { composer, notice, reconcile, say, secondsUntil, threadView, together } from "./view.js";
 
 /** @typedef {{key: string, label: string, content: string}} Quick */
 
 const TOKEN = "messaging-visitor";
-const MONTH_SECONDS = 30 * 24 * 3600;
 const COOL_DOWN_MS = 2_000;
 /** Most links open, and most servers are replaced, faster than a word about it can be read. */
 const CONNECTING_MS = 400;
@@ -37,8 +36,7 @@ function cookie() {
 /** @param {string} [token] */
 function keep(token) {
   pageToken = token;
-  const secure = location.protocol === "https:" ? ";secure" : "";
-  document.cookie = `${TOKEN}=${token};path=/user/;samesite=lax;max-age=${token ? MONTH_SECONDS : 0}${secure}`;
+  document.cookie = TOKEN + "=" + token + configuration.cookie + (token ? "" : ";max-age=0");
 }
 
 /** Only one tab at a time becomes a new visitor; the others take over its token. */
@@ -98,7 +96,7 @@ const field = composer(
   (event) => !event.shiftKey,
 );
 
-/** @param {import("./outbox.js").Draft} draft */
+/** @param {import("./messages.js").Draft} draft */
 function send(draft) {
   const isKept = connection.send(draft);
   if (isKept) render(true);
@@ -152,11 +150,11 @@ byId("try-now").onclick = () => {
 };
 
 /** The person has the page in front: what staff wrote is read. */
-async function markRead() {
+function markRead() {
   const newest = thread.messages.findLast(({ from }) => from === "admin");
   if (!newest || document.hidden || newest.cursor <= told) return;
   told = newest.cursor;
-  await connection.request({ action: "read", upTo: newest.messageId });
+  connection.request({ action: "read", upTo: newest.messageId });
 }
 
 /** What the status says: the key of its text, and after how long. @returns {[string, number?]} */

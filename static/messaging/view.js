@@ -4,8 +4,8 @@
 import { byId, clockTime, configuration, storage, text } from "./page.js";
 
 /**
- * @typedef {import("./thread.js").Message} Message
- * @typedef {import("./outbox.js").Entry} Entry
+ * @typedef {import("./messages.js").Message} Message
+ * @typedef {import("./messages.js").Entry} Entry
  */
 
 const CONTENT_LIMIT = 2000;
@@ -102,7 +102,7 @@ export function secondsUntil(moment) {
  *
  * @param {"user" | "admin"} own  whose messages stand on the right
  * @param {import("./connection.js").Connection} connection
- * @param {import("./outbox.js").Outbox} outbox
+ * @param {import("./messages.js").Outbox} outbox
  */
 export function threadView(own, connection, outbox) {
   const log = byId("log");
@@ -228,13 +228,6 @@ export function composer(send, isSendKey) {
       if (key === draftKey) return;
       draftKey = key;
       write(storage?.getItem(key) ?? "");
-    },
-
-    /** Add to the draft; the person goes on behind it. @param {string} words */
-    insert(words) {
-      write(content() ? `${field.value.trimEnd()}\n${words}` : words);
-      field.focus();
-      field.setSelectionRange(-1, -1);
     },
   };
 }

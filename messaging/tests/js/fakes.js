@@ -1,7 +1,7 @@
 /** A clock, a storage and a server that a test moves by hand. */
 
 import { Connection } from "../../../static/messaging/connection.js";
-import { Outbox } from "../../../static/messaging/outbox.js";
+import { Outbox } from "../../../static/messaging/messages.js";
 
 export class FakeClock {
   now = 1_000_000;

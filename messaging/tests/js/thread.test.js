@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Thread } from "../../../static/messaging/thread.js";
+import { Thread } from "../../../static/messaging/messages.js";
 import { message } from "./fakes.js";
 
 test("messages stand in the order of their cursors, however they arrive", () => {

@@ -1,7 +1,18 @@
 // @ts-check
 /**
- * What the person wrote and the server has not acknowledged yet, and how it gets there. It survives a reload, and tabs
- * share it.
+ * The messages of a page: those that the server has (Thread), and what the person wrote and the server has not
+ * acknowledged yet (Outbox), which survives a reload, is shared between tabs, and gets there by `delivery`.
+ *
+ * @typedef {object} Message
+ * @property {string} messageId
+ * @property {string} content
+ * @property {string} timestamp
+ * @property {"user" | "admin"} from
+ * @property {string} cursor
+ * @property {string} [conversation]
+ * @property {string} [id]
+ * @property {string} [author]
+ * @property {string} [quick]  key of the quick message that was tapped
  *
  * Every entry has a storage key of its own: two tabs can then add and settle at the same time without a common value
  * that one of them would overwrite with its older copy.
@@ -17,13 +28,38 @@
  *
  * @typedef {import("./link.js").Frame} Frame
  * @typedef {import("./link.js").Link} Link
- *
- * Runs the task while no other tab runs its own:
- * @typedef {(task: () => Promise<void>) => Promise<void>} InTurn
+ * @typedef {(task: () => Promise<void>) => Promise<void>} InTurn  runs the task while no other tab runs its own
  */
 
 export const MOST_ENTRIES = 50;
 export const OLDEST_MS = 24 * 60 * 60 * 1000;
+
+/** The messages of one conversation: each once, in the server's order, however and however often they arrive. */
+export class Thread {
+  /** Oldest first. @type {Message[]} */
+  messages = [];
+
+  /** @param {Message} message @returns {boolean} whether it is new */
+  add(message) {
+    let place = this.messages.length;
+    while (place > 0 && this.messages[place - 1].cursor > message.cursor) place--;
+    if (this.messages[place - 1]?.messageId === message.messageId) return false; // its cursor is always the same
+    this.messages.splice(place, 0, message);
+    return true;
+  }
+
+  get oldest() {
+    return this.messages[0];
+  }
+
+  get newest() {
+    return this.messages.at(-1);
+  }
+
+  clear() {
+    this.messages = [];
+  }
+}
 
 export class Outbox {
   /** @type {Map<string, Entry>} */
@@ -150,22 +186,18 @@ export class Outbox {
   /** Sorts by creation, unique without a secure context (which crypto.randomUUID would need). */
   #id() {
     const random = crypto.getRandomValues(new Uint32Array(3));
-    const parts = [Date.now(), this.#count++ % 36 ** 4, ...random];
+    const parts = [Date.now(), this.#count++, ...random];
     const widths = [9, 4, 7, 7, 7];
     return parts.map((part, index) => part.toString(36).padStart(widths[index], "0")).join("");
   }
 }
 
 const BACKOFF_MS = 500;
-const BACKOFF_CAP_MS = 30_000;
+const CAP_MS = 30_000;
 
-/**
- * How long to wait after so many failures in a row. Full jitter: clients that failed together do not come back together.
- *
- * @param {number} failures
- */
-export function backoff(failures) {
-  return Math.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** failures);
+/** How long to wait after so many `failures` in a row. Full jitter: who failed together does not come back together. */
+export function backoff(/** @type {number} */ failures) {
+  return Math.random() * Math.min(CAP_MS, BACKOFF_MS * 2 ** failures);
 }
 
 /**

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MOST_ENTRIES, OLDEST_MS, Outbox } from "../../../static/messaging/outbox.js";
+import { MOST_ENTRIES, OLDEST_MS, Outbox } from "../../../static/messaging/messages.js";
 import { FakeStorage } from "./fakes.js";
 
 const contents = (outbox) => outbox.entries().map(({ content }) => content);
