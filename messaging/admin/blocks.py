@@ -4,8 +4,9 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -20,11 +21,21 @@ from messaging.runtime import announce
 from messaging.service.conversations import told
 
 
+class DateAndTime(AdminSplitDateTime):
+    """Django's own two fields, each with a name: the words beside them are no labels."""
+
+    def __init__(self, attrs: Any = None) -> None:
+        super().__init__(attrs)
+        for field, name in zip(self.widgets, (_("Date"), _("Time")), strict=True):
+            field.attrs["aria-label"] = name
+
+
 @admin.register(Block)
 class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("visitor", "until", "created_at")
     list_filter = ("until",)
     raw_id_fields = ("conversation",)
+    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  Django's own form of this
     paginator = BoundedPaginator
     show_full_result_count = False
 

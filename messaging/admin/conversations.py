@@ -91,7 +91,7 @@ class MessageInline(admin.TabularInline):  # type: ignore[type-arg]
 
 @admin.register(Conversation)
 class ConversationAdmin(ChangeActions, ExportActions, LongList):
-    list_display = ("name", "status", "claim", "unread", "last_message_at", "created_at")
+    list_display = ("name", "status", "claim", "unread", "last_message_at")
     list_filter = (StatusFilter, "last_message_at")
     list_select_related = ("claimed_by",)
     search_fields = ("pk",)  # that there is a search at all; what it looks for is said below

@@ -6,6 +6,13 @@ from playwright.sync_api import expect
 from messaging.tests.browser import DESKTOP, PHONE, People, violations, write
 from messaging.tests.deployments import Deployment
 
+BLOCKED = """
+from messaging.models import *
+from django.utils import timezone
+for _ in range(50):
+    Block.objects.create(conversation=Conversation.objects.create(last_message_at=timezone.now()))
+"""
+
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
@@ -14,6 +21,9 @@ def test_axe_finds_no_violation(people: People, own_deployment: Deployment, sche
     visitor, admin = people.visitor(origin), people.admin(origin, color_scheme=scheme, viewport=size)
     write(visitor, "hello")
     expect(admin.get_by_role("navigation", name="Conversations").get_by_role("link")).to_be_visible()
+    conversation = own_deployment.run("from messaging.models import *; print(Conversation.objects.get().pk)").split()[
+        -1
+    ]
     found = {}
     for name in ("conversation", "message", "quickmessage", "block"):
         admin.goto(f"{origin}/admin/messaging/{name}/")
@@ -29,8 +39,45 @@ def test_axe_finds_no_violation(people: People, own_deployment: Deployment, sche
     admin.get_by_role("button", name="Go").click()
     expect(admin.get_by_role("button", name="Yes, erase")).to_be_visible()
     found["erase"] = violations(admin)
+    admin.goto(f"{origin}/admin/messaging/block/add/")
+    found["add a block"] = violations(admin)
+    admin.get_by_role("button", name="Save", exact=True).click()  # a form without an answer
+    expect(admin.locator(".errornote")).to_be_visible()
+    found["refused block"] = violations(admin)
+    admin.get_by_label("Conversation:").fill(conversation)
+    admin.get_by_role("button", name="Save and continue editing").click()
+    expect(admin.locator(".messagelist .success")).to_be_visible()
+    found["one block"] = violations(admin)
+    admin.get_by_role("link", name="Delete").click()
+    expect(admin.get_by_role("button", name="Yes, I’m sure")).to_be_visible()
+    found["delete a block"] = violations(admin)
+    admin.goto(f"{origin}/admin/messaging/quickmessage/add/")
+    found["add a quick message"] = violations(admin)
+    admin.goto(f"{origin}/admin/messaging/conversation/{conversation}/history/")
+    found["history"] = violations(admin)
     people.errors.clear()  # axe itself makes style elements to read the admin's imported style sheets
     assert {name: texts for name, texts in found.items() if texts} == {}
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_conversations_fit_a_laptop(people: People, own_deployment: Deployment, language: str) -> None:
+    origin = own_deployment.servers[0].origin
+    own_deployment.run(BLOCKED)
+    admin = people.admin(origin)
+    admin.set_extra_http_headers({"Accept-Language": language})
+    admin.goto(f"{origin}/admin/messaging/conversation/")
+    expect(admin.locator("html")).to_have_attribute("lang", language)
+    names = admin.locator("#result_list tbody th")
+    expect(names).to_have_count(50)
+    assert (
+        names.evaluate_all("""(names) => names.filter((name) => {
+        const text = document.createRange();
+        text.selectNodeContents(name);
+        return new Set([...text.getClientRects()].map(({ top }) => top)).size > 1;
+    }).length""")
+        == 0
+    )
+    assert admin.locator("#changelist .results").evaluate("list => list.scrollWidth - list.clientWidth") <= 0
 
 
 def test_the_policy_refuses_nothing(people: People, own_deployment: Deployment) -> None:
