@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, BrowserType, Dialog, Locator, Page, expect, sync_playwright
 
 from messaging.tests.deployments import PASSWORD, Deployment, LocalServer, prepare_database
 from messaging.tests.services import started, wait_until
@@ -35,6 +35,7 @@ NARROW = {"width": 320, "height": 500}  # 200 % zoom of a small phone, or 400 % 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}
 BUTTON = "Please speak German"  # the quick message that a new installation has
+ABSENT = "Nobody is watching right now – your message is kept"  # how the visitor's page says that it is live
 PATIENCE_MS = 30_000  # the longest delay between two tries of the client
 
 
@@ -49,9 +50,13 @@ def chromium() -> str:
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE_MS)
-        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        browser = launch(playwright.chromium)
         yield browser
         browser.close()
+
+
+def launch(kind: BrowserType, **options: Any) -> Browser:
+    return kind.launch(executable_path=chromium(), args=ARGUMENTS, **options)
 
 
 class People:
@@ -106,6 +111,12 @@ class People:
 
 @pytest.fixture
 def people(browser: Browser) -> Iterator[People]:
+    with people_at(browser) as people:
+        yield people
+
+
+@contextlib.contextmanager
+def people_at(browser: Browser) -> Iterator[People]:
     people = People(browser)
     yield people
     people.close()

@@ -7,6 +7,7 @@ from typing import Any
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from messaging.tests.browser import (
+    ABSENT,
     BUTTON,
     NARROW,
     PHONE,
@@ -24,7 +25,6 @@ from messaging.tests.deployments import Deployment
 from messaging.tests.services import wait_until
 from messaging.tests.staff import staff
 
-ABSENT = "Nobody is watching right now – your message is kept"
 BLOCK = "from messaging.models import *; Block.objects.create(conversation=Conversation.objects.get())"
 
 

@@ -1,13 +1,18 @@
-"""The visitor's page through a day: floods, idle hours, the back button, other tabs, no mouse, no script."""
+"""The visitor's page through a day: floods, idle hours, the back button, a slow network, other tabs, no mouse."""
+
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from messaging.tests.browser import (
+    ABSENT,
     BUTTON,
     PHONE,
     People,
     inspect,
+    launch,
+    people_at,
     sent,
     shown,
     status,
@@ -18,7 +23,8 @@ from messaging.tests.browser import (
     write,
 )
 from messaging.tests.deployments import Deployment
-from messaging.tests.services import wait_until
+from messaging.tests.proxy import ChaosProxy
+from messaging.tests.services import HOST, wait_until
 from messaging.tests.staff import staff
 
 FLOOD = 1_000
@@ -77,18 +83,78 @@ def test_half_an_hour_of_silence_changes_nothing(people: People, origin: str) ->
     wait_for_thread(page, *sent("still here"))
 
 
-def test_who_comes_back_by_the_back_button_finds_the_page_live(
-    people: People, own_deployment: Deployment, origin: str
+@pytest.fixture
+def people_with_a_past(browser: Browser) -> Iterator[People]:
+    """People whose browser keeps a page that they leave, for their way back, as browsers do: Playwright forbids it."""
+    keeping = launch(browser.browser_type, ignore_default_args=["--disable-back-forward-cache"])
+    with people_at(keeping) as people:
+        yield people
+    keeping.close()
+
+
+def test_who_comes_back_by_the_back_button_finds_the_page_as_it_was_and_live(
+    people_with_a_past: People, own_deployment: Deployment, origin: str
 ) -> None:
-    page = people.visitor(origin)
+    page = people_with_a_past.profile().new_page()
+    page.add_init_script("""
+        window.events = [];
+        addEventListener("pageshow", ({ persisted }) => events.push(persisted ? "restored" : "loaded"));
+        window.WebSocket = class extends WebSocket {
+            close() {
+                events.push("closed"); // an open one would keep many a browser from keeping the page
+                super.close();
+            }
+        };
+    """)
+    page.goto(f"{origin}/user/")
     write(page, "hello")
     wait_for_thread(page, *sent("hello"))
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    page.get_by_role("textbox").fill("half a thought")
+    page.goto(f"{origin}/admin/")
     with staff(own_deployment) as colleague:
         colleague.reply("while you were away")
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    page.go_back(wait_until="commit")  # no page is loaded
     wait_for_thread(page, *sent("hello", "while you were away"))
     wait_until_live(page)
+    assert page.evaluate("events") == ["loaded", "closed", "restored"]
+    expect(page.get_by_role("textbox")).to_have_value("half a thought")
+    page.get_by_role("button", name="Send").click()
+    wait_for_thread(page, *sent("hello", "while you were away", "half a thought"))
+
+
+def test_on_a_slow_network_it_talks_of_the_connection_no_longer_than_there_is_none(
+    people: People, own_deployment: Deployment
+) -> None:
+    with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
+        proxy.latency = 0.4
+        page = people.profile(viewport=PHONE).new_page()
+        network = page.context.new_cdp_session(page)
+        network.send("Network.enable")
+        throughput = {"downloadThroughput": 50_000, "uploadThroughput": 50_000}
+        network.send("Network.emulateNetworkConditions", {"offline": False, "latency": 0, **throughput})
+        page.add_init_script("""
+            window.events = [];
+            window.WebSocket = class extends WebSocket {
+                constructor(url) {
+                    super(url);
+                    this.addEventListener("message", ({ data }) => events.push(JSON.parse(data).type));
+                }
+            };
+            addEventListener("DOMContentLoaded", () => new MutationObserver(() =>
+                events.push(document.getElementById("status-text").textContent)
+            ).observe(document.getElementById("status-text"), { childList: true }));
+        """)
+        page.goto(f"http://{HOST}:{proxy.port}/user/")
+        wait_until_live(page)
+        assert page.evaluate("events") == ["Connecting …", "connection", "identified", "history", ABSENT]
+        page.get_by_role("textbox").fill("hello")
+        at_once = page.get_by_role("button", name="Send").evaluate("""(button) => {
+            button.click();
+            return [...document.querySelectorAll("#messages > li")].map((item) => item.dataset.state);
+        }""")
+        assert at_once == ["waiting"]
+        wait_for_thread(page, *sent("hello"))
+        assert page.evaluate("events.slice(5)") == ["ack"]
 
 
 def test_everything_can_be_done_with_the_keyboard(people: People, origin: str) -> None:
