@@ -165,6 +165,11 @@ def wait_until_live(page: Page) -> None:
     expect(page.locator("#status[data-phase=live]")).to_be_visible()
 
 
+def try_now(page: Page) -> None:
+    """The person asks for a try now; the button is gone already where the page was faster."""
+    page.locator("#try-now").evaluate("button => button.click()")
+
+
 def write(page: Page, text: str) -> None:
     page.get_by_role("textbox").fill(text)
     page.get_by_role("button", name="Send").click()

@@ -19,6 +19,7 @@ from messaging.tests.browser import (
     open_conversation,
     sent,
     status,
+    try_now,
     wait_for_thread,
     wait_until_live,
     write,
@@ -181,7 +182,7 @@ def test_a_killed_server_leaves_a_grey_list_and_comes_back(people: People, own_d
     assert is_grey(page, "#list")
     look_at(page, "live-lost")
     server.start()
-    page.get_by_role("button", name="Try now").click()
+    try_now(page)
     wait_until_live(page)
     assert not is_grey(page, "#list")
 

@@ -17,6 +17,7 @@ from messaging.tests.browser import (
     serving,
     shown,
     status,
+    try_now,
     wait_for_thread,
     wait_until_live,
     write,
@@ -111,7 +112,7 @@ def test_while_the_server_is_away_it_counts_down_and_keeps_what_is_written(
     inspect(page, "reconnecting", NARROW)
 
     own_deployment.servers[0].start()
-    page.locator("#try-now").evaluate("button => button.click()")  # gone where the page was faster
+    try_now(page)
     wait_for_thread(page, *sent("first", "second"))
     expect(status(page)).to_have_text(ABSENT)
     expect(page.locator("#waiting")).to_be_hidden()
@@ -252,7 +253,7 @@ def test_a_full_outbox_says_so_and_keeps_the_text(people: People, own_deployment
     expect(page.get_by_role("textbox")).to_have_value("one too many")
     inspect(page, "full")
     own_deployment.servers[0].start()
-    page.get_by_role("button", name="Try now").click()
+    try_now(page)
     wait_for_thread(page, *sent(*(f"message {number}" for number in range(50))))
 
 
