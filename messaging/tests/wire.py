@@ -146,11 +146,11 @@ class Connection:
         return await self.receive()
 
     async def identify(self, type: str = "user", **fields: Any) -> Frame:
+        self._version_2 = True  # a gateway finds the connection before it has its answer
         frame = await self.request("identify", v=2, type=type, **fields)
         assert frame["type"] == "identified", frame
         self.token, self.conversation = frame.get("token", ""), frame.get("conversation", "")
-        self.presence = frame.get("presence", {})
-        self._version_2 = True
+        self.presence = frame.get("presence", self.presence)
         return frame
 
     async def say(self, content: str, **fields: Any) -> Frame:
