@@ -10,7 +10,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from messaging.availability import Availability
 from messaging.contracts import StoreUnavailable
@@ -19,7 +19,8 @@ from messaging.redis_url import RedisURL, parse_redis_url
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 1.0  # between two looks at whether a Redis that failed is back
-_FAILURES = (RedisError, OSError)  # TimeoutError is an OSError
+# TimeoutError is an OSError; what says that no node of a cluster can be reached is no RedisError.
+_FAILURES = (RedisError, RedisClusterException, OSError)
 
 
 class RedisClient:

@@ -1,7 +1,7 @@
 // @ts-check
 /** The visitor's page. */
 
-import { byId, configuration, connect, showStatus, storage, text, turn } from "./page.js";
+import { byId, configuration, connect, showStatus, text, turn } from "./page.js";
 import { Thread } from "./messages.js";
 import { composer, notice, reconcile, say, secondsUntil, threadView, together } from "./view.js";
 
