@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
+
 from messaging.tests.aws_services import Ministack
 from messaging.tests.aws_template import Template, load, written
 from messaging.tests.deployments import FOR_TESTS, ROOT, SECRET_KEY, Deployment, create_staff, output
@@ -130,6 +132,15 @@ class AwsDeployment(Deployment):
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         self._ministack.client("dynamodb").put_item(TableName=f"{NAME}-connections", Item=row)
+
+    def database_connections(self) -> dict[int, set[int]]:
+        """The ports at the function's end of its connections to PostgreSQL, by process."""
+        found: dict[int, set[int]] = {}
+        for process in self._ministack.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                ends = [(end.laddr.port, end.raddr) for end in process.net_connections("tcp") if end.raddr]
+                found[process.pid] = {port for port, remote in ends if remote.port == self.postgres.port}
+        return found
 
     def leftovers(self) -> list[str]:
         """What bears the stack's name."""

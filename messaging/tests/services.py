@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import psycopg
 
 HOST = "127.0.0.1"
@@ -168,6 +169,11 @@ class Service:
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    def children(self) -> list[psutil.Process]:
+        """The processes that the program has started, and theirs."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid).children(recursive=True)
 
     def kill(self) -> None:
         """SIGKILL: no farewell, no flush."""

@@ -88,14 +88,16 @@ def test_a_draft_survives_a_reload(people: People, origin: str) -> None:
         expect(page.get_by_role("textbox")).to_have_value("not finis")
 
 
-def test_two_tabs_are_one_visitor_and_show_the_same(people: People, origin: str) -> None:
+def test_tabs_that_open_at_once_are_one_visitor_and_show_the_same(people: People, origin: str) -> None:
     profile = people.profile()
-    tabs = [profile.new_page(), profile.new_page()]
+    tabs = [profile.new_page() for _ in range(4)]
     for tab in tabs:
         tab.goto(f"{origin}/user/", wait_until="commit")
-    for number, tab in enumerate(tabs):
-        write(tab, f"from tab {number}")
-    wait_until_both_show(*tabs, ["from tab 0", "from tab 1"])
+    contents = [f"from tab {number}" for number in range(len(tabs))]
+    for tab, content in zip(tabs, contents, strict=True):
+        write(tab, content)
+    for tab in tabs[1:]:
+        wait_until_both_show(tabs[0], tab, contents)
 
 
 def test_a_message_that_the_server_refuses_can_be_discarded(people: People, origin: str) -> None:

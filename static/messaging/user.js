@@ -37,6 +37,7 @@ function cookie() {
 function keep(token) {
   pageToken = token;
   document.cookie = TOKEN + "=" + token + configuration.cookie + (token ? "" : ";max-age=0");
+  cookie(); // waits until other tabs can read it too: Chromium returns from the line above before that
 }
 
 /** Only one tab at a time becomes a new visitor; the others take over its token. */
