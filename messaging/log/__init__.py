@@ -57,12 +57,22 @@ class _Remembered(Generic[T]):
         self._read = read
         self._seconds = seconds
         self._found: tuple[float, T] | None = None
+        self._asking: asyncio.Task[T] | None = None
 
     async def value(self) -> T:
         if self._found is None or time.monotonic() - self._found[0] > self._seconds:
-            found = await self._read()
-            self._found = (time.monotonic(), found)
+            if self._asking is None:  # one asks for all who wait: in a second, that can be a thousand
+                self._asking = asyncio.create_task(self._ask())
+            return await asyncio.shield(self._asking)
         return self._found[1]
+
+    async def _ask(self) -> T:
+        try:
+            found = await self._read()
+        finally:
+            self._asking = None
+        self._found = (time.monotonic(), found)
+        return found
 
 
 class MessageLog:
