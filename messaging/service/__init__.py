@@ -5,7 +5,7 @@ The service awaits only the two stores that it was given and answers with action
 
 import logging
 import random
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from messaging.context import bind
@@ -13,6 +13,7 @@ from messaging.contracts import UNREAD, StoreUnavailable
 from messaging.limits import Limiter
 from messaging.protocol import decode, frames
 from messaging.protocol.codes import RULES, CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.fields import Role
 from messaging.protocol.frames import ClientFrame
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
 from messaging.service.conversations import Conversations
@@ -114,9 +115,17 @@ class MessagingService:
             await self._conversations.last_of(connection.staff or 0)
         return await self._presence.came_or_went(connection)
 
-    async def presence(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
-        """What those of `connections` are told for whom it has changed who is there."""
-        return await self._presence.news(connections)
+    async def counts(self, role: Role) -> dict[str, int] | None:
+        """What `role` may know of who is there; None where nobody knows."""
+        return await self._presence.counts(role)
+
+    def presence(
+        self, connections: Iterable[Connection], counts: dict[str, int]
+    ) -> list[tuple[Connection, list[Action]]]:
+        """What those of `connections` are told for whom it has changed who is there: `counts`, as an admin knows them
+        where there is one among them.
+        """
+        return self._presence.news(connections, counts)
 
     async def present(self) -> tuple[list[str], int]:
         """The cursors of the newest messages and the floor to hand to `missed` first. Raises StoreUnavailable."""
@@ -167,8 +176,9 @@ class MessagingService:
         actions: list[Action] = [Reply(frames.Pong(timestamp(), frame.id, cursor))]
         if await self._registry.touch_if_due(connection):
             actions += await self._conversations.sign_of_life(connection)
-        if not connection.held:  # nobody looks for it between two frames
-            actions += [action for _, told in await self._presence.news([connection]) for action in told]
+        # Where a gateway holds the connection, nobody looks for it between two frames.
+        if not connection.held and connection.role and (counts := await self.counts(connection.role)):
+            actions += [action for _, told in self.presence([connection], counts) for action in told]
         return actions
 
     async def _newest(self, connection: Connection) -> str:

@@ -1,10 +1,11 @@
 """Who is told how many people are there, and when."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from messaging.contracts import ADMINS
 from messaging.limits import Bucket, Limiter, Rate
 from messaging.protocol import frames
+from messaging.protocol.fields import Role
 from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
 from messaging.service.registry import Registry
 
@@ -18,15 +19,13 @@ class Presence:
         self._registry = registry
         self._limiter = limiter
 
-    async def news(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
+    async def counts(self, role: Role) -> dict[str, int] | None:
+        """What `role` may know of who is there; None where nobody knows."""
+        return await self._registry.presence(role)
+
+    def news(self, connections: Iterable[Connection], counts: dict[str, int]) -> list[tuple[Connection, list[Action]]]:
         """What those of `connections` are told that were told something else last."""
         concerned = [connection for connection in connections if connection.role and connection.version > 1]
-        if not concerned:
-            return []
-        admins = any(connection.role == "admin" for connection in concerned)
-        counts = await self._registry.presence("admin" if admins else "user")
-        if counts is None:
-            return []
         found = [(connection, _news(connection, counts)) for connection in concerned]
         return [(connection, actions) for connection, actions in found if actions]
 

@@ -416,7 +416,7 @@ async def test_an_admin_is_told_every_change_and_a_visitor_whether_anybody_is_th
     everybody = [visitor, ada, old_page]
 
     async def news() -> list[tuple[str, int, int | None]]:
-        told = await house.service.presence(everybody)
+        told = house.service.presence(everybody, await house.service.counts("admin") or {})
         shown = [(connection.id, reply.frame) for connection, (reply,) in told]
         assert all(frame.TYPE == "presence" for _, frame in shown)
         return [(id, frame.admins, frame.users) for id, frame in shown]
@@ -429,7 +429,7 @@ async def test_an_admin_is_told_every_change_and_a_visitor_whether_anybody_is_th
     await house.service.disconnect(ada)
     everybody.remove(ada)
     assert await news() == [(visitor.id, 0, None)]
-    assert await house.service.presence([old_page]) == []
+    assert house.service.presence([old_page], {"admins": 1}) == []
 
 
 async def test_admins_at_a_gateway_are_told_when_somebody_comes_or_goes_and_the_rest_by_pong(house: House) -> None:

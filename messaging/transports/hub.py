@@ -20,6 +20,7 @@ from messaging.protocol.frames import Message
 from messaging.runtime import get_meter, get_tracer
 from messaging.service import MessagingService
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
+from messaging.transports.hints import Ending, Hint, hint, is_for
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,6 @@ WAITING = 10_000  # hints that wait for the layer; past that, receivers find the
 WATCH_SECONDS = 3.0  # between two looks at what staff may do
 CATCH_UP_SECONDS = 2.0  # between two looks into the log for what no hint announced
 PRESENCE_SECONDS = 2.0  # between two looks at who is there
-
-Hint = tuple[str, int, str, str, str]  # group, least version, exclude, a message's cursor, encoded frame
-Ending = tuple[str, int, str]  # group, close code, exclude
 
 
 class Member(Protocol):
@@ -64,6 +62,7 @@ class Hub:
         self._waiting: list[Hint] = []
         self._endings: list[Ending] = []
         self._known: OrderedDict[str, set[str]] = OrderedDict()  # cursor -> groups that were given it
+        self._joined = False  # somebody has, since who is there was told last
         self._down_until = 0.0
         self._deaf = False
         self._wake = asyncio.Event()
@@ -77,6 +76,7 @@ class Hub:
 
     def join(self, member: Member, groups: Iterable[str]) -> None:
         """From now on `member` is handed what is published to `groups`."""
+        self._joined = True
         for group in groups:
             self._groups.setdefault(group, {})[member] = None
 
@@ -100,7 +100,7 @@ class Hub:
             text = encoded.get(id(publish.frame)) or encode(publish.frame)
             encoded[id(publish.frame)] = text
             if len(self._waiting) < WAITING:
-                self._waiting.append(_hint(publish, text))
+                self._waiting.append(hint(publish, text))
                 if isinstance(publish.frame, Message) and (trace := self._tracer.trace()):
                     self._traces[publish.frame.cursor] = trace
             else:
@@ -180,7 +180,7 @@ class Hub:
                     self._known.update((cursor, set()) for cursor in present)
                 else:
                     missed, floor = await self._service.missed(self._known, floor)
-                    hints = [_hint(publish, encode(publish.frame)) for publish in missed]
+                    hints = [hint(publish, encode(publish.frame)) for publish in missed]
                     self._meter.caught_up(len({cursor for _, _, _, cursor, _ in hints}))
                     self._deliver(hints)
                     self._forget(floor)
@@ -205,10 +205,15 @@ class Hub:
 
     async def _count(self) -> None:
         """Tell who is there to those for whom it has changed: from the store, once for all connections."""
+        known = None
         while True:
             await asyncio.sleep(PRESENCE_SECONDS)
+            counts = await self._service.counts("admin" if self._groups.get(ADMINS) else "user")
+            if counts is None or (counts == known and not self._joined):
+                continue
+            known, self._joined = counts, False
             members = {member.connection.id: member for group in self._groups.values() for member in group}
-            for connection, actions in await self._service.presence([m.connection for m in members.values()]):
+            for connection, actions in self._service.presence([m.connection for m in members.values()], counts):
                 members[connection.id].perform(actions)
 
     def _deliver(
@@ -221,7 +226,7 @@ class Hub:
                     continue  # a resent message, or one that the log was faster with
                 given.add(group)
             members = self._groups.get(group, ())
-            receivers = [member for member in members if _is_for(member.connection, min_version, exclude)]
+            receivers = [member for member in members if is_for(member.connection, min_version, exclude)]
             with self._tracer.delivered(traces.get(cursor, "") if receivers else "", len(receivers)):
                 for member in receivers:
                     member.push(text, cursor)
@@ -237,12 +242,3 @@ class Hub:
         first_kept = str(Cursor(floor + 1, 0))
         while self._known and next(iter(self._known)) < first_kept:
             self._known.popitem(last=False)
-
-
-def _is_for(connection: Connection, min_version: int, exclude: str) -> bool:
-    return connection.version >= min_version and exclude not in (connection.id, connection.principal)
-
-
-def _hint(publish: Publish, text: str) -> Hint:
-    cursor = publish.frame.cursor if isinstance(publish.frame, Message) else ""
-    return publish.group, publish.min_version, publish.exclude, cursor, text
