@@ -69,8 +69,8 @@ def encode(frame: ServerFrame) -> str:
     return _json(_payload(frame))
 
 
-def _json(payload: dict[str, Any]) -> str:
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+# json.dumps would make one for each call.
+_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 _NESTED = ("messages", "conversations")  # the fields that hold dataclasses

@@ -32,7 +32,7 @@ def parse(text: str | bytes) -> "Fields":
     if len(text) > FRAME_LIMIT or len(text.encode("utf-8", "surrogatepass")) > FRAME_LIMIT:
         raise ProtocolError(ErrorCode.TOO_LARGE, f"A frame has at most {FRAME_LIMIT} bytes.", limit=FRAME_LIMIT)
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = _json.decode(text)
     except (ValueError, RecursionError):
         raise ProtocolError(ErrorCode.BAD_JSON, "The frame is not valid JSON.") from None
     if not isinstance(data, dict):
@@ -42,6 +42,9 @@ def parse(text: str | bytes) -> "Fields":
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are Python's, not JSON's (RFC 8259 section 6)
+
+
+_json = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class Fields:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import uuid4
@@ -33,7 +32,7 @@ class MessagingConsumer(AsyncConsumer):
     def __init__(self) -> None:
         self.connection = Connection(id=uuid4().hex)
         self.groups: tuple[str, ...] = ()
-        self.outbox: deque[str] = deque()
+        self.outbox: list[str] = []
         self.outbox_bytes = 0
         self.closing: Close | None = None
         self.writer: asyncio.Task[None] | None = None
@@ -85,6 +84,7 @@ class MessagingConsumer(AsyncConsumer):
             await send({"type": "websocket.close"})
             return
         self.send_event = send
+        self.sends_many = "websocket.send_many" in scope.get("extensions", {})
         bind(connection=self.connection.id)
         self.service, self.hub, self.sockets = get_service(), get_hub(), get_sockets()
         self.connection.address = pseudonym(scope)
@@ -160,9 +160,13 @@ class MessagingConsumer(AsyncConsumer):
 
     async def _write(self) -> None:
         while self.outbox:
-            text = self.outbox.popleft()
-            self.outbox_bytes -= len(text)
-            await self.send_event({"type": "websocket.send", "text": text})
+            texts, self.outbox = self.outbox, []
+            self.outbox_bytes = 0
+            if self.sends_many:
+                await self.send_event({"type": "websocket.send_many", "texts": texts})
+            else:
+                for text in texts:
+                    await self.send_event({"type": "websocket.send", "text": text})
         self.writer = None
         if self.closing is not None:
             code, reason = int(self.closing.code), self.closing.reason
