@@ -1,8 +1,9 @@
-"""A Redis as this product uses one: bounded in time and in connections, one error for all that can go wrong."""
+"""A Redis as this product uses one: bounded in time, one pipeline at a time, one error for all that can go wrong."""
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
@@ -19,46 +20,73 @@ from messaging.redis_url import RedisURL, parse_redis_url
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 1.0  # between two looks at whether a Redis that failed is back
+TOGETHER = 500  # callers whose commands travel together: Redis serves nobody else meanwhile
 # TimeoutError is an OSError; what says that no node of a cluster can be reached is no RedisError.
 _FAILURES = (RedisError, RedisClusterException, OSError)
 
+Command = tuple[str | int | float, ...]
+
 
 class RedisClient:
-    """`timeout`: seconds for one command; `max_connections`: to each server, more commands wait their turn.
+    """`timeout`: seconds for one command. `purpose`: for the log.
 
-    `purpose`: for the log.
+    One pipeline at a time: whatever is asked for while it is under way travels with the next one, so that 1,000 who
+    come at once cost a few round trips, and few a connection.
     """
 
-    def __init__(self, url: str, password: str | None, *, timeout: float, max_connections: int, purpose: str) -> None:
-        self.redis, self._sentinels = _connect(parse_redis_url(url, password), timeout, max_connections)
-        # redis-py's pools raise where a turn could be waited for.
-        self._turns = asyncio.Semaphore(max_connections)
+    def __init__(self, url: str, password: str | None, *, timeout: float, purpose: str) -> None:
+        self.redis, self._sentinels = _connect(parse_redis_url(url, password), timeout)
         self._patience = 2 * timeout
+        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._sender: asyncio.Task[None] | None = None  # runs while somebody waits
         self._probe: asyncio.Task[None] | None = None  # runs while Redis is down
         self._availability = Availability("Redis", purpose, logger)
 
-    def pipeline(self) -> Any:
-        """Commands that travel together; no transaction, since a cluster keeps their keys in different places."""
-        return self.redis.pipeline(transaction=False)
+    async def run(self, *commands: Command) -> list[Any]:
+        """The answers to `commands`: no transaction, since a cluster keeps their keys in different places.
 
-    async def run(self, pipeline: Any) -> list[Any]:
-        """The answers to `pipeline`. Raises StoreUnavailable: unknown which of its commands were done.
-
-        Once Redis has failed, nobody waits for it any more until a probe of our own has had its answer.
+        Raises StoreUnavailable: unknown which of them were done. Once Redis has failed, nobody waits for it any more
+        until a probe of our own has had its answer.
         """
         if self._probe is not None:
             raise StoreUnavailable("Redis: down a moment ago")
-        try:
-            results = await self._execute(pipeline)
-        except _FAILURES as error:
-            self._probe = self._probe or asyncio.create_task(self._until_it_answers())
-            raise self._availability.failed(error) from error
-        self._availability.answered()
-        return results
+        answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((commands, answers))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return await answers
 
-    async def _execute(self, pipeline: Any) -> list[Any]:
-        async with asyncio.timeout(self._patience), self._turns:
-            results: list[Any] = await pipeline.execute()
+    async def _send(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+            try:
+                results = await self._execute([command for commands, _ in batch for command in commands])
+            except _FAILURES as error:
+                self._fail([answers for _, answers in batch + self._waiting], error)
+                self._waiting = []
+                continue
+            for commands, answers in batch:
+                own, results = results[: len(commands)], results[len(commands) :]
+                refusal = next((result for result in own if isinstance(result, Exception)), None)
+                if refusal is not None:
+                    self._fail([answers], refusal)
+                else:
+                    self._availability.answered()
+                    _settle(answers, own)
+        self._sender = None
+
+    def _fail(self, waiting: Sequence[asyncio.Future[list[Any]]], error: Exception) -> None:
+        self._probe = self._probe or asyncio.create_task(self._until_it_answers())
+        unavailable = self._availability.failed(error)
+        for answers in waiting:
+            _settle(answers, unavailable)
+
+    async def _execute(self, commands: Sequence[Command]) -> list[Any]:
+        pipeline = self.redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        async with asyncio.timeout(self._patience):
+            results: list[Any] = await pipeline.execute(raise_on_error=False)
             return results
 
     async def _until_it_answers(self) -> None:
@@ -66,11 +94,13 @@ class RedisClient:
         while not answered:
             await asyncio.sleep(PROBE_SECONDS)
             with contextlib.suppress(*_FAILURES):
-                await self._execute(self.pipeline().exists("probe"))  # a key, for a cluster to find a node by
-                answered = True
+                (found,) = await self._execute([("EXISTS", "probe")])  # a key, for a cluster to find a node by
+                answered = not isinstance(found, Exception)
         self._probe = None
 
     async def close(self) -> None:
+        if self._sender is not None:
+            await self._sender
         if self._probe is not None:
             self._probe.cancel()
             await asyncio.wait([self._probe])
@@ -79,7 +109,16 @@ class RedisClient:
             await sentinel.aclose()
 
 
-def _connect(url: RedisURL, timeout: float, max_connections: int) -> "tuple[Redis | RedisCluster, list[Redis]]":
+def _settle(answers: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:
+    if answers.done():
+        return  # whoever asked has gone
+    if isinstance(outcome, Exception):
+        answers.set_exception(outcome)
+    else:
+        answers.set_result(outcome)
+
+
+def _connect(url: RedisURL, timeout: float) -> "tuple[Redis | RedisCluster, list[Redis]]":
     """The client for the data, and those for the sentinels that know where it is."""
     options: dict[str, Any] = {
         "username": url.username,
@@ -87,7 +126,6 @@ def _connect(url: RedisURL, timeout: float, max_connections: int) -> "tuple[Redi
         "ssl": url.tls,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "max_connections": max_connections,
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2),
     }
     match url.kind:

@@ -26,18 +26,14 @@ class RedisLimiter(Limiter):
     others may have been taken from.
     """
 
-    def __init__(
-        self, *, url: str, password: str | None = None, timeout: float = 0.1, max_connections: int = 8
-    ) -> None:
-        self._client = RedisClient(url, password, timeout=timeout, max_connections=max_connections, purpose="limits")
+    def __init__(self, *, url: str, password: str | None = None, timeout: float = 0.1) -> None:
+        self._client = RedisClient(url, password, timeout=timeout, purpose="limits")
         self._fallback = MemoryLimiter()
 
     async def take(self, buckets: Sequence[Bucket]) -> float:
-        pipeline = self._client.pipeline()
-        for bucket in buckets:
-            pipeline.eval(_TAKE, 1, f"limit:{bucket.key}", bucket.rate.burst, bucket.rate.seconds)
+        take = (("EVAL", _TAKE, 1, f"limit:{one.key}", one.rate.burst, one.rate.seconds) for one in buckets)
         try:
-            answers = await self._client.run(pipeline)
+            answers = await self._client.run(*take)
         except StoreUnavailable:
             return self._fallback.take_now(buckets)
         return max((float(answer) for answer in answers), default=0.0)

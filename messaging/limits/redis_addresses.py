@@ -47,11 +47,9 @@ class RedisAddresses(MemoryAddresses):
     Whatever changes while a pipeline is under way shares the next one: 1,000 handshakes at once cost a few.
     """
 
-    def __init__(
-        self, *, url: str, password: str | None = None, timeout: float = 0.1, max_connections: int = 2
-    ) -> None:
+    def __init__(self, *, url: str, password: str | None = None, timeout: float = 0.1) -> None:
         super().__init__()
-        self._client = RedisClient(url, password, timeout=timeout, max_connections=max_connections, purpose="addresses")
+        self._client = RedisClient(url, password, timeout=timeout, purpose="addresses")
         self._name = self._known_name = uuid4().hex  # the one to write under, the one that Redis may still hold
         self._changed: dict[str, asyncio.Future[int]] = {}  # address -> how many sockets it has elsewhere
         self._wake = asyncio.Event()
@@ -99,13 +97,12 @@ class RedisAddresses(MemoryAddresses):
 
     async def _tell(self, addresses: list[str]) -> dict[str, int]:
         """Write this process' counts; how many sockets `addresses` have elsewhere, none where Redis is down."""
-        pipeline = self._client.pipeline()
-        pipeline.eval(_BEAT, 1, PROCESSES, self._name, self._known_name, LOST_SECONDS)
-        for address in addresses:
-            count = len(self._open.get(address, ()))
-            pipeline.eval(_COUNT, 1, f"sockets:{address}", self._name, count, KEEP_SECONDS)
+        counts = [(address, len(self._open.get(address, ()))) for address in addresses]
         try:
-            (new, alive), *counts = await self._client.run(pipeline)
+            (new, alive), *rows = await self._client.run(
+                ("EVAL", _BEAT, 1, PROCESSES, self._name, self._known_name, LOST_SECONDS),
+                *(("EVAL", _COUNT, 1, f"sockets:{one}", self._name, count, KEEP_SECONDS) for one, count in counts),
+            )
         except StoreUnavailable:
             self._name = uuid4().hex  # nobody knows what was written under the other one
             return {}
@@ -116,5 +113,5 @@ class RedisAddresses(MemoryAddresses):
         others = set(alive) - {self._name.encode()}
         return {
             address: sum(int(count) for process, count in zip(row[::2], row[1::2], strict=True) if process in others)
-            for address, row in zip(addresses, counts, strict=True)
+            for address, row in zip(addresses, rows, strict=True)
         }

@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict
 
 from messaging.contracts import StoredConnection
-from messaging.redis_client import RedisClient
+from messaging.redis_client import Command, RedisClient
 from messaging.stores.base import ConnectionStore
 
 _FIELDS = {
@@ -32,61 +32,38 @@ class RedisStore(ConnectionStore):
       with its last member. The next touch adds one that was dropped again.
     """
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        password: str | None = None,
-        ttl: int = 86_400,
-        timeout: float = 0.5,
-        max_connections: int = 16,
-    ) -> None:
+    def __init__(self, *, url: str, password: str | None = None, ttl: int = 86_400, timeout: float = 0.5) -> None:
         super().__init__(ttl=ttl)
-        self._client = RedisClient(
-            url, password, timeout=timeout, max_connections=max_connections, purpose="connections"
-        )
+        self._client = RedisClient(url, password, timeout=timeout, purpose="connections")
 
     async def store_connection(self, connection: StoredConnection) -> None:
         row = asdict(connection)
         text = json.dumps({wire: row[name] for wire, name in _FIELDS.items()}, separators=(",", ":"))
         seconds = min(self.ttl, SILENT_SECONDS)
-        pipeline = self._client.pipeline()
-        pipeline.set(_row_key(connection.connection_id), text, ex=self.ttl)
-        for group in connection.groups:
-            pipeline.zadd(_index_key(group), {connection.connection_id: time.time() + seconds})
-            pipeline.expire(_index_key(group), seconds)
-        await self._client.run(pipeline)
+        counts_until = time.time() + seconds
+        commands: list[Command] = [("SET", _row_key(connection.connection_id), text, "EX", self.ttl)]
+        for index in map(_index_key, connection.groups):
+            commands += [("ZADD", index, counts_until, connection.connection_id), ("EXPIRE", index, seconds)]
+        await self._client.run(*commands)
 
     async def remove_connection(self, connection: StoredConnection) -> None:
-        pipeline = self._client.pipeline()
-        pipeline.delete(_row_key(connection.connection_id))
-        for group in connection.groups:
-            pipeline.zrem(_index_key(group), connection.connection_id)
-        await self._client.run(pipeline)
+        leave: list[Command] = [("ZREM", _index_key(group), connection.connection_id) for group in connection.groups]
+        await self._client.run(("DEL", _row_key(connection.connection_id)), *leave)
 
     async def get_connections(self, group: str) -> list[StoredConnection]:
         index = _index_key(group)
-        pipeline = self._client.pipeline()
-        pipeline.zremrangebyscore(index, "-inf", time.time())
-        pipeline.zrange(index, 0, -1)
-        _, ids = await self._client.run(pipeline)
+        _, found = await self._client.run(("ZREMRANGEBYSCORE", index, "-inf", time.time()), ("ZRANGE", index, 0, -1))
+        ids = [connection_id.decode() for connection_id in found]
         if not ids:
             return []
-        pipeline = self._client.pipeline()
-        for connection_id in ids:
-            pipeline.get(_row_key(connection_id.decode()))
-        rows = await self._client.run(pipeline)
+        rows = await self._client.run(*(("GET", _row_key(connection_id)) for connection_id in ids))
         if gone := [connection_id for connection_id, row in zip(ids, rows, strict=True) if row is None]:
-            pipeline = self._client.pipeline()
-            pipeline.zrem(index, *gone)
-            await self._client.run(pipeline)
-        found = [_connection(row) for row in rows if row is not None]
-        return sorted(found, key=lambda connection: connection.age)
+            await self._client.run(("ZREM", index, *gone))
+        connections = [_connection(row) for row in rows if row is not None]
+        return sorted(connections, key=lambda connection: connection.age)
 
     async def count(self, group: str) -> int:
-        pipeline = self._client.pipeline()
-        pipeline.zcount(_index_key(group), time.time(), "+inf")
-        (number,) = await self._client.run(pipeline)
+        (number,) = await self._client.run(("ZCOUNT", _index_key(group), time.time(), "+inf"))
         return int(number)
 
     async def close(self) -> None:
