@@ -44,12 +44,13 @@ test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json $(OFFLINE) 
 faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it three times)
 	RUNS=$(or $(RUNS),50) $(VENV)/bin/pytest messaging/tests/test_faults.py
 
-lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, migrations, deployment
+lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, workflows, migrations, deployment
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/djlint --quiet --lint --check templates
 	$(VENV)/bin/cfn-lint aws/template.yaml
+	$(VENV)/bin/zizmor --offline --quiet .github
 	node_modules/.bin/tsc --noEmit
 	$(RUN) manage.py makemigrations --check --dry-run
 	$(ON_KUBERNETES) $(RUN) manage.py check --deploy --fail-level WARNING
