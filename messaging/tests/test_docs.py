@@ -1,12 +1,25 @@
-"""docs/configuration.md and the code name the same environment variables, and links between documents hold."""
+"""The documents name what there is, and nothing else; links between them hold, and their JSON is JSON.
+
+What only one page tells has its test elsewhere: the protocol in test_schemas.py, the knobs of Kubernetes in
+test_k8s_docs.py. The tutorial is done from its first step to its last in test_tutorial.py.
+"""
 
 import ast
+import json
 import re
 from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.management import get_commands
+from jsonschema import Draft202012Validator
 
 from messaging.observability.names import METRICS
 
 ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+# What they say to readers, who may do it; the changelog tells of what was.
+TOLD = {page: page.read_text() for page in PAGES if page.name != "CHANGELOG.md"}
 # Read by Django's own createsuperuser, not by this project.
 DJANGO = {"DJANGO_SUPERUSER_USERNAME", "DJANGO_SUPERUSER_PASSWORD", "DJANGO_SUPERUSER_EMAIL"}
 
@@ -35,15 +48,87 @@ def test_only_the_site_reads_the_environment() -> None:
     assert {file.name for file in modules if re.search(r"\benviron\b|\bgetenv\b", file.read_text())} == set()
 
 
-def test_every_link_between_documents_leads_somewhere() -> None:
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    broken = {
-        (document.name, link)
-        for document in documents
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
-        if not (document.parent / link).exists()
+def anchors(page: Path) -> set[str]:
+    """What links may lead to in `page`: its headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", without_blocks(page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_between_documents_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)|<img src=\"([^\"]*)()", without_blocks(page.read_text()))
+    targets = [(page.parent / (link or image) if link or image else page, anchor) for link, anchor, image, _ in links]
+    assert [str(file) for file, _ in targets if not file.exists()] == []
+    assert [anchor for file, anchor in targets if anchor and anchor not in anchors(file)] == []
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages - set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == set()
+
+
+def test_every_command_is_documented_and_no_other() -> None:
+    commands = get_commands()
+    ours = {name for name, app in commands.items() if app == "messaging"} - {"runserver"}  # Django's own, at heart
+    pages = [text for page, text in TOLD.items() if page.name != "tutorial.md"]  # whose reader writes a new one
+    run = {name for text in pages for name in re.findall(r"manage(?:\.py| production) (\w+)", text)}
+    assert run - commands.keys() == set()
+    assert ours - run - {name for text in pages for name in re.findall(r"`(messaging_\w+)", text)} == set()
+
+
+def test_every_make_target_is_documented_and_no_other() -> None:
+    makefiles = [ROOT / "Makefile", ROOT / "aws" / "targets.mk", ROOT / "k8s" / "targets.mk"]
+    rules = "".join(file.read_text() for file in makefiles)
+    workflows = "".join(file.read_text() for file in (ROOT / ".github" / "workflows").iterdir())
+    asked = made("\n".join([*TOLD.values(), workflows]))
+    assert asked - set(re.findall(r"^([a-z0-9-]+):", rules, re.MULTILINE)) == set()
+    in_tables = {name for text in TOLD.values() for name in re.findall(r"`([a-z0-9-]+)`", text)}
+    assert (
+        set(re.findall(r"^([a-z0-9-]+):.*##", rules, re.MULTILINE)) - made("\n".join(TOLD.values())) - in_tables
+        == set()
+    )
+
+
+def made(text: str) -> set[str]:
+    """The targets of each `make …` in code, up to the first word that is none: `make image kind-up ENV=staging`."""
+    commands = re.findall(r"(?:^|`|&& |run: )make((?: [a-z0-9][a-z0-9-]*(?![\w=/.-]))+)", text, re.MULTILINE)
+    return {target for command in commands for target in command.split()}
+
+
+FRAMES = {
+    frame: "client" if frame.startswith('{"action"') else "server"
+    for text in TOLD.values()
+    for frame in re.findall(r'^[→←] ({.*?})$|`({"(?:action|type)":.*?})`', re.sub(r"\n {3}", "", text), re.MULTILINE)
+    for frame in filter(None, frame)
+}
+
+
+@pytest.mark.parametrize(("frame", "side"), FRAMES.items())
+def test_every_frame_in_the_documents_is_valid_by_its_schema(frame: str, side: str) -> None:
+    schema = json.loads((ROOT / "docs" / "protocol" / f"{side}.schema.json").read_text())
+    Draft202012Validator(schema).validate(json.loads(frame))
+
+
+def test_every_test_that_a_document_names_is_there() -> None:
+    links = {
+        (name.replace(" ", "_"), page.parent / file)
+        for page, text in TOLD.items()
+        for name, file in re.findall(r"\[([\w ]+)\]\(([\w./]+/tests/test_\w+\.py)\)", text)
     }
-    assert broken == set()
+    assert len(links) > 20
+    assert {name for name, file in links if f"def test_{name[0].lower()}{name[1:]}(" not in file.read_text()} == set()
+
+
+def test_what_is_stored_of_people_is_told_of_every_table() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    assert {model.__name__ for model in apps.get_app_config("messaging").get_models()} == set(
+        re.findall(r"^\| `([A-Z]\w+)`", page, re.MULTILINE)
+    )
 
 
 def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
