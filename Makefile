@@ -66,7 +66,7 @@ bench: services $(VENV)/.dev ## measure against stock Channels (BENCH=--quick ta
 
 screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## picture every state of the pages, into var/screenshots
 	rm -rf var/screenshots
-	SCREENSHOTS=$(CURDIR)/var/screenshots $(VENV)/bin/pytest --no-cov messaging/tests/test_*_page*.py
+	SCREENSHOTS=$(CURDIR)/var/screenshots $(VENV)/bin/pytest --no-cov -k 'not aws' messaging/tests/test_*_page*.py
 
 lighthouse: services $(VENV)/.dev node_modules/.package-lock.json ## what Lighthouse says of the visitors' page
 	$(VENV)/bin/pytest --no-cov -s messaging/tests/test_lighthouse.py
