@@ -111,9 +111,7 @@ class Server(Service):
         return f"ws://{HOST}:{self.port}/ws"
 
     def is_ready(self) -> bool:
-        with contextlib.suppress(OSError), opener().open(f"http://{HOST}:{self.health_port}/ready", timeout=5):
-            return True
-        return False
+        return says_ready(self.health_port)
 
 
 class LocalServer(Server):
@@ -284,6 +282,13 @@ def probe(pod: Pod, path: str) -> tuple[int, dict[str, object]]:
     """Status and body of the answer to a probe."""
     status, _, body = fetch(f"http://{HOST}:{pod.health_port}{path}")
     return status, json.loads(body)
+
+
+def says_ready(port: int) -> bool:
+    """Whether the probe there answers, and with 200."""
+    with contextlib.suppress(OSError), opener().open(f"http://{HOST}:{port}/ready", timeout=5):
+        return True
+    return False
 
 
 def opener(*handlers: HTTPCookieProcessor) -> OpenerDirector:

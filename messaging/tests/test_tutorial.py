@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from messaging.tests.deployments import ROOT, opener
+from messaging.tests.deployments import ROOT, says_ready
 from messaging.tests.services import HOST, Service, started
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
@@ -32,10 +32,7 @@ class MakeRun(Service):
         return ["make", "run", f"ADDRESS={HOST}:{self.port}"]
 
     def is_ready(self) -> bool:
-        try:
-            return bool(opener().open(f"http://{HOST}:{self.port}/ready", timeout=5).status == 200)
-        except OSError:
-            return False
+        return says_ready(self.port)
 
     def typed(self, command: str) -> str:
         """What `command` prints in another terminal. Raises AssertionError with that where it fails."""
