@@ -49,13 +49,14 @@ class Nginx(Service):
     """nginx in front of servers, in turn; who is refused by one of them is served by the next.
 
     `routes` are those of an Ingress: the ports that each path leads to. The longest one that fits counts, element by
-    element of the path.
+    element of the path. `path`: what servers are asked for in its place, as a gateway's own domain does.
     """
 
     name = "nginx"
 
-    def __init__(self, routes: Mapping[str, Sequence[int]] = MappingProxyType({})) -> None:
+    def __init__(self, routes: Mapping[str, Sequence[int]] = MappingProxyType({}), path: str = "") -> None:
         super().__init__()
+        self._path = path
         self._configuration = self.directory / "nginx.conf"
         self._version = 0
         self._configure(routes)
@@ -82,7 +83,7 @@ class Nginx(Service):
             upstreams.append(f"upstream route{number} {{ {servers} }}")
             element = path.rstrip("/")
             for location in (f"= {path}", f"{element}/") if element else ("/",):
-                locations.append(f"location {location} {{ proxy_pass http://route{number}; }}")
+                locations.append(f"location {location} {{ proxy_pass http://route{number}{self._path}; }}")
         text = CONFIGURATION.format(
             user="user root;" if os.geteuid() == 0 else "",
             directory=self.directory,

@@ -19,8 +19,9 @@ class ChaosProxy:
     """Forwards TCP connections to `backends`, chosen at random, and does to them what networks do.
 
     It runs in a thread with an event loop of its own: asyncio tests and synchronous ones use it alike. The attributes
-    `latency` (seconds, each way), `blackhole` (bytes vanish, connections stay open), `refusing` (new connections are
-    closed at once) and `acks_to_steal` (so many ack frames do not arrive, all else does) may be set at any time.
+    `backends` (of new connections), `latency` (seconds, each way), `blackhole` (bytes vanish, connections stay open),
+    `refusing` (new connections are closed at once) and `acks_to_steal` (so many ack frames do not arrive, all else
+    does) may be set at any time.
     """
 
     def __init__(self, backends: Sequence[Address], seed: int = 1) -> None:
@@ -31,7 +32,7 @@ class ChaosProxy:
         self.acks_to_steal = 0
         self.cuts = 0
         self._accepted = self._silenced = 0  # connections are numbered; those up to a number are silent
-        self._backends = list(backends)
+        self.backends = list(backends)
         self._random = random.Random(seed)
         self._live: set[asyncio.Task[None]] = set()
         self._cutter: asyncio.Task[None] | None = None
@@ -117,7 +118,7 @@ class ChaosProxy:
     async def _forward(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         self._accepted += 1
         number = self._accepted
-        server, to_server = await asyncio.open_connection(*self._random.choice(self._backends))
+        server, to_server = await asyncio.open_connection(*self._random.choice(self.backends))
         try:
             async with asyncio.TaskGroup() as both_ways:
                 both_ways.create_task(self._pump(number, client, to_server))

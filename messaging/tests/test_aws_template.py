@@ -104,6 +104,13 @@ def test_no_log_keeps_addresses_and_all_end() -> None:
     assert [group["RetentionInDays"] for group in logs] == [{"Ref": "LogRetentionDays"}] * 3
 
 
+def test_the_heartbeat_can_be_shorter_while_a_site_moves() -> None:
+    parameter = load()["Parameters"]["HeartbeatMs"]
+    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (240_000, 1_000, 240_000)
+    environment = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
+    assert environment["HEARTBEAT_MS"] == {"Ref": "HeartbeatMs"}
+
+
 def test_secrets_are_read_by_cloudformation_alone() -> None:
     environment = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
     for name in ("SECRET_KEY", "DATABASE_URL"):

@@ -9,7 +9,7 @@ import yaml
 
 from messaging.observability.names import CONNECTIONS
 from messaging.tests.deployments import ROOT, SECRET_KEY, manage
-from messaging.tests.kustomize import ENVIRONMENTS, SECRETS, Manifests, Object, manifests, with_component
+from messaging.tests.kustomize import ENVIRONMENTS, SECRETS, Manifests, Object, manifests, render, with_component
 
 SERVERS = ("websocket-service", "user-frontend", "admin-frontend")
 JOBS = ("messaging-migrate", "messaging-prune")
@@ -133,6 +133,19 @@ def test_the_ingress_routes_every_path_to_its_service(rendered: Manifests, envir
     assert routes == ROUTES
     tls = [] if environment == "development" else [{"hosts": [HOSTS[environment]], "secretName": "messaging-tls"}]
     assert ingress.get("tls", []) == tls
+
+
+def test_the_websocket_can_have_a_host_name_of_its_own() -> None:
+    name = "overlays/production"
+    overlay = yaml.safe_load((ROOT / f"k8s/{name}/kustomization.yaml").read_text())
+    overlay["components"].append("../../components/websocket-domain")
+    changes = {"kustomization.yaml": yaml.safe_dump(overlay), "settings.env": "ALLOWED_HOSTS=chat.test,chat-ws.test"}
+    rendered = Manifests(render(name, {f"{name}/{file}": text for file, text in changes.items()}))
+    ingress = rendered.one("Ingress", "user-admin-messaging-ingress")["spec"]
+    pages, websocket = ingress["rules"]
+    assert (pages["host"], websocket["host"]) == ("chat.test", "chat-ws.test")
+    assert websocket["http"]["paths"] == [path for path in pages["http"]["paths"] if path["path"] == "/ws"]
+    assert ingress["tls"] == [{"hosts": ["chat.test", "chat-ws.test"], "secretName": "messaging-tls"}]
 
 
 def test_the_gateway_has_the_same_routes_as_the_ingress() -> None:

@@ -1,4 +1,4 @@
-"""`messaging_drain`: what a pod's preStop hook and an operator call before a process stops."""
+"""`messaging_drain`: what an operator calls before a process stops, or when a gateway's clients are to go elsewhere."""
 
 import time
 from typing import Any
@@ -8,11 +8,33 @@ from urllib.request import Request, urlopen
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from messaging import audit
+from messaging.contracts import StoreUnavailable
+
 
 class Command(BaseCommand):
-    help = "Drain the server on this machine: clients are sent elsewhere, what is under way is finished, it ends."
+    help = (
+        "Drain the server on this machine: clients are sent elsewhere, what is under way is finished, it ends. On AWS: "
+        "send all clients of the WebSocket API elsewhere, which is where its name leads by now; nothing ends there."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if settings.MESSAGING_STATES:  # a gateway holds the connections: no process is theirs
+            self._drain_gateway()
+        else:
+            self._drain_server()
+
+    def _drain_gateway(self) -> None:
+        from messaging.transports.draining import drain
+
+        audit.note("drain asked for")
+        try:
+            told, left = drain()
+        except StoreUnavailable as error:
+            raise CommandError(f"connections: {error}") from error
+        self.stdout.write(f"sent elsewhere: {told}, connected now: {left}")
+
+    def _drain_server(self) -> None:
         probes = f"http://127.0.0.1:{settings.HEALTH_CHECK_PORT}"
         try:
             urlopen(Request(f"{probes}/drain", method="POST"), timeout=5).close()  # noqa: S310  loopback
