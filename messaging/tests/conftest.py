@@ -19,6 +19,7 @@ from messaging.tests.browser import browser, origin, own_deployment, people, pre
 from messaging.tests.cluster import Cluster, cluster
 from messaging.tests.deployments import SECRET_KEY, Deployment, Kubernetes, local
 from messaging.tests.dynamodb_table import DynamoDBTable
+from messaging.tests.moving import site  # noqa: F401  a fixture
 from messaging.tests.proxy import ChaosProxy
 from messaging.tests.redis_services import Redis, RedisCluster, RedisSentinel
 from messaging.tests.services import HOST, MissingProgram, Postgres, Service, program, running, started, stopped
