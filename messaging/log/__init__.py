@@ -122,7 +122,7 @@ class MessageLog:
     async def since(self, conversation: str | None, cursor: Cursor, limit: int, connection_tag: str) -> Page:
         return await self._read(lambda: reader.since(conversation, cursor, limit, connection_tag))
 
-    async def positions(self, floor: int | None) -> tuple[list[Cursor], int]:
+    async def positions(self, floor: int | None) -> tuple[list[int], int]:
         return await self._read(lambda: reader.positions(floor))
 
     async def messages(self, numbers: list[int]) -> tuple[StoredMessage, ...]:

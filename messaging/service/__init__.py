@@ -5,11 +5,11 @@ The service awaits only the two stores that it was given and answers with action
 
 import logging
 import random
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from messaging.context import bind
-from messaging.contracts import UNREAD, StoreUnavailable
+from messaging.contracts import UNREAD, Cursor, StoreUnavailable
 from messaging.limits import Limiter
 from messaging.protocol import decode, frames
 from messaging.protocol.codes import RULES, CloseCode, ErrorCode, ProtocolError
@@ -128,17 +128,21 @@ class MessagingService:
         return self._presence.news(connections, counts)
 
     async def present(self) -> tuple[list[str], int]:
-        """The cursors of the newest messages and the floor to hand to `missed` first. Raises StoreUnavailable."""
-        places, floor = await self._log.positions(None)
-        return [str(place) for place in places], floor
+        """Cursors of the newest messages (without their times) and the floor to hand to `missed` first.
 
-    async def missed(self, known: Container[str], floor: int) -> tuple[list[Publish], int]:
+        Raises StoreUnavailable.
+        """
+        numbers, floor = await self._log.positions(None)
+        return [str(Cursor(number, 0)) for number in numbers], floor
+
+    async def missed(self, known: Iterable[str], floor: int) -> tuple[list[Publish], int]:
         """What was committed behind message number `floor` but is not in `known` (cursors), and the next floor.
 
         Raises StoreUnavailable.
         """
-        places, floor = await self._log.positions(floor)
-        lost = [place.seq for place in places if str(place) not in known]
+        numbers, floor = await self._log.positions(floor)
+        announced = {int(cursor.partition(".")[0], 16) for cursor in known}
+        lost = [number for number in numbers if number not in announced]
         found = await self._log.messages(lost) if lost else ()
         return [publish for message in found for publish in publishes(message)], floor
 

@@ -232,18 +232,21 @@ async def test_positions_name_what_came_since_the_floor_and_the_floor_waits_for_
 ) -> None:
     await log.append(new("message-1", "old"))
     await Message.objects.aupdate(created_at=timezone.now() - timedelta(minutes=1))
-    places, floor = await log.positions(None)
-    assert places == []
+    numbers, floor = await log.positions(None)
+    assert numbers == []
     slow = Transaction("slow")
     await asyncio.to_thread(slow.insert)
     fast = (await log.append(new("message-2", "fast"))).message
     assert await log.positions(floor) == ([], floor)  # its hint may be on the way
     while (found := await log.positions(floor)) == ([], floor):
         await asyncio.sleep(0.05)
-    assert found == ([fast.cursor], floor)
+    assert found == ([fast.seq], floor)
     await asyncio.to_thread(slow.commit)
-    places, _ = await log.positions(floor)
-    assert contents(await log.messages([place.seq for place in places])) == ["slow", "fast"]
+    numbers, _ = await log.positions(floor)
+    assert contents(await log.messages(numbers)) == ["slow", "fast"]
+    await Message.objects.filter(seq__in=numbers).aupdate(created_at=timezone.now() - timedelta(minutes=1))
+    assert await log.positions(floor) == (numbers, numbers[-1])
+    assert await log.positions(numbers[-1]) == ([], numbers[-1])
 
 
 async def test_a_staff_member_is_known_with_the_rights_of_this_moment(log: MessageLog) -> None:
