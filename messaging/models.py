@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Cast, Now, Right
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -20,6 +20,9 @@ def uuid7() -> uuid.UUID:
 
 def a_day_from_now() -> datetime:
     return timezone.now() + timedelta(days=1)
+
+
+ENDING = Right(Cast("id", models.TextField()), 6)  # of a conversation's id, which its visitor's name is made of
 
 
 class Conversation(models.Model):
@@ -53,12 +56,23 @@ class Conversation(models.Model):
         indexes = (
             models.Index(fields=("-last_message_at",), condition=models.Q(closed_at=None), name="conversation_open"),
             models.Index(
+                fields=("-last_message_at",),
+                condition=models.Q(closed_at__isnull=False),
+                name="conversation_closed",
+            ),
+            models.Index(ENDING, name="conversation_ending"),
+            models.Index(
                 fields=("claimed_until",), condition=models.Q(claimed_until__isnull=False), name="conversation_claimed"
             ),
         )
 
     def __str__(self) -> str:
         return f"#{self.id.hex[:8]}"
+
+
+def named(ending: str) -> models.QuerySet[Conversation]:
+    """The conversations whose ids end so (messaging/names.py)."""
+    return Conversation.objects.alias(ending=ENDING).filter(ending=ending).order_by()
 
 
 class Message(models.Model):
@@ -87,7 +101,10 @@ class Message(models.Model):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         constraints = (models.UniqueConstraint(fields=("principal", "client_id"), name="message_once_per_principal"),)
-        indexes = (models.Index(fields=("conversation", "seq"), name="message_of_conversation"),)
+        indexes = (
+            models.Index(fields=("conversation", "seq"), name="message_of_conversation"),
+            models.Index(fields=("quick", "created_at"), condition=~models.Q(quick=""), name="message_by_button"),
+        )
 
     def __str__(self) -> str:
         return str(self.id)
@@ -108,7 +125,7 @@ class Block(models.Model):
         verbose_name_plural = _("blocks")
 
     def __str__(self) -> str:
-        return str(self.conversation)
+        return f"#{self.pk.hex[:8]}"  # as the conversation's, which is not asked for
 
 
 class ErasedConversation(models.Model):

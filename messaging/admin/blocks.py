@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.changes import name_of
-from messaging.admin.lists import STYLE, BoundedPaginator
+from messaging.admin.lists import SHOWN, STYLE, BoundedPaginator
 from messaging.log import conversations
 from messaging.models import Block, Conversation
 from messaging.names import visitor_name
@@ -37,6 +37,7 @@ class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     raw_id_fields = ("conversation",)
     formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  Django's own form of this
     paginator = BoundedPaginator
+    list_per_page = SHOWN
     show_full_result_count = False
 
     class Media:

@@ -17,12 +17,14 @@ from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.changes import ChangeActions
 from messaging.admin.exports import ExportActions
-from messaging.admin.lists import LongList
-from messaging.models import Block, Conversation, Message
+from messaging.admin.lists import FOUND, LongList, newest
+from messaging.models import Block, Conversation, Message, named
 from messaging.names import ending_of, visitor_name
 
 LATEST = 50  # messages that a conversation's page shows
 UNREAD = 100  # of one conversation: so far they are counted
+RECENT = 2_000  # conversations that are looked at for what is unread, as the filter says
+SEARCHED = 20_000  # messages that are looked at for words, as the help says
 
 
 def _unread() -> QuerySet[Message]:
@@ -48,16 +50,24 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
-        return [("open", _("open")), ("closed", _("closed")), ("unread", _("unread")), ("blocked", _("blocked"))]
+        return [
+            ("open", _("open")),
+            ("closed", _("closed")),
+            ("unread", _("unread (of the newest 2,000)")),
+            ("blocked", _("blocked")),
+        ]
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Conversation]) -> QuerySet[Conversation]:
         match self.value():
             case "open":
                 return rows.filter(closed_at=None)
             case "closed":
-                return rows.exclude(closed_at=None)
+                return rows.filter(closed_at__isnull=False)
             case "unread":
-                return rows.filter(Exists(_unread()))
+                # A column, not Exists(): PostgreSQL would make a join of that and may read all messages for it.
+                oldest = Subquery(_unread().values("pk")[:1])
+                rows = newest(rows, "last_message_at", RECENT)
+                return rows.alias(oldest=oldest).exclude(oldest=None)
             case "blocked":
                 return rows.filter(_blocked())
         return rows
@@ -95,7 +105,9 @@ class ConversationAdmin(ChangeActions, ExportActions, LongList):
     list_filter = (StatusFilter, "last_message_at")
     list_select_related = ("claimed_by",)
     search_fields = ("pk",)  # that there is a search at all; what it looks for is said below
-    search_help_text = _("Words of a message, the name of a visitor, or the id of a conversation")
+    search_help_text = _(
+        "Words of a message (of the newest 20,000), the name of a visitor, or the id of a conversation"
+    )
     date_hierarchy = "last_message_at"
     sortable_by = ("last_message_at",)
     inlines = (MessageInline,)
@@ -111,15 +123,16 @@ class ConversationAdmin(ChangeActions, ExportActions, LongList):
     ) -> tuple[QuerySet[Conversation], bool]:
         """By a name or an id, or else, for those who may read messages, by the words of one."""
         if (ending := ending_of(term)) is not None:
-            return rows.filter(pk__endswith=ending), False
+            return rows.filter(pk__in=named(ending)), False
         with contextlib.suppress(ValueError):
             return rows.filter(pk=UUID(term.strip())), False
         if not term or not self.has_export_permission(request):
             return (rows.none() if term else rows), False
-        found = Message.objects.all()
+        found = newest(Message.objects.all(), "created_at", SEARCHED)
         for word in term.split():
             found = found.filter(content__icontains=word)
-        return rows.filter(pk__in=found.values("conversation")), False
+        hits = found.order_by("-created_at").values_list("conversation", flat=True)[:FOUND]
+        return rows.filter(pk__in=set(hits)), False
 
     def messages_of(self, chosen: QuerySet[Conversation]) -> QuerySet[Message]:
         return Message.objects.filter(conversation__in=chosen.order_by().values("pk"))

@@ -1,5 +1,6 @@
 """What was written, to be found and read."""
 
+import contextlib
 from typing import Any, cast
 from uuid import UUID
 
@@ -12,11 +13,12 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.exports import ExportActions
-from messaging.admin.lists import LongList
-from messaging.models import Conversation, Message, QuickMessage
+from messaging.admin.lists import FOUND, LongList, newest
+from messaging.models import Message, QuickMessage, named
 from messaging.names import ending_of, visitor_name
 
 EXCERPT = 80  # characters of a message that a list shows
+SEARCHED = 20_000  # messages that are looked at for words, as the help says
 
 
 class QuickFilter(admin.SimpleListFilter):
@@ -37,24 +39,32 @@ class MessageAdmin(ExportActions, LongList):
     list_display = ("created_at", "visitor", "sender", "author", "excerpt", "quick")
     list_filter = ("sender", QuickFilter, "created_at")
     search_fields = ("content", "author")
-    search_help_text = _("Words of a message, the name of an author or of a visitor, or the id of a conversation")
+    search_help_text = _(
+        "Words of a message or the name of an author (of the newest 20,000 that the filters leave), "
+        "the name of a visitor, or the id of a conversation"
+    )
     date_hierarchy = "created_at"
-    ordering = ("-seq",)
     sortable_by = ("created_at",)
     actions = ("export_csv", "export_json")
     fields = ("visitor", "created_at", "sender", "author", "quick", "content")
     readonly_fields = ("visitor",)
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """As an index has them: those of one thread by number, all others by time, as dates are what narrows a list."""
+        return ("-seq",) if "conversation__id__exact" in request.GET else ("-created_at", "-seq")
 
     def get_search_results(
         self, request: HttpRequest, rows: QuerySet[Message], term: str
     ) -> tuple[QuerySet[Message], bool]:
         """A conversation's id or name finds its messages without a look at any other."""
         if (ending := ending_of(term)) is not None:
-            return rows.filter(conversation__in=Conversation.objects.filter(pk__endswith=ending)), False
-        try:
+            return rows.filter(conversation__in=named(ending)), False
+        with contextlib.suppress(ValueError):
             return rows.filter(conversation=UUID(term.strip())), False
-        except ValueError:
-            return super().get_search_results(request, rows, term)
+        if not term:
+            return rows, False
+        found, _ = super().get_search_results(request, newest(rows, "created_at", SEARCHED), term)
+        return rows.filter(pk__in=list(found.values_list("pk", flat=True)[:FOUND])), False
 
     def messages_of(self, chosen: QuerySet[Message]) -> QuerySet[Message]:
         return chosen.select_related(None)

@@ -20,6 +20,8 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 
 from messaging.admin import changes, exports, lists
+from messaging.admin import conversations as admin_conversations
+from messaging.admin import messages as admin_messages
 from messaging.admin.conversations import LATEST
 from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
 from messaging.names import ending_of, visitor_name
@@ -162,7 +164,7 @@ def test_a_conversation_shows_its_latest_messages_and_leads_to_all(admin_client:
     )
     every = f"{MESSAGES}?conversation__id__exact={conversation.pk}"
     assert f'href="{every}"' in page
-    assert len(admin_client.get(every).context["cl"].result_list) == LATEST + 10
+    assert admin_client.get(every).context["cl"].result_count == LATEST + 10
 
 
 def test_messages_are_found_by_the_button_that_sent_them(admin_client: Client, conversation: Conversation) -> None:
@@ -187,6 +189,48 @@ def test_a_list_of_very_many_rows_says_more_and_counts_no_further(
     counts = [query["sql"] for query in asked if "COUNT(*)" in query["sql"] and query["sql"].startswith("SELECT COUNT")]
     assert counts
     assert all("LIMIT 3" in sql for sql in counts)
+
+
+def test_words_are_looked_for_in_the_newest_messages_that_the_filters_leave(
+    admin_client: Client, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is older is found where its day was chosen."""
+    newer = converse("Wo ist der Ausgang?", "Danke")
+    old = conversation.messages.get()
+    Message.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=40))
+
+    def found(path: str, **query: object) -> list[Any]:
+        return [row.pk for row in admin_client.get(path, {"q": "wo ist"} | query).context["cl"].result_list]
+
+    asked = newer.messages.first()
+    assert (found(MESSAGES), set(found(CONVERSATIONS))) == ([asked.pk, old.pk], {newer.pk, OTTER})
+    monkeypatch.setattr(admin_messages, "SEARCHED", 2)
+    monkeypatch.setattr(admin_conversations, "SEARCHED", 2)
+    Message.objects.filter(content="Danke").update(created_at=timezone.now() + timedelta(seconds=1))
+    assert (found(MESSAGES), found(CONVERSATIONS)) == ([asked.pk], [newer.pk])
+    day = Message.objects.get(pk=old.pk).created_at
+    chosen = {"created_at__year": day.year, "created_at__month": day.month, "created_at__day": day.day}
+    assert found(MESSAGES, **chosen) == [old.pk]
+    monkeypatch.setattr(admin_messages, "FOUND", 0)
+    assert found(MESSAGES) == []
+
+
+def test_what_is_unread_is_looked_for_in_the_newest_conversations(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_conversations, "RECENT", 1)
+    converse("older", last_message_at=timezone.now() - timedelta(minutes=1))
+    newer = converse("newer")
+    assert list(admin_client.get(CONVERSATIONS, {"status": "unread"}).context["cl"].result_list) == [newer]
+
+
+def test_every_page_of_a_list_shows_its_rows_in_their_order(admin_client: Client) -> None:
+    converse(*map(str, range(lists.SHOWN + 10)))
+    pages = [admin_client.get(MESSAGES, {"p": page}).context["cl"].result_list for page in (1, 2)]
+    shown = [int(row.content) for page in pages for row in page]
+    assert shown == list(reversed(range(lists.SHOWN + 10)))
+    page = admin_client.get(MESSAGES, {"o": 1}).context["cl"].result_list
+    assert [row.created_at for row in page] == sorted(row.created_at for row in page)
 
 
 # --- Changing -----------------------------------------------------------------------------------------------

@@ -66,11 +66,20 @@ def test_several_processes_at_once_migrate_a_new_database_and_each_step_is_done_
     assert run(database, "--check") == (0, "up to date\n", "")
 
 
+def test_an_index_that_was_not_finished_is_made_anew(database: str) -> None:
+    assert run(database)[0] == 0
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DELETE FROM django_migrations WHERE app = 'messaging' AND name LIKE '0007%'")
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'conversation_ending'::regclass")
+        assert run(database)[0] == 0
+        assert connection.execute("SELECT count(*) FROM pg_index WHERE NOT indisvalid").fetchone() == (0,)
+
+
 def test_it_waits_for_who_is_at_it(database: str, postgres: Postgres) -> None:
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         process = start(database)
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_lock%' AND state = 'idle'"
         wait_until(lambda: other.execute(waiting).fetchone() == (1,), "the command waits", timeout=60)
         assert other.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,)
     (audit,) = process.communicate(timeout=60)[1].splitlines()

@@ -1,6 +1,7 @@
 """`messaging_migrate`: what a new version needs of its databases, before it gets traffic."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db.backends.utils import CursorWrapper
 
 from messaging import audit, runtime
 from messaging.contracts import StoreUnavailable
 from messaging.log.reader import missing_migrations
 
 LOCK = 0x6D657373616765  # "message": nobody else in this database takes an advisory lock of this number
+LOOK_SECONDS = 0.5  # between two looks whether it is free
 
 
 class Command(BaseCommand):
@@ -57,17 +60,26 @@ class Command(BaseCommand):
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Others wait, on a connection of their own that the migrations do not use. SQLite has one process and no lock."""
+    """Others wait, on a connection of their own that the migrations do not use. SQLite has one process and no lock.
+
+    They ask again and again: a statement that waits would be one that `CREATE INDEX CONCURRENTLY` waits for.
+    """
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
     if connection.vendor != "postgresql":
         yield
         return
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+            while not _locked(cursor):
+                time.sleep(LOOK_SECONDS)
             yield
     finally:
         connection.close()  # and with it the lock
+
+
+def _locked(cursor: CursorWrapper) -> bool:
+    cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+    return bool(cursor.fetchone()[0])
 
 
 async def _differences() -> list[str]:
