@@ -17,7 +17,7 @@ ON_KUBERNETES := DEPLOYMENT_MODE=kubernetes $(SITE) REDIS_URL=redis://localhost:
 ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_NAME=messaging-connections \
 	WEBSOCKET_API_ENDPOINT=https://$(GATEWAY) WEBSOCKET_PUBLIC_URL=wss://$(GATEWAY)
 
-.PHONY: help run test faults lint format bench screenshots lighthouse messages services constraints clean
+.PHONY: help run test faults lint format bench bench-database screenshots lighthouse messages services constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -63,6 +63,9 @@ format: $(VENV)/.dev ## bring Python and templates into shape
 
 bench: services $(VENV)/.dev ## measure against stock Channels (BENCH=--quick takes a few minutes)
 	$(RUN) -m bench $(BENCH)
+
+bench-database: services $(VENV)/.dev ## measure what people wait for with a million messages (some minutes)
+	$(RUN) -m bench.database $(BENCH)
 
 screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## picture every state of the pages, into var/screenshots
 	rm -rf var/screenshots
