@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 
+from django.contrib.sessions.models import Session
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
@@ -16,15 +17,18 @@ NOTED = timedelta(days=31)  # longer than any token or session that a note could
 
 
 def prune(before: datetime) -> Iterator[tuple[str, int]]:
-    """Delete the messages that were sent before then, the conversations that are empty since, and notes of the past.
+    """Delete the messages that were sent before then, the conversations that are empty since, and what else is past.
 
     Yields what it has deleted, and how many, after each transaction: whoever stops there has lost nothing, and several
     processes may do it at once.
     """
     yield from _in_turns("messages", partial(_messages, before))
     yield from _in_turns("conversations", partial(_empty_conversations, before))
-    yield from _in_turns("notes of sessions that ended", partial(_notes, EndedSession, "ended_at"))
-    yield from _in_turns("notes of conversations that were erased", partial(_notes, ErasedConversation, "erased_at"))
+    yield from _in_turns("notes of sessions that ended", partial(_past, EndedSession, "ended_at", NOTED))
+    yield from _in_turns(
+        "notes of conversations that were erased", partial(_past, ErasedConversation, "erased_at", NOTED)
+    )
+    yield from _in_turns("logins that ran out", partial(_past, Session, "expire_date", timedelta()))
 
 
 def _in_turns(name: str, delete: Callable[[], int]) -> Iterator[tuple[str, int]]:
@@ -56,8 +60,8 @@ def _empty_conversations(before: datetime) -> int:
     return _delete(Conversation, list(empty.filter(pk__in=locked)))
 
 
-def _notes(model: type[models.Model], time_field: str) -> int:
-    rows = model._default_manager.filter(**{f"{time_field}__lt": Now() - NOTED})
+def _past(model: type[models.Model], time_field: str, by: timedelta) -> int:
+    rows = model._default_manager.filter(**{f"{time_field}__lt": Now() - by})
     return _delete(model, list(rows.values_list("pk", flat=True)[:BATCH]))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
@@ -133,6 +134,13 @@ def test_notes_outlive_every_token_that_they_are_about(command: Command) -> None
     command("messaging_prune", "--days", "1")
     assert {row.pk.int for row in ErasedConversation.objects.all()} == {1, 30}
     assert {row.pk for row in EndedSession.objects.all()} == {"1", "30"}
+
+
+def test_logins_that_ran_out_go(command: Command) -> None:
+    for days in (-1, 1):
+        Session.objects.create(session_key=f"ran out {days} days ago", expire_date=ago(days))
+    command("messaging_prune")
+    assert [session.session_key for session in Session.objects.all()] == ["ran out -1 days ago"]
 
 
 @pytest.mark.django_db(transaction=True)

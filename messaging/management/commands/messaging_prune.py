@@ -15,9 +15,9 @@ from messaging.management.arguments import days
 
 class Command(BaseCommand):
     help = (
-        "Delete messages that are older than MESSAGE_RETENTION_DAYS, and the conversations that are empty then. A "
-        "thousand rows at a time, with pauses: it may run while people write, as often as you like, and be stopped at "
-        "any time. Run it once a day."
+        "Delete messages that are older than MESSAGE_RETENTION_DAYS, the conversations that are empty then, and logins "
+        "that ran out. A thousand rows at a time, with pauses: it may run while people write, as often as you like, "
+        "and be stopped at any time. Run it once a day."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
