@@ -68,7 +68,7 @@ def test_the_conversations_fit_a_laptop(people: People, own_deployment: Deployme
     admin.goto(f"{origin}/admin/messaging/conversation/")
     expect(admin.locator("html")).to_have_attribute("lang", language)
     names = admin.locator("#result_list tbody th")
-    expect(names).to_have_count(50)
+    expect(names).to_have_count(25)
     assert (
         names.evaluate_all("""(names) => names.filter((name) => {
         const text = document.createRange();
