@@ -9,7 +9,7 @@ ADDRESS ?= 127.0.0.1:8000
 BENCH ?=
 
 # Plausible production values, so that `check --deploy` judges what production would run.
-SITE := ALLOWED_HOSTS=chat.example.org CSRF_TRUSTED_ORIGINS=https://chat.example.org \
+SITE := ALLOWED_HOSTS=chat.example.org TRUSTED_PROXY_COUNT=1 CSRF_TRUSTED_ORIGINS=https://chat.example.org \
 	DATABASE_URL=postgres://user:password@localhost/messaging \
 	SECRET_KEY=$$($(RUN) -c 'import secrets; print(secrets.token_urlsafe(64))')
 GATEWAY := a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com/production

@@ -1,22 +1,25 @@
 """What `manage.py check --tag messaging` judges: settings that let a process start and then fail everything it serves.
 
 Most wrong values end the process at once (messaging_site/env.py). The ones here are told together, each with its id and
-what to do about it; docs/configuration.md lists them.
+what to do about it; docs/configuration.md lists them. An error ends a server or a function at its start.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 
 TAG = "messaging"
+SECRET_KEY_LENGTH, SECRET_KEY_CHARACTERS = 50, 5  # what Django asks of one as well, but only with --deploy
 TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}")  # DynamoDB's naming rules
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 WEBSOCKET_MODULE = "messaging.transports.apigateway"
 ROUTES = {"$connect", "$disconnect", "$default"}
@@ -26,19 +29,40 @@ Check = Callable[..., list[CheckMessage]]
 
 def register_all() -> None:
     """Called once, by the application."""
-    for check in (table_name, endpoint, region, websocket_module, database, public_url, origins):
+    for check in (table_name, endpoint, region, websocket_module, database, public_url, origins, secret_key, traces):
         checks.register(check, TAG)
+    for check in (any_host, plain_origins, one_address, delay):
+        checks.register(check, TAG, deploy=True)
+
+
+def errors() -> list[str]:
+    """What keeps a process from doing its work, each in one line."""
+    found = [message for message in checks.run_checks(tags=[TAG]) if message.is_serious()]
+    return [line(message) for message in found]
+
+
+def line(message: CheckMessage) -> str:
+    """What is wrong, what to do about it, and under which id the documentation has it."""
+    return f"{message.msg} {message.hint} ({message.id})"
 
 
 def stop_on_errors(get_response: Callable[..., Any]) -> NoReturn:
     """In MIDDLEWARE, where no command line checks the settings first: a process that would fail one does not start."""
-    errors = [str(message) for message in checks.run_checks(tags=[TAG]) if message.is_serious()]
-    if errors:
-        raise ImproperlyConfigured("\n".join(errors))
+    if found := errors():
+        raise ImproperlyConfigured("\n".join(found))
     raise MiddlewareNotUsed
 
 
-def on_a_gateway(judge: Callable[[], Iterator[Error]]) -> Check:
+def setting(judge: Callable[[], Iterator[CheckMessage]]) -> Check:
+    """A check as Django takes it."""
+
+    def check(**_: Any) -> list[CheckMessage]:
+        return [*judge()]
+
+    return check
+
+
+def on_a_gateway(judge: Callable[[], Iterator[CheckMessage]]) -> Check:
     """A check of settings that count only where an API Gateway holds the WebSockets."""
 
     def check(**_: Any) -> list[CheckMessage]:
@@ -48,7 +72,7 @@ def on_a_gateway(judge: Callable[[], Iterator[Error]]) -> Check:
 
 
 @on_a_gateway
-def table_name() -> Iterator[Error]:
+def table_name() -> Iterator[CheckMessage]:
     name = settings.CONNECTIONS_TABLE_NAME
     if not TABLE_NAME.fullmatch(name):
         yield Error(
@@ -61,7 +85,7 @@ def table_name() -> Iterator[Error]:
 
 
 @on_a_gateway
-def endpoint() -> Iterator[Error]:
+def endpoint() -> Iterator[CheckMessage]:
     url = settings.WEBSOCKET_API_ENDPOINT
     if not _encrypted(url, "https", "http"):
         yield Error(
@@ -72,17 +96,18 @@ def endpoint() -> Iterator[Error]:
 
 
 @on_a_gateway
-def region() -> Iterator[Error]:
-    if not settings.AWS_REGION:
+def region() -> Iterator[CheckMessage]:
+    name = settings.AWS_REGION
+    if not REGION.fullmatch(name):
         yield Error(
-            "AWS_REGION is not set.",
+            f"AWS_REGION={name!r} is not the name of a region." if name else "AWS_REGION is not set.",
             hint="AWS Lambda sets it. Elsewhere, set it to the region of the table and the gateway: eu-central-1",
             id="messaging.E003",
         )
 
 
 @on_a_gateway
-def websocket_module() -> Iterator[Error]:
+def websocket_module() -> Iterator[CheckMessage]:
     """Zappa answers 200 to every event of a WebSocket whose route nobody has registered."""
     problem = ""
     try:
@@ -102,7 +127,7 @@ def websocket_module() -> Iterator[Error]:
 
 
 @on_a_gateway
-def database() -> Iterator[Error]:
+def database() -> Iterator[CheckMessage]:
     if settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         yield Error(
             "DATABASE_URL names a SQLite file: each function would have one of its own, for a while.",
@@ -111,24 +136,102 @@ def database() -> Iterator[Error]:
         )
 
 
-@on_a_gateway
-def public_url() -> Iterator[Error]:
-    url = settings.WEBSOCKET_PUBLIC_URL or ""
-    if not _encrypted(url, "wss", "ws"):
+@setting
+def public_url() -> Iterator[CheckMessage]:
+    url = settings.WEBSOCKET_PUBLIC_URL
+    if url and (settings.HTTPS_ONLY or settings.MESSAGING_STATES) and not _encrypted(url, "wss", "ws"):
         yield Error(
             f"WEBSOCKET_PUBLIC_URL={url!r} is not a wss URL.",
-            hint="Browsers connect there: wss://{api}.execute-api.{region}.amazonaws.com/{stage}",
+            hint="Browsers let no page that came by https connect there: wss://chat.example.org/ws",
             id="messaging.E006",
         )
 
 
 @on_a_gateway
-def origins() -> Iterator[Error]:
+def origins() -> Iterator[CheckMessage]:
     if not settings.CSRF_TRUSTED_ORIGINS:
         yield Error(
             "CSRF_TRUSTED_ORIGINS is not set: no browser may open the WebSocket, which has a host of its own.",
             hint="Name the origins of the pages: https://chat.example.org",
             id="messaging.E007",
+        )
+
+
+@setting
+def secret_key() -> Iterator[CheckMessage]:
+    key = settings.SECRET_KEY
+    if len(key) < SECRET_KEY_LENGTH or len(set(key)) < SECRET_KEY_CHARACTERS:
+        yield Error(
+            "SECRET_KEY can be guessed.",
+            hint="Who knows it signs in as anybody. At least 50 random characters: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(64))'",
+            id="messaging.E008",
+        )
+
+
+@setting
+def traces() -> Iterator[CheckMessage]:
+    try:
+        import_module(str(settings.MESSAGING_TRACER["BACKEND"]).rpartition(".")[0])
+    except ImportError as error:
+        yield Error(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: {error}.",
+            hint="Install requirements-otel.txt (docs/observability.md), or set OTEL_SDK_DISABLED=true.",
+            id="messaging.E009",
+        )
+
+
+@setting
+def static_files() -> Iterator[CheckMessage]:
+    """Asked when a server starts, not by `manage.py check`, which may run before there are any."""
+    root = settings.STATIC_ROOT
+    if settings.SERVICE_ROLE != "websocket" and root and not Path(root, "staticfiles.json").exists():
+        yield Error(
+            f"STATIC_ROOT={root!r} has no static files: every page would be an error.",
+            hint="Run `python manage.py collectstatic`, with the same STATIC_ROOT.",
+            id="messaging.E010",
+        )
+
+
+@setting
+def any_host() -> Iterator[CheckMessage]:
+    if "*" in settings.ALLOWED_HOSTS:
+        yield Warning(
+            "ALLOWED_HOSTS=* answers to every name.",
+            hint="Name the hosts of the site: links in pages and the origins of WebSockets are judged by them.",
+            id="messaging.W001",
+        )
+
+
+@setting
+def plain_origins() -> Iterator[CheckMessage]:
+    wrong = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if not _encrypted(origin, "https", "http")]
+    if settings.HTTPS_ONLY and wrong:
+        yield Warning(
+            f"CSRF_TRUSTED_ORIGINS trusts what anybody on the way can write: {', '.join(wrong)}.",
+            hint="Name them with https, as HTTPS_ONLY says that the site is.",
+            id="messaging.W002",
+        )
+
+
+@setting
+def one_address() -> Iterator[CheckMessage]:
+    if settings.HTTPS_ONLY and not settings.TRUSTED_PROXY_COUNT:
+        yield Warning(
+            "TRUSTED_PROXY_COUNT=0, but HTTPS_ONLY needs a proxy in front: all clients have its address.",
+            hint="They would share SOCKETS_PER_ADDRESS and RATE_LIMIT_ADDRESS. Count the proxies that append to "
+            "X-Forwarded-For.",
+            id="messaging.W003",
+        )
+
+
+@setting
+def delay() -> Iterator[CheckMessage]:
+    if settings.MESSAGING_PUBLISH_DELAY_MS:
+        yield Warning(
+            f"MESSAGING_PUBLISH_DELAY_MS={settings.MESSAGING_PUBLISH_DELAY_MS} holds every message back.",
+            hint="It is a testing aid: leave it out.",
+            id="messaging.W004",
         )
 
 

@@ -1,8 +1,13 @@
 """The environment: every value is checked where it is read, and a wrong one is named with what is allowed."""
 
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TypeVar, overload
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -12,7 +17,14 @@ from messaging.limits import Rate
 
 T = TypeVar("T")
 
-_env = FileAwareEnv()  # NAME_FILE is read where NAME is not set: how secrets are mounted
+# NAME_FILE is read where NAME is not set: how secrets are mounted. Editors end files with a newline.
+_env = FileAwareEnv(strip_whitespace=True)
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}")  # what a container's tag may be, and builds (SemVer's `+`)
+_HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
+
+_platform: list[str] = []
+effective: dict[str, object] = {}  # what each variable came to, its default included: `messaging_check` prints it
 
 
 @overload
@@ -21,51 +33,63 @@ def text(name: str, default: str) -> str: ...
 def text(name: str, default: None = None) -> str | None: ...
 def text(name: str, default: str | None = None) -> str | None:
     """The value of `name`, or of the file that NAME_FILE names; an empty one counts as none."""
-    return _read(name, lambda: _env.str(name, None)) or default
+    return _taken(name, _given(name) or default)
 
 
 def required(name: str, why: str) -> str:
     """The value of `name`. Raises ImproperlyConfigured that says `why` it is needed."""
     value = text(name)
     if value is None:
-        raise ImproperlyConfigured(f"{name} is not set: {why}")
+        where = f" ({', '.join(_platform)} is set, so this is no laptop)" if _platform else ""
+        raise ImproperlyConfigured(f"{name} is not set: {why}{where}")
     return value
 
 
-def number(name: str, default: int, *, least: int = 0, most: int = sys.maxsize) -> int:
+def present(name: str) -> bool:
+    """Whether the platform has set `name`, whatever it says. Where that decides what is required, it is told."""
+    found = name in os.environ
+    _platform.extend([name] * found)
+    return found
+
+
+def number(name: str, default: int, *, least: int = 0, most: int, other_than: int | None = None) -> int:
     """A whole number from `least` to `most`."""
-    value = text(name)
-    if value is None:
-        return default
-    if not value.lstrip("-").isdigit() or not least <= int(value) <= most:
-        raise ImproperlyConfigured(f"{name}={value!r} must be a whole number from {least} to {most}")
-    return int(value)
+    value = _given(name) or str(default)
+    if not re.fullmatch("-?[0-9]{1,18}", value) or not least <= int(value) <= most or int(value) == other_than:
+        but = f", other than {other_than}" if other_than is not None else ""
+        raise ImproperlyConfigured(f"{name}={value!r} must be a whole number from {least} to {most}{but}")
+    return _taken(name, int(value))
 
 
 def flag(name: str, default: bool) -> bool:
     """true or false (also 1/0, yes/no, on/off)."""
-    return _read(name, lambda: _env.bool(name, default))
+    try:
+        return _taken(name, _env.bool(name, default))
+    except (EnvError, ValueError):
+        raise ImproperlyConfigured(f"{name}={_given(name)!r} must be true or false") from None
 
 
-def names(name: str, default: Sequence[str] = ()) -> list[str]:
-    """Values with commas between them."""
-    value = text(name)
-    return list(default) if value is None else [part.strip() for part in value.split(",") if part.strip()]
+def host_names(name: str, default: Sequence[str] = ()) -> list[str]:
+    """Host names with commas between them, as Django's ALLOWED_HOSTS has them."""
+    return _several(name, default, _HOST_NAME, "host names with commas between them, as in chat.example.org")
+
+
+def origins(name: str) -> list[str]:
+    """Origins with commas between them, as a browser's `Origin` is."""
+    return _several(name, (), _ORIGIN, "origins with commas between them, as in https://chat.example.org")
 
 
 def choice(name: str, default: str, allowed: Sequence[str]) -> str:
     """One of `allowed`."""
-    value = text(name) or default
+    value = _given(name) or default
     if value not in allowed:
         raise ImproperlyConfigured(f"{name}={value!r} must be one of {', '.join(allowed)}")
-    return value
+    return _taken(name, value)
 
 
 def rate(name: str, burst: int, seconds: float) -> Rate | None:
     """BURST/SECONDS: so many at once, then one every so many seconds; or `off`."""
-    value = text(name)
-    if value is None:
-        return Rate(burst, seconds)
+    value = _taken(name, _given(name) or f"{burst}/{seconds:g}")
     if value == "off":
         return None
     parts = value.split("/")
@@ -74,13 +98,74 @@ def rate(name: str, burst: int, seconds: float) -> Rate | None:
     except (ValueError, IndexError):
         parsed = Rate(0, 0)
     if len(parts) != 2 or parsed.burst < 1 or not 0 < parsed.seconds < 86_400:
-        raise ImproperlyConfigured(f"{name}={value!r} must be BURST/SECONDS, as in {burst}/{seconds}, or off")
+        raise ImproperlyConfigured(f"{name}={value!r} must be BURST/SECONDS, as in {burst}/{seconds:g}, or off")
     return parsed
 
 
-def _read(name: str, read: Callable[[], T]) -> T:
+def version(name: str, default: str) -> str:
+    """What a build is called: short, and of characters that every label may have."""
+    value = text(name, default)
+    if not _VERSION.fullmatch(value):
+        raise ImproperlyConfigured(f"{name}={value!r} must be up to 128 letters, digits, `.`, `_`, `-` and `+`")
+    return value
+
+
+def address(name: str, default: str) -> str:
+    """An IP address to listen on."""
+    value = text(name, default)
     try:
-        return read()
+        ip_address(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}={value!r} must be an IP address, as in {default} or ::") from None
+    return value
+
+
+def directory(name: str, default: Path, *, make: bool = False) -> Path:
+    """The path of a directory; `make`: it is made where it is not there."""
+    value = Path(text(name, str(default)))
+    wrong = not value.is_absolute()
+    if make and not wrong:
+        try:
+            value.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            wrong = True
+    if wrong:
+        raise ImproperlyConfigured(f"{name}={str(value)!r} must be the absolute path of a directory to write to")
+    return value
+
+
+def url(name: str, schemes: Sequence[str], example: str) -> str | None:
+    """A URL with one of `schemes` and a host, or None."""
+    value = text(name)
+    if value is not None and not is_url(value, schemes):
+        raise ImproperlyConfigured(f"{name} must be a URL, as in {example}")  # not its value: it may have a password
+    return value
+
+
+def is_url(text: str, schemes: Sequence[str]) -> bool:
+    """Whether `text` has one of `schemes`, a host, and a port that can be one where it names one."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _several(name: str, default: Sequence[str], form: re.Pattern[str], wanted: str) -> list[str]:
+    found = [part.strip() for part in (_given(name) or ",".join(default)).split(",") if part.strip()]
+    if wrong := [part for part in found if not form.fullmatch(part)]:
+        raise ImproperlyConfigured(f"{name}: {wrong[0]!r} is wrong, it must be {wanted}")
+    return _taken(name, found)
+
+
+def _taken(name: str, value: T) -> T:
+    effective[name] = value
+    return value
+
+
+def _given(name: str) -> str | None:
+    try:
+        return _env.str(name, None) or None
     except (EnvError, ValueError) as error:
         raise ImproperlyConfigured(f"{name}: {error}") from error
 

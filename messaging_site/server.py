@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -140,14 +141,25 @@ def by_port(application: ASGIApplication, health: ASGIApplication, health_port: 
     return choose
 
 
+def stop_on_errors() -> None:
+    """What would keep this server from doing its work ends the process, a line each."""
+    from messaging import checks
+
+    if found := [*checks.errors(), *map(checks.line, checks.static_files())]:
+        sys.exit("\n".join(f"configuration: {line}" for line in found))
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "messaging_site.settings")
     stop_on_bad_configuration()
     logging.captureWarnings(True)
+    import django
     from django.conf import settings
 
-    from messaging_site.asgi import application, health  # sets Django up
+    django.setup()
+    stop_on_errors()
+    from messaging_site.asgi import application, health
 
     endpoints = [
         *build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),

@@ -1,6 +1,5 @@
 """Settings, all from the environment (docs/configuration.md). The mode is named here and nowhere else."""
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,36 +10,33 @@ from messaging.service.throttle import Rates
 from messaging_site import addresses, backends, env, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(env.text("VAR_DIR") or BASE_DIR / "var")  # what a single machine keeps
 
 
 def _detected_mode() -> str:
     # AWS_REGION proves nothing: laptops and pods have it too.
-    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    if env.present("AWS_LAMBDA_FUNCTION_NAME"):
         return "aws"
-    return "kubernetes" if "KUBERNETES_SERVICE_HOST" in os.environ else "local"
+    return "kubernetes" if env.present("KUBERNETES_SERVICE_HOST") else "local"
 
 
-MODE = env.choice("DEPLOYMENT_MODE", _detected_mode(), ("local", "kubernetes", "aws"))
-VERSION = env.text("VERSION", "dev")  # what runs here, for metrics and logs
+MODE = env.choice("DEPLOYMENT_MODE", env.text("DEPLOYMENT_MODE") or _detected_mode(), ("local", "kubernetes", "aws"))
+VERSION = env.version("VERSION", "dev")  # what runs here, for metrics and logs
 LOCAL, AWS = MODE == "local", MODE == "aws"
+VAR_DIR = env.directory("VAR_DIR", BASE_DIR / "var", make=LOCAL)  # what a single machine keeps
 
 
 def _local_secret_key() -> str:
     """A key of this machine's own, kept so that visitors stay who they are when the server restarts."""
     path = VAR_DIR / "secret_key"
     if not path.exists():
-        VAR_DIR.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.write_text(get_random_secret_key())
     return path.read_text()
 
 
-WEBSOCKET_PUBLIC_URL = (
+if AWS:
     env.required("WEBSOCKET_PUBLIC_URL", "pages connect there: wss://{api}.execute-api.{region}.amazonaws.com/{stage}")
-    if AWS
-    else env.text("WEBSOCKET_PUBLIC_URL")
-)
+WEBSOCKET_PUBLIC_URL = env.url("WEBSOCKET_PUBLIC_URL", ("wss", "ws"), "wss://chat.example.org/ws")
 
 # --- Security -----------------------------------------------------------------------------------------------
 
@@ -49,11 +45,11 @@ SECRET_KEY = env.text("SECRET_KEY") or (
     _local_secret_key() if LOCAL else env.required("SECRET_KEY", "it signs sessions and tokens; 50 random characters")
 )
 if LOCAL:
-    ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
+    ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 else:
     env.required("ALLOWED_HOSTS", "the host names that this site answers to")
-    ALLOWED_HOSTS = env.names("ALLOWED_HOSTS")
-CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS")
+    ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 
 HTTPS_ONLY = env.flag("HTTPS_ONLY", not LOCAL)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS_ONLY
@@ -161,8 +157,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 
 if LOCAL:
-    DATABASE_URL = env.text("DATABASE_URL") or f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
-    VAR_DIR.mkdir(parents=True, exist_ok=True)
+    DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
 else:
     DATABASE_URL = env.required("DATABASE_URL", "messages are kept there: postgres://user:password@host:5432/name")
 # On AWS a check refuses SQLite, so that its name is told with whatever else is wrong there (messaging/checks.py).
@@ -179,8 +174,8 @@ USE_I18N = True
 # --- Messaging ----------------------------------------------------------------------------------------------
 
 # Seconds. A gateway's WebSocket lives two hours, and nobody renews what is known of it.
-CONNECTION_TTL = env.number("CONNECTION_TTL", 7_800 if AWS else 86_400, least=7_200 if AWS else 120)
-MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1)
+CONNECTION_TTL = env.number("CONNECTION_TTL", 7_800 if AWS else 86_400, least=7_200 if AWS else 120, most=30 * 86_400)
+MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1, most=36_500)
 # Reads of the log at once, each with a database connection: a function serves one event at a time, and there are many.
 MESSAGING_LOG_READERS = 1 if AWS else 4
 MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, least=1_000, most=240_000)
@@ -191,7 +186,7 @@ MESSAGING_RATES = Rates(
     admin=env.rate("RATE_LIMIT_ADMIN", 20, 0.05),
     identify=env.rate("RATE_LIMIT_IDENTIFY", 10, 6.0),
 )
-SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10)  # 0: no limit
+SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10, most=1_000_000)  # 0: no limit
 # Whose X-Forwarded-For is believed. API Gateway appends to it, and Zappa has no other address of the client.
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 1 if AWS else 0, most=10)
 
@@ -211,7 +206,9 @@ MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
 MESSAGING_ANNOUNCER = _backends.announcer
 CHANNEL_LAYERS = _backends.layers
 # The SDK of OpenTelemetry reads the rest of OTEL_… by itself.
-if env.text("OTEL_EXPORTER_OTLP_ENDPOINT") and not env.flag("OTEL_SDK_DISABLED", False):
+OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT", ("http", "https"), "http://collector:4318")
+OTEL_SDK_DISABLED = env.flag("OTEL_SDK_DISABLED", False)
+if OTEL_EXPORTER_OTLP_ENDPOINT and not OTEL_SDK_DISABLED:
     MESSAGING_TRACER = {
         "BACKEND": "messaging.observability.opentelemetry.OpenTelemetryTracer",
         "OPTIONS": {"service": SERVICE_ROLE, "version": VERSION, "client": _backends.client},
@@ -222,15 +219,17 @@ MESSAGING_METRICS = {"BACKEND": _backends.metrics, "OPTIONS": {"version": VERSIO
 
 # --- The server ---------------------------------------------------------------------------------------------
 
-HOST = env.text("HOST", "0.0.0.0")  # noqa: S104  a pod is reached on its own address
+HOST = env.address("HOST", "0.0.0.0")  # noqa: S104  a pod is reached on its own address
 PORT = env.number("PORT", 8080, least=1, most=65_535)
-HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535)
-MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1)  # of one process
+HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535, other_than=PORT)
+MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1, most=1_000_000)  # of one process
 SHUTDOWN_TIMEOUT = env.number("SHUTDOWN_TIMEOUT", 20, most=3_600)  # seconds in which connections are sent elsewhere
 HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the probes are internal
 
 STATIC_URL = "/static/"
-STATIC_ROOT = env.text("STATIC_ROOT") or (None if LOCAL else str(VAR_DIR / "static"))  # for collectstatic
+STATIC_ROOT = (  # for collectstatic
+    None if LOCAL and not env.text("STATIC_ROOT") else str(env.directory("STATIC_ROOT", VAR_DIR / "static"))
+)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = LOCAL  # as they are in static/, also while they are edited
 WHITENOISE_KEEP_ONLY_HASHED_FILES = not LOCAL  # nobody asks for the others

@@ -71,12 +71,10 @@ def test_the_mode_is_what_is_set_or_else_what_is_detected(
 @pytest.mark.parametrize(
     ("environment", "complaint"),
     [
-        ({"DEPLOYMENT_MODE": "k8s"}, "DEPLOYMENT_MODE='k8s' must be one of local, kubernetes, aws"),
         ({**AWS, "SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({**AWS, "ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is not set"),
         ({**AWS, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({**AWS, "WEBSOCKET_PUBLIC_URL": ""}, "WEBSOCKET_PUBLIC_URL is not set"),
-        ({**AWS, "WEBSOCKET_PUBLIC_URL": "https://h"}, "WEBSOCKET_PUBLIC_URL='https://h' must be wss://host/path"),
         (
             {**AWS, "DATABASE_URL": AWS["DATABASE_URL"] + "?sslmode=prefer"},
             "DATABASE_URL: sslmode must be one of require, verify-ca, verify-full",
@@ -85,14 +83,8 @@ def test_the_mode_is_what_is_set_or_else_what_is_detected(
         ({**PRODUCTION, "ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is not set"),
         ({**PRODUCTION, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({**PRODUCTION, "DATABASE_URL": "sqlite:///x"}, "DATABASE_URL must name a PostgreSQL database"),
-        ({**PRODUCTION, "DATABASE_URL": "what:ever"}, "DATABASE_URL must be postgres://"),
         ({**PRODUCTION, "REDIS_URL": ""}, "REDIS_URL is not set"),
-        ({**PRODUCTION, "REDIS_URL": "http://redis"}, "REDIS_URL must be redis[s]://"),
-        ({"PORT": "http"}, "PORT='http' must be a whole number from 1 to 65535"),
         ({"PORT": "99999"}, "PORT='99999' must be a whole number from 1 to 65535"),
-        ({"DEBUG": "perhaps"}, "DEBUG"),
-        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL='loud' must be one of DEBUG, INFO, WARNING, ERROR"),
-        ({"SERVICE_ROLE": "x"}, "SERVICE_ROLE='x' must be one of all, websocket, user, admin"),
         ({"SECRET_KEY_FILE": "/nowhere"}, "SECRET_KEY"),
     ],
 )
@@ -114,11 +106,11 @@ def test_the_server_and_the_command_line_end_alike(tmp_path: Path) -> None:
         assert (ended.returncode, ended.stderr) == (1, complaint)
 
 
-def test_secrets_are_read_from_files(tmp_path: Path) -> None:
+def test_secrets_are_read_from_files_without_the_newline_that_editors_add(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k" * 60 + "\n")
-    environment = PRODUCTION | {"SECRET_KEY": "", "SECRET_KEY_FILE": str(tmp_path / "key")}
+    environment = PRODUCTION | {"SECRET_KEY_FILE": str(tmp_path / "key")}
     del environment["SECRET_KEY"]
-    assert settings("settings.SECRET_KEY", tmp_path, **environment).stdout.strip() == "k" * 60
+    assert settings("[settings.SECRET_KEY]", tmp_path, **environment).stdout == f"['{'k' * 60}']\n"
 
 
 def test_a_laptop_keeps_its_secret_key(tmp_path: Path) -> None:

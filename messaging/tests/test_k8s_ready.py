@@ -23,7 +23,8 @@ class NewPod(Pod):
 
 @pytest.fixture
 def pod(postgres: Postgres, redis_server: Redis, request: pytest.FixtureRequest) -> Iterator[NewPod]:
-    pod = NewPod(DATABASE_URL=postgres.create_database(request.node.name[:60]), REDIS_URL=redis_server.url)
+    database = postgres.create_database(request.node.name[:60])
+    pod = NewPod(SERVICE_ROLE="websocket", DATABASE_URL=database, REDIS_URL=redis_server.url)  # needs no static files
     with started(pod):
         yield pod
 
