@@ -5,18 +5,22 @@ Staff are told by the number of their account, clients by the pseudonym of their
 
 import json
 import logging
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db import transaction
 from django.db.models.signals import post_save
 from django.http import HttpRequest
 
+from messaging.protocol.fields import Op
 from messaging.transports.address import of_request
 
 logger = logging.getLogger(__name__)
 
+_OPS: tuple[str, ...] = get_args(Op)
 _ACTIONS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
 
@@ -47,14 +51,14 @@ def _login_failed(request: HttpRequest | None = None, **_: Any) -> None:
 
 
 def _changed(instance: LogEntry, **_: Any) -> None:
-    """The Django admin has noted a change; what it calls the object may be what somebody wrote."""
+    """The Django admin or the live page has noted a change; what it calls the object may be what somebody wrote."""
     kind = instance.content_type.model if instance.content_type else ""
-    note(
-        f"{kind} {_ACTIONS[instance.action_flag]}",
-        staff=instance.user_id,
-        object=instance.object_id,
-        changes=_changed_fields(instance.change_message),
-    )
+    fields: dict[str, Any] = {"changes": _changed_fields(instance.change_message)}
+    if instance.change_message in _OPS:
+        fields = {"op": instance.change_message}
+    event = f"{kind} {_ACTIONS[instance.action_flag]}"
+    # What is taken back with its transaction has not happened.
+    transaction.on_commit(partial(note, event, staff=instance.user_id, object=str(instance.object_id), **fields))
 
 
 def _changed_fields(change_message: str) -> list[str]:

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
+from messaging import audit
 from messaging.export import FORMATS, pages, written
 from messaging.models import Message
 
@@ -40,11 +41,13 @@ class ExportActions:
 
     def _export(self, request: HttpRequest, chosen: QuerySet[Any], format: str) -> HttpResponseBase | None:
         wanted = self.messages_of(chosen)
-        if wanted.order_by()[: MOST + 1].count() > MOST:
+        count = wanted.order_by()[: MOST + 1].count()
+        if count > MOST:
             text = gettext("More than %(most)d messages: choose fewer, or use the command messaging_export.")
             messages.error(request, text % {"most": MOST})
             return None
         self.note_export(request, chosen, gettext("Exported as %(format)s.") % {"format": format.upper()})
+        audit.note("messages exported", staff=request.user.pk, messages=count, format=format)
         parts = written(pages(wanted), FORMATS[format])
         response = StreamingHttpResponse(
             _in_turns(parts) if isinstance(request, ASGIRequest) else parts,

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -144,7 +145,8 @@ class MessageLog:
         return await self._read(lambda: conversations.mark_read(conversation, message_id, by))
 
     async def change(self, conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[ConversationState, bool]:
-        return await self._read(lambda: conversations.change(conversation, op, staff, lease))
+        context = copy_context()  # the audit log says whose frame it was
+        return await self._read(lambda: context.run(conversations.change, conversation, op, staff, lease))
 
     async def renew_claims(self, staff: int, lease: timedelta) -> None:
         await self._read(lambda: conversations.renew_claims(staff, lease))

@@ -250,10 +250,10 @@ class StaffSession:
         self.request("/admin/login/", form)
         assert "sessionid" in self.cookies, f"{self._username} could not log in"
 
-    def request(self, path: str, form: Mapping[str, str] | None = None) -> bytes:
+    def request(self, path: str, form: Mapping[str, str | Sequence[str]] | None = None) -> bytes:
         """GET, or POST where there is a `form`."""
         headers = {"X-CSRFToken": self.cookies.get("csrftoken", "")}
-        data = None if form is None else urlencode(form).encode()
+        data = None if form is None else urlencode(form, doseq=True).encode()
         refused: OSError = URLError("no server")
         for server in self._servers:
             try:

@@ -203,6 +203,49 @@ def test_what_staff_change_is_in_the_audit_log(secretive: Deployment) -> None:
     assert CONTENT not in pod.log
 
 
+async def test_what_staff_do_to_conversations_is_in_the_audit_log(secretive: Deployment) -> None:
+    here, there = secretive.websocket_urls
+    ops = ["claim", "release", "close", "reopen", "block", "unblock"]
+    token = await secretive.admin_token()
+    async with visitor(here) as page, admin(there, token) as operator:
+        await page.say(CONTENT)
+        await operator.receive()
+        for op in [op for op in ops for _ in range(2)]:  # what is so already is no change
+            id = new_id()
+            await operator.send("conversation", id=id, conversation=page.conversation, op=op)
+            while (await operator.receive()).get("id") != id:
+                pass
+    changes = events(secretive.servers[1], "conversation changed")
+    assert [line["op"] for line in changes] == [*ops[:4], "block", "block", "unblock"]  # a block begins anew
+    assert {line["object"] for line in changes} == {page.conversation}
+    assert {line["connection"] for line in changes} == {operator.id}
+    assert len({line["frame"] for line in changes}) == len(changes)
+    assert len({line["staff"] for line in changes}) == 1
+
+
+async def test_what_staff_take_away_or_hand_out_at_once_is_in_the_audit_log(secretive: Deployment) -> None:
+    pod = secretive.servers[0]
+    operator = secretive.session("operator")
+    await secretive.admin_token()
+    names = [CONTENT, f"{CONTENT}-2"]
+    for name in names:
+        operator.request("/admin/auth/group/add/", {"name": name})
+    ids = [line["object"] for line in events(pod, "group added")]
+    chosen = {"action": "delete_selected", "_selected_action": ids, "post": "yes"}
+    operator.request("/admin/auth/group/", chosen)
+    assert [line["object"] for line in events(pod, "group deleted")] == ids
+    async with visitor(pod.websocket_url) as page:
+        await page.say(CONTENT)
+    found = {"action": "export_csv", "select_across": "1", "_selected_action": "1"}
+    operator.request("/admin/messaging/message/", found)
+    (export,) = events(pod, "messages exported")
+    assert (export["format"], export["messages"] > 0, export["staff"]) == (
+        "csv",
+        True,
+        events(pod, "staff logged in")[0]["staff"],
+    )
+
+
 def test_people_get_text_with_the_same_fields() -> None:
     record = logging.makeLogRecord(
         {"name": "here", "levelname": "INFO", "msg": "happened\nto %s", "args": ("a\x1b[2Kb",)}
