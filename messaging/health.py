@@ -21,15 +21,19 @@ async def readiness() -> tuple[bool, dict[str, str | bool]]:
     its migrations. The channel layer is only reported: it carries hints, and were every pod to leave the load balancer
     when Redis is down, an outage of hints would be one of everything.
     """
-    try:
-        await get_log().ping()
-        database = "ok" if await get_log().migrated() else "not migrated"
-    except StoreUnavailable:
-        database = "unavailable"
+    state = await database()
     layer = "ok" if get_hub().layer_up else "degraded"
     draining = get_sockets().draining
-    state: dict[str, str | bool] = {"database": database, "redis": layer, "draining": draining}
-    return database == "ok" and not draining, state
+    return state == "ok" and not draining, {"database": state, "redis": layer, "draining": draining}
+
+
+async def database() -> str:
+    """`ok`, `not migrated` or `unavailable`."""
+    try:
+        await get_log().ping()
+        return "ok" if await get_log().migrated() else "not migrated"
+    except StoreUnavailable:
+        return "unavailable"
 
 
 def _is_local(scope: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -24,6 +25,7 @@ Frame = dict[str, Any]
 CONFIGURATION = re.compile(r'<script id="messaging-config" type="application/json">(.*?)</script>', re.DOTALL)
 FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 FILES = re.compile(r'<(?:script|link)\b[^>]*\b(?:src|href)="([^"]+)"')
+OWN_AUTHORITY = "a certificate of your own authority is trusted with SSL_CERT_FILE=ca.pem"
 LOGIN, LIVE, TOKEN, LOGOUT = "/admin/login/", "/admin/live/", "/admin/live/token/", "/admin/logout/"
 
 
@@ -81,6 +83,21 @@ class Browser:
         """What answers to a form of `page`."""
         return self._request(path, urlencode({"csrfmiddlewaretoken": page.form_token} | form).encode())
 
+    def log_in(self, username: str, password: str) -> Page:
+        """The live page of a staff account."""
+        live = self.post(LOGIN, self.get(LOGIN), username=username, password=password, next=LIVE)
+        if urlsplit(live.url).path != LIVE:
+            raise SmokeFailed(f"{username} could not log in at {live.url}: a wrong password, or no staff account")
+        return live
+
+    def token(self, live: Page) -> str:
+        """What the WebSocket of that live page begins with."""
+        token: str = json.loads(self.post(TOKEN, live).text)["token"]
+        return token
+
+    def log_out(self, live: Page) -> None:
+        self.post(LOGOUT, live)
+
     def _request(self, path: str, data: bytes | None) -> Page:
         url = urljoin(self.origin, path)
         request = Request(url, data, {"Origin": self.origin} if data else {})  # noqa: S310  the command allows http(s)
@@ -91,7 +108,8 @@ class Browser:
             with error:
                 raise SmokeFailed(f"{error.url} answered {error.code} {error.reason}") from error
         except URLError as error:
-            raise SmokeFailed(f"{url}: {error.reason}") from error
+            hint = f" ({OWN_AUTHORITY})" if isinstance(error.reason, ssl.SSLCertVerificationError) else ""
+            raise SmokeFailed(f"{url}: {error.reason}{hint}") from error
         except (OSError, HTTPException) as error:
             raise SmokeFailed(f"{url}: {error!r}") from error
 
@@ -128,7 +146,15 @@ class Socket:
             raise SmokeFailed(f"the WebSocket ended: {error}") from error
 
 
-def trip(site: str, username: str, password: str, timeout: float) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What went well; `degraded`: but not as well as it should."""
+
+    text: str
+    degraded: bool = False
+
+
+def trip(site: str, username: str, password: str, timeout: float) -> Iterator[Step]:
     """Yields each step that went well. Raises SmokeFailed; `timeout`: seconds, of every single answer.
 
     It leaves one conversation in the log, which says what it is, and ends the login session that it began.
@@ -136,29 +162,30 @@ def trip(site: str, username: str, password: str, timeout: float) -> Iterator[st
     visitor, staff = Browser(site, timeout), Browser(site, timeout)
     page = visitor.get("/")
     visitor.load(page)
-    yield f"the visitor's page at {page.url}"
-    live = staff.post(LOGIN, staff.get(LOGIN), username=username, password=password, next=LIVE)
-    if urlsplit(live.url).path != LIVE:
-        raise SmokeFailed(f"{username} could not log in at {live.url}: a wrong password, or no staff account")
+    yield Step(f"the visitor's page at {page.url}")
+    live = staff.log_in(username, password)
     try:
         staff.load(live)
-        token = json.loads(staff.post(TOKEN, live).text)["token"]
-        yield f"the live page at {live.url}, as {username}"
+        token = staff.token(live)
+        yield Step(f"the live page at {live.url}, as {username}")
         with ExitStack() as stack:
             at_staff = _connected(stack, live, staff, timeout)
-            at_staff.ask("identify", "identified", v=2, type="admin", token=token)
+            identified = [at_staff.ask("identify", "identified", v=2, type="admin", token=token)]
             at_visitor = _connected(stack, page, visitor, timeout)
-            conversation = at_visitor.ask("identify", "identified", v=2, type="user")["conversation"]
-            yield f"both WebSockets at {page.websocket_url}"
+            identified.append(at_visitor.ask("identify", "identified", v=2, type="user"))
+            conversation = identified[1]["conversation"]
+            yield Step(f"both WebSockets at {page.websocket_url}")
+            if not all("presence" in frame for frame in identified):  # the one thing that it can't be told without
+                yield Step("the connection store (Redis) does not answer: messages may be seconds late", degraded=True)
             _said(at_visitor, at_staff, content="Test of this installation: please don't answer.")
-            yield "a message from the visitor to the live page"
+            yield Step("a message from the visitor to the live page")
             _said(at_staff, at_visitor, content="Test of this installation: answered.", to=conversation)
-            yield "a message from the live page to the visitor"
+            yield Step("a message from the live page to the visitor")
     except SmokeFailed:
         with suppress(SmokeFailed):  # the first failure is the one to tell
-            staff.post(LOGOUT, live)
+            staff.log_out(live)
         raise
-    staff.post(LOGOUT, live)
+    staff.log_out(live)
 
 
 def _connected(stack: ExitStack, page: Page, browser: Browser, timeout: float) -> Socket:

@@ -47,7 +47,7 @@ def required(name: str, why: str) -> str:
 
 def present(name: str) -> bool:
     """Whether the platform has set `name`, whatever it says. Where that decides what is required, it is told."""
-    found = name in os.environ
+    found = _taken(name, os.environ.get(name)) is not None
     _platform.extend([name] * found)
     return found
 

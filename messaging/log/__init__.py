@@ -173,6 +173,10 @@ class MessageLog:
     async def ping(self) -> None:
         await self._read(reader.ping)
 
+    async def rehearse(self) -> None:
+        """Write a row and take it back."""
+        await self._read(conversations.rehearse)
+
     async def migrated(self) -> bool:
         """Whether the database has all tables of this version. Once it has, it is not asked again."""
         self._migrated = self._migrated or not await self._read(reader.missing_migrations)

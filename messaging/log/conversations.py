@@ -163,6 +163,13 @@ def erase(conversation: str) -> ConversationState | None:
     return state
 
 
+@transaction.atomic
+def rehearse() -> None:
+    """Write, and take it back: a standby answers reads, and so does a database whose disk is full."""
+    Conversation.objects.create()
+    transaction.set_rollback(True)
+
+
 def _states(wanted: Q) -> tuple[ConversationState, ...]:
     rows = _with_places(Conversation.objects.filter(wanted)).select_related("claimed_by", "block").annotate(now=Now())
     return tuple(_state(row) for row in rows.order_by("-changed_at")[:CHANGES])

@@ -1,11 +1,15 @@
 """`messaging_smoke`: it goes through where the deployment works, and says what does not where it doesn't."""
 
 import contextlib
+import json
 import os
 import re
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from messaging.tests.deployments import PASSWORD, ROOT, Deployment, Kubernetes, 
 from messaging.tests.kustomize import manifests
 from messaging.tests.nginx import Nginx
 from messaging.tests.redis_services import Redis
-from messaging.tests.services import HOST, INHERITED, free_port, started
+from messaging.tests.services import HOST, INHERITED, Postgres, free_port, started
 
 ROLES = {"websocket-service": "websocket", "user-frontend-service": "user", "admin-frontend-service": "admin"}
 
@@ -28,10 +32,10 @@ class Smoke:
         self.environment = inherited | {"DEPLOYMENT_MODE": "local", "VAR_DIR": str(directory)} | account
         self.output = ""
 
-    def __call__(self, url: str, **environment: str) -> int:
+    def __call__(self, url: str, *options: str, **environment: str) -> int:
         """The exit code."""
         result = subprocess.run(
-            [sys.executable, "manage.py", "messaging_smoke", url],
+            [sys.executable, "manage.py", "messaging_smoke", url, *options],
             cwd=ROOT,
             env=self.environment | environment,
             stdout=subprocess.PIPE,
@@ -82,6 +86,67 @@ def test_it_makes_the_trip_in_every_mode(smoke: Smoke, deployment: Deployment) -
         "ok: a message from the visitor to the live page",
         "ok: a message from the live page to the visitor",
     ]
+
+
+def test_it_answers_programs_in_json(smoke: Smoke, local_deployment: Deployment) -> None:
+    origin = local_deployment.servers[0].origin
+    assert smoke(origin, "--json") == 0, smoke.output
+    report = json.loads(smoke.output)
+    assert (report["url"], report["status"]) == (origin, "ok")
+    assert [(step["state"], step["ms"] >= 0) for step in report["steps"]] == [("ok", True)] * 5
+    assert smoke(origin, "--json", SMOKE_USERNAME="clerk") == 1
+    answer, error = smoke.output.splitlines()
+    report = json.loads(answer)
+    assert (report["status"], len(report["steps"])) == ("failed", 1)
+    assert error == f"CommandError: {report['error']}"
+
+
+@pytest.fixture
+def pod(kubernetes: Kubernetes) -> Iterator[tuple[Pod, Redis]]:
+    """One with a Redis of its own."""
+    redis = Redis()
+    with started(redis), kubernetes.deployed(redis.url, pods=1) as deployment:
+        (server,) = deployment.servers
+        assert isinstance(server, Pod)
+        yield server, redis
+
+
+def test_without_redis_it_passes_and_says_so(pod: tuple[Pod, Redis], smoke: Smoke) -> None:
+    server, redis = pod
+    redis.kill()
+    assert smoke(server.origin) == 0, smoke.output
+    assert "degraded: the connection store (Redis) does not answer: messages may be seconds late" in smoke.output
+    assert smoke(server.origin, "--json") == 0
+    report = json.loads(smoke.output)
+    assert (report["status"], [step["state"] for step in report["steps"]].count("degraded")) == ("degraded", 1)
+
+
+def test_without_a_database_it_fails(pod: tuple[Pod, Redis], smoke: Smoke, postgres: Postgres) -> None:
+    server, _ = pod
+    name = server.environment["DATABASE_URL"].rpartition("/")[2]
+    postgres.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608
+    assert smoke(server.origin) == 1
+    assert "answered 500" in smoke.output.splitlines()[-1]
+
+
+def test_a_certificate_that_nobody_vouches_for_ends_it(smoke: Smoke, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server = ThreadingHTTPServer((HOST, 0), BaseHTTPRequestHandler)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert smoke(f"https://{HOST}:{server.server_port}") == 1
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert re.search(f"^CommandError: https://{HOST}.*self.signed certificate.*SSL_CERT_FILE", smoke.output, re.M)
 
 
 def test_the_three_services_behind_the_ingress_make_one_site(smoke: Smoke, paths: Mapping[str, list[int]]) -> None:

@@ -1,34 +1,61 @@
 """`messaging_smoke`: does a deployment do what it is for, seen from outside?"""
 
+import json
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging.smoke import SmokeFailed, trip
 from messaging_site import env
 
 
 class Command(BaseCommand):
     help = (
         "Make a visitor's trip to the staff and back through the deployment at URL, as browsers would, logged in as "
-        "the staff account SMOKE_USERNAME with SMOKE_PASSWORD (or SMOKE_PASSWORD_FILE). Exit code 0: all went well."
+        "the staff account SMOKE_USERNAME with SMOKE_PASSWORD (or SMOKE_PASSWORD_FILE). Exit code 0: all went well, or "
+        "is degraded (no message is lost, some are late). 1: something did not, and the last line says what. It leaves "
+        "one conversation, which says what it is."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012  this installation's settings don't matter
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("url", metavar="URL", help="as visitors type it: https://chat.example.org")
         parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each answer (default: 10)")
+        parser.add_argument("--json", action="store_true", help="one JSON object at the end, instead of a line a step")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        report: dict[str, Any] = {"url": options["url"], "status": "ok", "steps": []}
+        try:
+            self._run(options, report)
+        except CommandError as error:
+            report |= {"status": "failed", "error": str(error)}
+            raise
+        finally:
+            if options["json"]:
+                self.stdout.write(json.dumps(report))
+                self.stdout.flush()  # before what is wrong, on the other stream
+
+    def _run(self, options: dict[str, Any], report: dict[str, Any]) -> None:
         url = urlsplit(options["url"])
         if url.scheme not in ("http", "https") or not url.netloc:
             raise CommandError(f"{options['url']!r} must be a URL, as in https://chat.example.org")
         try:
+            from messaging.smoke import SmokeFailed, trip
+        except ImportError as error:
+            raise CommandError(f"{error}. A function can't do this: run it on a machine of yours.") from error
+        began = time.monotonic()
+        try:
             username = env.required("SMOKE_USERNAME", "a staff account that may read and answer messages")
             password = env.required("SMOKE_PASSWORD", "that account's password")
             for step in trip(options["url"], username, password, options["timeout"]):
-                self.stdout.write(f"ok: {step}")
+                state = "degraded" if step.degraded else "ok"
+                ms, began = round((time.monotonic() - began) * 1000), time.monotonic()
+                report["steps"].append({"state": state, "step": step.text, "ms": ms})
+                if step.degraded:
+                    report["status"] = state
+                if not options["json"]:
+                    self.stdout.write(f"{state}: {step.text}")
         except (ImproperlyConfigured, SmokeFailed) as error:
             raise CommandError(str(error)) from error

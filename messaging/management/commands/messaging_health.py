@@ -1,0 +1,62 @@
+"""`messaging_health`: may this get traffic? What a probe asks, for people and for scripts."""
+
+import asyncio
+import json
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, build_opener
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from messaging import roundtrip
+
+SECONDS = 5
+
+
+class Command(BaseCommand):
+    help = (
+        "Say whether a server may get traffic, in the words of its /ready: the exit code is 0 where it may, and 1 "
+        "where it may not. It asks the server on this machine, on HEALTH_CHECK_PORT. --url asks another one. --here "
+        "asks the backends from this process, as a server with these settings would, and needs none. On AWS no server "
+        "runs: there it is --here that counts, named or not."
+    )
+    requires_system_checks: list[str] = []  # noqa: RUF012  a probe has little time
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        asked = parser.add_mutually_exclusive_group()
+        asked.add_argument(
+            "--url", help="of a server's probes: http://10.0.0.7:8081, or http://127.0.0.1:8000 for `runserver`"
+        )
+        asked.add_argument("--here", action="store_true", help="ask the backends from this process")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["here"] or (settings.MESSAGING_STATES and not options["url"]):
+            ready, parts = asyncio.run(roundtrip.readiness())
+            answer = json.dumps({"status": "ready" if ready else "not ready", **parts})
+        else:
+            ready, answer = _asked(options["url"] or f"http://127.0.0.1:{settings.HEALTH_CHECK_PORT}")
+        self.stdout.write(answer)
+        self.stdout.flush()  # before what is wrong, on the other stream
+        if not ready:
+            raise CommandError("not ready")
+
+
+def _asked(url: str) -> tuple[bool, str]:
+    """Whether the server there is ready, and what it says. Raises CommandError where none answers."""
+    if not url.startswith(("http://", "https://")):
+        raise CommandError(f"{url!r} must be a URL, as in http://127.0.0.1:8081")
+    opener = build_opener(ProxyHandler({}))  # probes are for the inside
+    try:
+        with opener.open(f"{url.rstrip('/')}/ready", timeout=SECONDS) as answer:
+            ready, body = True, answer.read()
+    except HTTPError as error:
+        with error:
+            ready, body = False, error.read()
+    except (URLError, OSError, HTTPException) as error:
+        raise CommandError(f"no server answers on {url}: {getattr(error, 'reason', error)}") from error
+    try:
+        return ready, json.dumps(json.loads(body))
+    except ValueError:
+        raise CommandError(f"{url}/ready is not this product's: it answers with no JSON") from None
