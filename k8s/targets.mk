@@ -13,7 +13,7 @@ OURS := --selector=app.kubernetes.io/part-of=user-admin-messaging
 URL ?= $(shell sed -n 's/^CSRF_TRUSTED_ORIGINS=//p' $(OVERLAY)/settings.env)
 SMOKE ?= $(RUN) manage.py messaging_smoke $(URL)
 
-.PHONY: image test-image test-compose image-push k8s-render k8s-validate k8s-deploy k8s-rollback k8s-status k8s-destroy kind-up kind-down
+.PHONY: image test-image test-compose compose-deploy image-push k8s-render k8s-validate k8s-deploy k8s-rollback k8s-status k8s-destroy kind-up kind-down
 
 image: ## build the image (IMAGE=name:tag; ENGINE=podman)
 	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) .
@@ -24,6 +24,9 @@ test-image: services $(VENV)/.dev .venv-k8s/.installed ## test the image and wha
 
 test-compose: services $(VENV)/.dev .venv-k8s/.installed ## run compose.yaml with podman-compose and test it (Linux, root)
 	@scripts/test-compose
+
+compose-deploy: $(VENV)/.runtime ## bring what `docker compose up` runs to this checkout and test it; what fails is undone
+	@compose/deploy
 
 image-push: ## push IMAGE to its registry
 	$(ENGINE) push $(IMAGE)

@@ -1,6 +1,7 @@
 """The product on AWS: the real package, deployed by the real template on ministack, and a PostgreSQL with TLS."""
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -179,14 +180,21 @@ class AwsDeployment(Deployment):
 
     def configure(self, **environment: str) -> None:
         """Sets variables of the function, and waits for a new process of it."""
-        self._ministack.client("lambda").update_function_configuration(
-            FunctionName=NAME, Environment={"Variables": self.environment | environment}
-        )
+        self.set_environment(self.environment | environment)
         self._start_process()
 
+    def set_environment(self, environment: Mapping[str, str]) -> None:
+        self._ministack.client("lambda").update_function_configuration(
+            FunctionName=NAME, Environment={"Variables": dict(environment)}
+        )
+
+    def invoke(self, event: Mapping[str, str]) -> dict[str, Any]:
+        """What the function answers; `errorMessage` is what it ended with."""
+        answer = self._ministack.client("lambda").invoke(FunctionName=NAME, Payload=json.dumps(event).encode())
+        return json.loads(answer["Payload"].read())
+
     def _start_process(self) -> None:
-        answer = self._ministack.client("lambda").invoke(FunctionName=NAME, Payload=b'{"manage": "check"}')
-        assert "FunctionError" not in answer, answer["Payload"].read()
+        assert self.invoke({"manage": "check"}) == {}
 
     @property
     def environment(self) -> dict[str, str]:

@@ -71,14 +71,15 @@ class Cluster(Deployment):
         at_once(self.migrate, *(pod.start for pod in pods))
         self._lead()
 
-    def replace(self, image: str) -> None:
+    def replace(self, image: str, *names: str) -> None:
         """Puts a pod of `image` in the place of the oldest one of each Deployment, as a rolling update does.
 
-        No pod goes before its successor is ready and known to the ingress; then it ends by itself.
+        `names`: of these alone. No pod goes before its successor is ready and known to the ingress; then it ends by
+        itself.
         """
-        new = {name: self.container(name, image) for name in self.pods}
+        new = {name: self.container(name, image) for name in names or self.pods}
         at_once(*(pod.start for pod in new.values()))
-        old = [pods.pop(0) for pods in self.pods.values()]
+        old = [self.pods[name].pop(0) for name in new]
         for name, pod in new.items():
             self.pods[name].append(pod)
         self._lead()

@@ -127,7 +127,7 @@ def elsewhere(sid: str, resource: str) -> Callable[[Template], None]:
     ],
     ids=["removed", "pointed elsewhere"],
 )
-async def test_without_the_right_to_post_nothing_arrives(
+async def test_without_the_right_to_post_nothing_arrives_and_a_check_says_so(
     change: Callable[[Template], None], deploy: Callable[..., None], aws_deployment: AwsDeployment
 ) -> None:
     url = aws_deployment.websocket_urls[0]
@@ -140,6 +140,9 @@ async def test_without_the_right_to_post_nothing_arrives(
                 await ada.receive()
         assert "posts failed" in aws_deployment.log[begin:]
         assert "nobody hears this" not in aws_deployment.log
+    answer = aws_deployment.invoke({"manage": "messaging_check --online"})
+    assert answer["errorMessage"] == "failed: management_api"
+    assert '"connection_store": {"state": "ok"' in aws_deployment.log[begin:]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +164,17 @@ async def test_without_the_right_to_the_table_nobody_is_let_in(
 def test_management_commands_run_in_the_function(aws_deployment: AwsDeployment) -> None:
     assert "no issues" in aws_deployment.manage("check")
     assert "up to date" in aws_deployment.manage("messaging_migrate --check")
+
+
+def test_a_function_with_a_wrong_setting_answers_with_what_is_allowed(aws_deployment: AwsDeployment) -> None:
+    right = aws_deployment.environment
+    try:
+        aws_deployment.set_environment(right | {"LOG_LEVEL": "loud"})
+        answer = aws_deployment.invoke({"manage": "check"})
+    finally:
+        aws_deployment.set_environment(right)
+    assert answer["errorMessage"].endswith(": LOG_LEVEL='loud' must be one of DEBUG, INFO, WARNING, ERROR")
+    assert aws_deployment.invoke({"manage": "check"}) == {}
 
 
 def test_what_is_old_is_gone_after_a_night(aws_deployment: AwsDeployment) -> None:

@@ -3,14 +3,19 @@
 import secrets
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 
 class Command(BaseCommand):
     help = "Create a superuser named operator with a random password, printed once, unless there is a superuser."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if settings.MESSAGING_STATES:
+            raise CommandError(
+                "The password would stay in the function's log: use createsuperuser, as docs/aws.md says."
+            )
         users = get_user_model().objects
         if users.filter(is_superuser=True).exists():
             return
