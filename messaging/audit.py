@@ -56,6 +56,8 @@ def _changed(instance: LogEntry, **_: Any) -> None:
     fields: dict[str, Any] = {"changes": _changed_fields(instance.change_message)}
     if instance.change_message in _OPS:
         fields = {"op": instance.change_message}
+    elif instance.action_flag == CHANGE and not instance.change_message.startswith("["):
+        return  # a remark, as that something was exported: no change
     event = f"{kind} {_ACTIONS[instance.action_flag]}"
     # What is taken back with its transaction has not happened.
     transaction.on_commit(partial(note, event, staff=instance.user_id, object=str(instance.object_id), **fields))
