@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 # NAME_FILE is read where NAME is not set: how secrets are mounted. Editors end files with a newline.
 _env = FileAwareEnv(strip_whitespace=True)
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}")  # what a container's tag may be, and builds (SemVer's `+`)
+_VERSION = re.compile(r"[!-~]{1,128}")  # a tag, a digest, or the name of an image that has neither
 _HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
 
@@ -103,10 +103,10 @@ def rate(name: str, burst: int, seconds: float) -> Rate | None:
 
 
 def version(name: str, default: str) -> str:
-    """What a build is called: short, and of characters that every label may have."""
+    """What a build is called: short, and in one piece, as metrics and logs repeat it."""
     value = text(name, default)
     if not _VERSION.fullmatch(value):
-        raise ImproperlyConfigured(f"{name}={value!r} must be up to 128 letters, digits, `.`, `_`, `-` and `+`")
+        raise ImproperlyConfigured(f"{name}={value!r} must be up to 128 printable characters, no spaces")
     return value
 
 

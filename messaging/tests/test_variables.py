@@ -18,7 +18,7 @@ RAISED = "django.core.exceptions.ImproperlyConfigured: "  # what Lambda logs, an
 # A wrong value of each, what is said to be allowed, and which kinds of process read it.
 WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "DEPLOYMENT_MODE": ("k8s", "must be one of local, kubernetes, aws", BOTH),
-    "VERSION": ("1.0 (beta)", "must be up to 128 letters, digits", BOTH),
+    "VERSION": ("1.0 (beta)", "must be up to 128 printable characters", BOTH),
     "SERVICE_ROLE": ("visitor", "must be one of all, websocket, user, admin", BOTH),
     "SECRET_KEY": ("short", "At least 50 random characters", BOTH),
     "ALLOWED_HOSTS": ("https://chat.example.org", "must be host names", BOTH),
