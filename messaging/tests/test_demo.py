@@ -138,9 +138,9 @@ def test_a_function_says_what_is_not_for_it() -> None:
 import django
 from django.core.management import CommandError, call_command
 django.setup()
-for command in (["messaging_demo", "http://localhost"], ["messaging_smoke", "http://localhost"], ["messaging_operator"]):
+for command in ("messaging_demo http://localhost", "messaging_smoke http://localhost", "messaging_operator"):
     try:
-        call_command(*command)
+        call_command(*command.split())
     except CommandError as error:
         print(error)
 """
