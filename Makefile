@@ -6,7 +6,6 @@ PYTHON ?= $(or $(shell for python in python3.13 python3.12 python3.11 python3; d
 	$(error Python 3.11 or newer is needed: install it, or say where it is with `make PYTHON=/path/to/python3`))
 RUN := $(VENV)/bin/python
 ADDRESS ?= 127.0.0.1:8000
-BENCH ?=
 
 # Plausible production values, so that `check --deploy` judges what production would run.
 SITE := ALLOWED_HOSTS=chat.example.org TRUSTED_PROXY_COUNT=1 CSRF_TRUSTED_ORIGINS=https://chat.example.org \
@@ -17,7 +16,8 @@ ON_KUBERNETES := DEPLOYMENT_MODE=kubernetes $(SITE) REDIS_URL=redis://localhost:
 ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_NAME=messaging-connections \
 	WEBSOCKET_API_ENDPOINT=https://$(GATEWAY) WEBSOCKET_PUBLIC_URL=wss://$(GATEWAY)
 
-.PHONY: help run test faults lint format bench bench-database screenshots lighthouse messages services constraints clean
+.PHONY: help run test faults lint format bench bench-quick bench-docs bench-database screenshots lighthouse messages \
+	services constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -61,8 +61,17 @@ format: $(VENV)/.dev ## bring Python and templates into shape
 	$(VENV)/bin/ruff format
 	$(VENV)/bin/djlint --quiet --reformat templates
 
-bench: services $(VENV)/.dev ## measure against stock Channels (BENCH=--quick takes a few minutes)
-	$(RUN) -m bench $(BENCH)
+PEERS := bench/peers/node_modules/.package-lock.json
+MEASURED := services $(VENV)/.dev $(VENV)-ministack/.installed $(PEERS) aws-package
+
+bench: $(MEASURED) ## measure beside stock Channels, Node and websockets: 25 minutes of a quiet machine
+	$(RUN) -m bench
+
+bench-quick: $(MEASURED) ## the same, small: whether it works, not how fast
+	$(RUN) -m bench --quick
+
+bench-docs: $(VENV)/.dev ## put the last run into docs/performance.md
+	$(RUN) -m bench --docs
 
 bench-database: services $(VENV)/.dev ## measure what people wait for with a million messages (some minutes)
 	$(RUN) -m bench.database $(BENCH)
@@ -95,7 +104,7 @@ constraints: ## pin anew what the direct dependencies need in turn (use the olde
 	rm -r .venv-constraints
 
 clean: ## remove what was installed and built, not your data in var/
-	rm -rf $(VENV) $(VENV)-* node_modules aws/offline/node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(VENV)-* node_modules aws/offline/node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
 
 # A stamp is as new as the last installation: later runs install nothing.
 $(VENV)/.runtime: requirements.txt constraints.txt
@@ -118,6 +127,11 @@ $(VENV)-%/.installed: requirements-%.txt
 
 node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --no-audit --no-fund
+	@touch $@
+
+# No scripts of packages run: none is needed.
+$(PEERS): bench/peers/package.json bench/peers/package-lock.json
+	npm ci --prefix bench/peers --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 include aws/targets.mk k8s/targets.mk

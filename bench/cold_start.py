@@ -106,16 +106,21 @@ def child(function: Path, environment: Mapping[str, str], events: Sequence[str],
     return done.stdout, done.stderr
 
 
-def fastest(functions: Sequence[Path], environment: Mapping[str, str]) -> list[dict[str, float]]:
+def fastest(functions: Sequence[Path], environment: Mapping[str, str], runs: int = RUNS) -> list[dict[str, float]]:
     """Milliseconds that each of `functions` takes for the import, and for each of EVENTS after it."""
     found: list[dict[str, float]] = [{} for _ in functions]
-    for events in [[PAGE], FRAMES] * RUNS:
+    for events in [[PAGE], FRAMES] * runs:
         for function, times in zip(functions, found, strict=True):
             output, _ = child(function, environment, events)
             for name, seconds in zip(["import", *events], json.loads(output.splitlines()[-1]), strict=True):
                 times[name] = min(times.get(name, math.inf), seconds * 1000)
-    assert Gateway.posts.count("identified") == 2 * RUNS * len(functions), Gateway.posts
+    assert Gateway.posts.count("identified") == 2 * runs * len(functions), Gateway.posts
     return found
+
+
+def to_first_frame(times: Mapping[str, float]) -> float:
+    """Milliseconds from the import on, of those that `fastest` found."""
+    return sum(times[name] for name in ("import", *FRAMES[:2]))
 
 
 def spent(function: Path, environment: Mapping[str, str]) -> dict[str, float]:
@@ -145,7 +150,7 @@ def main() -> None:
         found = fastest([function, bare], environment)
         parts = spent(function, environment)
     for times in found:
-        times["from the import to the first frame"] = sum(times[name] for name in ("import", *FRAMES[:2]))
+        times["from the import to the first frame"] = to_first_frame(times)
     print(f"{archive.stat().st_size / 2**20:.1f} MiB; milliseconds with and without the package's bytecode")
     for name in found[0]:
         print(f"  {name:34} {found[0][name]:6.0f} {found[1][name]:6.0f}")

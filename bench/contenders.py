@@ -1,57 +1,82 @@
-"""The servers that are compared, each one process. What they need runs beside them, not on their core."""
+"""The servers that are compared. What they need runs beside them, not on their core, and is shared by all."""
 
 import contextlib
-import os
-import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from bench.load import SERVER_CPU
-from messaging.tests.deployments import ROOT, Pod, StaffSession, manage, prepare_database
+from bench.machine import on_every_core, pinned
+from messaging.tests.deployments import ROOT, Kubernetes, Pod
 from messaging.tests.redis_services import Redis
-from messaging.tests.services import HOST, Postgres, Service, started
+from messaging.tests.services import HOST, MissingProgram, Postgres, Service, started
 
-# As `taskset` is Linux's, another system gets no cores apart: its figures vary more.
-PINNED = shutil.which("taskset") is not None and (os.cpu_count() or 1) > 1
-
-
-def pin_to_other_cores() -> None:
-    """This process, and what it starts without `pinned`, leave SERVER_CPU to the server."""
-    if PINNED:
-        os.sched_setaffinity(0, os.sched_getaffinity(0) - {SERVER_CPU})
-
-
-def pinned(command: Sequence[str]) -> list[str]:
-    return ["taskset", "--cpu-list", str(SERVER_CPU), *command] if PINNED else list(command)
+PEERS = ROOT / "bench" / "peers"
+MOST_SOCKETS = "20000"  # of one process, more than any workload opens
+PRODUCT = "product"
+STOCK_CORE = "stock Channels, `RedisChannelLayer`"
+STOCK_PUBSUB = "stock Channels, `RedisPubSubChannelLayer`"
+STOCK_BACKLOG = f"{STOCK_PUBSUB}, backlog 4,096"
+NODE = "Node `ws` + Redis"
+WEBSOCKETS = "Python `websockets` + Redis"
 
 
-class DurablePostgres(Postgres):
+class Measured(Service):
+    start_seconds = 0.0  # until it was ready
+
+    def start(self) -> None:
+        began = time.monotonic()
+        super().start()
+        self.start_seconds = time.monotonic() - began
+
+    @property
+    def pid(self) -> int:
+        """Of the running program: `taskset` becomes what it starts."""
+        assert self._process is not None
+        return self._process.pid
+
+
+class DurablePostgres(Measured, Postgres):
     """The tests' PostgreSQL, but a commit is on the disk before it is answered."""
 
     def command(self) -> Sequence[str]:
         return [*super().command(), "--fsync=on"]
 
 
-class Product(Pod):
-    name = "product"
+class SharedRedis(Measured, Redis):
+    pass
+
+
+class ProductOnItsCore(Measured, Pod):
+    name = PRODUCT
 
     def command(self) -> Sequence[str]:
         return pinned(super().command())
 
 
-class StockChannels(Service):
-    working_directory = ROOT
-
-    def __init__(self, layer: str, redis_url: str) -> None:
-        super().__init__()
-        self.name = f"stock Channels, {layer}"
-        self.environment |= {"LAYER": layer, "REDIS_URL": redis_url}
+class ProductOnEveryCore(Measured, Pod):
+    name = PRODUCT
 
     def command(self) -> Sequence[str]:
-        application = "bench.peers.stock_channels:application"
-        return pinned([sys.executable, "-m", "daphne", "-v", "0", "-b", HOST, "-p", str(self.port), application])
+        return on_every_core(super().command())
+
+
+class Peer(Measured):
+    """A server that keeps nothing but what is in Redis. `command` finds its address in the environment."""
+
+    working_directory = ROOT
+
+    def __init__(self, name: str, redis_url: str, command: Callable[[int], Sequence[str]], **environment: str) -> None:
+        super().__init__()
+        self.name = name
+        self._command = command
+        self.environment |= {"HOST": HOST, "PORT": str(self.port), "REDIS_URL": redis_url} | environment
+
+    def command(self) -> Sequence[str]:
+        return pinned(self._command(self.port))
 
     def is_ready(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
@@ -60,37 +85,89 @@ class StockChannels(Service):
 
 
 @dataclass(frozen=True)
-class Contender:
+class Surroundings:
+    redis: SharedRedis
+    postgres: DurablePostgres
+    kubernetes: Kubernetes
+
+
+@dataclass(frozen=True)
+class Running:
+    """A contender that serves."""
+
     name: str
-    url: str
+    servers: Sequence[Measured]
+    urls: list[str]
+    surroundings: Surroundings
     admin_token: Callable[[], str] = str
 
 
-@contextlib.contextmanager
-def product() -> Iterator[Contender]:
-    """The product as a pod runs it: Redis between processes, every message committed to PostgreSQL before its ack."""
-    postgres, redis = DurablePostgres(), Redis()
-    with started(postgres, redis):
-        server = Product(DATABASE_URL=postgres.create_database("bench"), REDIS_URL=redis.url)
-        server.environment["STATIC_ROOT"] = str(server.directory / "static")
-        prepare_database(server.environment)
-        manage(server.environment, "collectstatic", "--noinput")
-        with started(server):
-            yield Contender(server.name, server.websocket_url, StaffSession([server], "operator").token)
+Start = Callable[[Surroundings, int], contextlib.AbstractContextManager[Running]]
 
 
 @contextlib.contextmanager
-def stock(layer: str) -> Iterator[Contender]:
-    """The tutorial's consumer on daphne with a layer of channels_redis."""
-    redis = Redis()
-    with started(redis):
-        server = StockChannels(layer, redis.url)
+def surroundings() -> Iterator[Surroundings]:
+    """PostgreSQL with a prepared database, which each product copies, and Redis."""
+    postgres, redis = DurablePostgres(), SharedRedis()
+    with tempfile.TemporaryDirectory() as static, started(postgres, redis):
+        yield Surroundings(redis, postgres, Kubernetes(postgres, Path(static)))
+
+
+def product(make: Callable[..., Pod]) -> Start:
+    """What pods run: every message committed to PostgreSQL before its ack."""
+
+    @contextlib.contextmanager
+    def start(around: Surroundings, processes: int) -> Iterator[Running]:
+        environment = {"MAX_CONNECTIONS": MOST_SOCKETS}
+        with around.kubernetes.deployed(around.redis.url, processes, make, **environment) as deployment:
+            servers = [server for server in deployment.servers if isinstance(server, Measured)]
+            token = deployment.session("operator").token
+            yield Running(PRODUCT, servers, deployment.websocket_urls, around, token)
+
+    return start
+
+
+def peer(name: str, command: Callable[[int], Sequence[str]], **environment: str) -> Start:
+    """What stores nothing."""
+
+    @contextlib.contextmanager
+    def start(around: Surroundings, processes: int) -> Iterator[Running]:
+        assert processes == 1
+        server = Peer(name, around.redis.url, command, **environment)
         with started(server):
-            yield Contender(server.name, f"ws://{HOST}:{server.port}/ws")
+            yield Running(name, [server], [f"ws://{HOST}:{server.port}/ws"], around)
+
+    return start
 
 
-CONTENDERS = (
-    lambda: stock("core.RedisChannelLayer"),
-    lambda: stock("pubsub.RedisPubSubChannelLayer"),
-    product,
-)
+def daphne(port: int) -> Sequence[str]:
+    """As it comes."""
+    return [sys.executable, "-m", "daphne", "-v", "0", "-b", HOST, "-p", str(port), _STOCK]
+
+
+def daphne_with_backlog(port: int) -> Sequence[str]:
+    endpoint = f"tcp:port={port}:interface={HOST}:backlog=4096"
+    return [sys.executable, "-m", "daphne", "-v", "0", "-e", endpoint, _STOCK]
+
+
+def node(port: int) -> Sequence[str]:
+    if not (PEERS / "node_modules").exists():
+        raise MissingProgram("Node's peer needs its packages. Install them: `make bench/peers/node_modules`.")
+    return ["node", str(PEERS / "ws_redis.js")]
+
+
+def websockets(port: int) -> Sequence[str]:
+    return [sys.executable, "-m", "bench.peers.websockets_redis"]
+
+
+_STOCK = "bench.peers.stock_channels:application"
+_PUBSUB = {"LAYER": "pubsub.RedisPubSubChannelLayer"}
+CONTENDERS: Mapping[str, Start] = {
+    STOCK_CORE: peer(STOCK_CORE, daphne, LAYER="core.RedisChannelLayer"),
+    STOCK_PUBSUB: peer(STOCK_PUBSUB, daphne, **_PUBSUB),
+    STOCK_BACKLOG: peer(STOCK_BACKLOG, daphne_with_backlog, **_PUBSUB),
+    WEBSOCKETS: peer(WEBSOCKETS, websockets),
+    NODE: peer(NODE, node),
+    PRODUCT: product(ProductOnItsCore),
+}
+PROCESSES = product(ProductOnEveryCore)

@@ -1,0 +1,49 @@
+"""The message path of mode `aws`, on the emulator: what `make aws-deploy` deploys, real zip, gateway, table and all."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from aws.packaging import PACKAGES
+from bench import cold_start
+from bench.contenders import PRODUCT, DurablePostgres
+from bench.exchange import Closed
+from bench.generator import Generator
+from bench.metering import Row
+from bench.plan import Plan
+from messaging.tests.aws_deployment import STAGE, PostgresWithTLS, deployed
+from messaging.tests.aws_services import Ministack
+from messaging.tests.services import MissingProgram, started
+
+
+class DurablePostgresWithTLS(DurablePostgres, PostgresWithTLS):
+    pass
+
+
+def package() -> Path:
+    """The newest. Raises MissingProgram where there is none."""
+    found = sorted(PACKAGES.glob(f"{STAGE}-*.zip"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise MissingProgram("AWS mode needs the Lambda package. Make it: `make aws-package`.")
+    return found[-1]
+
+
+def warm_frames(plan: Plan) -> Iterator[Row]:
+    """One visitor writes, again when the ack has come; one admin reads. The process of the function is warm."""
+    yield Row("package", PRODUCT, 0, {"bytes": package().stat().st_size})
+    ministack, postgres = Ministack(), DurablePostgresWithTLS()
+    with started(ministack, postgres), deployed(ministack, postgres) as deployment:
+        token = deployment.session("operator").token
+        with Generator(deployment.websocket_urls, visitors=1, admins=1, admin_token=token) as generator:
+            generator.run(Closed(1))
+            outcome = generator.run(Closed(plan.frames))
+    yield Row("aws", PRODUCT, 0, {**asdict(outcome)})
+
+
+def cold_starts(plan: Plan) -> Iterator[Row]:
+    """A new process of the function, from its import to the first frame that a visitor gets; the fastest counts."""
+    with tempfile.TemporaryDirectory() as directory, cold_start.surroundings() as environment:
+        function = cold_start.unpacked(package(), Path(directory))
+        (times,) = cold_start.fastest([function], environment, plan.cold_starts)
+    yield Row("cold start", PRODUCT, 0, {"seconds": cold_start.to_first_frame(times) / 1000})

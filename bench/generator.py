@@ -1,0 +1,67 @@
+"""The bench's side of the load generator."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Self
+
+from bench.exchange import Burst, Closed, Grow, Open, Outcome, Reconnect, Return, Setup, encode
+from messaging.tests.deployments import ROOT
+
+PATIENCE = 180  # seconds for one answer: 10,000 connections on a slow machine
+
+
+class GeneratorFailed(Exception):
+    """It ended or did not answer; its own words are on standard error."""
+
+
+class Generator:
+    """bench.load in a process of its own. Entering connects everybody."""
+
+    def __init__(
+        self, urls: Sequence[str], visitors: int, admins: int = 0, admin_token: Callable[[], str] = str
+    ) -> None:
+        self._setup = Setup(list(urls), visitors, admins, admin_token() if admins else "")
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "bench.load"]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            self._ask(json.dumps(asdict(self._setup)))
+        except GeneratorFailed:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def grow(self, visitors: int) -> None:
+        self._ask(encode(Grow(visitors)))
+
+    def run(self, trial: Open | Closed | Burst) -> Outcome:
+        return Outcome(**json.loads(self._ask(encode(trial))))
+
+    def reconnect(self) -> Return:
+        return Return(**json.loads(self._ask(encode(Reconnect()))))
+
+    def _ask(self, question: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        alarm = threading.Timer(PATIENCE, self._process.kill)
+        alarm.start()
+        try:
+            self._process.stdin.write(question + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            alarm.cancel()
+        if not answer:
+            raise GeneratorFailed(f"the load generator ended, or had no answer within {PATIENCE} s")
+        return answer

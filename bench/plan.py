@@ -1,0 +1,72 @@
+"""How large a run is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Seconds where nothing else is said.
+
+    A search goes in steps of `stride` until one rate holds and one does not, and ends when they are within a factor of
+    `precision`. `attempts`: how often a trial is tried that does not hold, as a busy machine may be to blame. `rounds`
+    of bursts and of returns: the middle one counts. `connections`, `fan_out` (admins) and `processes` are the sizes of
+    these workloads.
+    """
+
+    name: str
+    visitors: int
+    admins: int
+    seconds: float  # of a trial whose figures are reported
+    probe: float  # of one on the way there
+    attempts: int
+    stride: float
+    precision: float
+    closed: float
+    rounds: int
+    connections: tuple[int, ...]
+    settle: float  # before idle connections are looked at
+    watched: float  # how long the CPU of idle connections is watched: one round of pings at least
+    fan_out: tuple[int, ...]
+    processes: tuple[int, ...]
+    frames: float  # how long frames are sent to the function on AWS
+    cold_starts: int
+
+
+FULL = Plan(
+    name="full",
+    visitors=1000,
+    admins=10,
+    seconds=10,
+    probe=3,
+    attempts=2,
+    stride=1.5,
+    precision=1.1,
+    closed=5,
+    rounds=3,
+    connections=(1000, 5000, 10_000),
+    settle=2,
+    watched=22,
+    fan_out=(1, 10, 100, 1000),
+    processes=(1, 2, 4),
+    frames=10,
+    cold_starts=5,
+)
+QUICK = Plan(
+    name="quick",
+    visitors=100,
+    admins=10,
+    seconds=1,
+    probe=1,
+    attempts=1,
+    stride=3,
+    precision=3,
+    closed=1,
+    rounds=1,
+    connections=(100, 500),
+    settle=0.2,
+    watched=2,
+    fan_out=(1, 100),
+    processes=(1, 2),
+    frames=2,
+    cold_starts=1,
+)

@@ -1,0 +1,135 @@
+"""The load generator's connections, and the tally of what comes over them."""
+
+import asyncio
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+MARK = re.compile(rb"bench-(\d+)-(\d+)")  # begins every content and is every id: trial, message
+PADDING = "x" * 100
+READ_BUFFER = 2048  # bytes; of 10,000 sockets
+
+
+@dataclass
+class Tally:
+    """What one trial has seen. `capacity`: how many messages it takes at most; `until`: when a closed loop ends."""
+
+    number: int
+    admins: int
+    capacity: int
+    until: float = 0.0
+    due: list[float] = field(default_factory=list)  # when each message was to be sent
+    deliveries: list[float] = field(default_factory=list)
+    acks: list[float] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    twice: int = 0
+    errors: int = 0
+    heard: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.seen = [bytearray(self.capacity) for _ in range(self.admins)]
+
+    @property
+    def complete(self) -> bool:
+        return len(self.deliveries) == len(self.due) * self.admins and len(self.acks) == len(self.due)
+
+    def say(self, visitor: "Socket", due: float) -> None:
+        """The next message of the trial, from `visitor`."""
+        mark = f"bench-{self.number}-{len(self.due):06d}"
+        self.due.append(due)
+        visitor.send({"action": "sendMessage", "id": mark, "content": f"{mark} {PADDING}"})
+
+    def take(self, socket: "Socket", payload: bytes) -> None:
+        mark = MARK.search(payload)
+        if mark is None or int(mark[1]) != self.number:
+            return
+        self.heard = now = time.monotonic()
+        index = int(mark[2])
+        kind = payload[:24]  # every server's frames begin with their type
+        if b'"error"' in kind:
+            self.errors += 1
+        elif b'"ack"' in kind:
+            self.acks.append(now - self.due[index])
+            if now < self.until and len(self.due) < self.capacity:
+                self.say(socket, now)
+        elif socket.admin is None:
+            pass  # its own message, found in the log by a server that lost the hint
+        elif self.seen[socket.admin][index]:
+            self.twice += 1
+        else:
+            self.seen[socket.admin][index] = 1
+            self.deliveries.append(now - self.due[index])
+
+
+class Socket(WSListener):
+    """One connection. `admin`: its number among the admins, None for a visitor.
+
+    `identity`: what an admin shows, or a visitor who comes back; a new visitor's is filled by the server's answer.
+    """
+
+    tally: Tally | None = None  # of all sockets
+    closed = 0  # of all sockets
+    transport: WSTransport | None = None
+
+    def __init__(self, admin: int | None, identity: dict[str, str]) -> None:
+        self.admin = admin
+        self.identity = identity
+        self.identified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        role = "user" if self.admin is None else "admin"
+        self.send({"action": "identify", "v": 2, "type": role, **self.identity})
+
+    def send(self, frame: dict[str, Any]) -> None:
+        assert self.transport is not None
+        self.transport.send(WSMsgType.TEXT, json.dumps(frame).encode())
+
+    def cut(self) -> None:
+        """Ends it without a word, as a network does."""
+        if self.transport is not None:
+            self.transport.disconnect(False)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type != WSMsgType.TEXT:
+            return
+        payload = frame.get_payload_as_bytes()
+        if not self.identified.done():
+            self._identify(payload)
+        elif Socket.tally is not None:
+            Socket.tally.take(self, payload)
+
+    def _identify(self, payload: bytes) -> None:
+        kind = payload[:24]
+        if b'"identified"' in kind:
+            if self.admin is None:
+                answer = json.loads(payload)
+                given = {"token": answer.get("token"), "since": answer.get("cursor")}
+                self.identity |= {name: value for name, value in given.items() if value}
+            self.identified.set_result(None)
+        elif b'"error"' in kind:
+            self.identified.set_exception(ConnectionError(payload.decode()))
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        Socket.closed += 1
+        if not self.identified.done():
+            self.identified.set_exception(ConnectionError("closed before it was identified"))
+
+
+async def connect(url: str, admin: int | None, identity: dict[str, str], patience: float) -> Socket:
+    """Returns when the server has identified it. Raises OSError (TimeoutError, ConnectionError) or WSError."""
+    socket = Socket(admin, identity)
+    try:
+        async with asyncio.timeout(patience):
+            await ws_connect(
+                lambda: socket, url, websocket_handshake_timeout=patience, read_buffer_init_size=READ_BUFFER
+            )
+            await socket.identified
+    except BaseException:
+        socket.cut()
+        raise
+    return socket
