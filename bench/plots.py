@@ -10,11 +10,11 @@ matplotlib.use("Agg")  # no display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.contenders import PRODUCT
+from bench.contenders import NODE, PRODUCT, STOCK_PUBSUB, WEBSOCKETS
 from bench.metering import Row
 
 OURS, OTHERS = "#b3261e", "#7a8794"
-LINES = ("#7a8794", "#3d6fa5", "#5a9367", "#b08930")
+COLOURS = {PRODUCT: OURS, STOCK_PUBSUB: OTHERS, WEBSOCKETS: "#3d6fa5", NODE: "#5a9367"}
 
 
 def bars(axes: Axes, rows: list[Row], names: dict[str, str]) -> None:
@@ -36,12 +36,10 @@ def bars(axes: Axes, rows: list[Row], names: dict[str, str]) -> None:
 
 def lines(axes: Axes, rows: list[Row], name: str, scale: float) -> None:
     """One line for each contender over the sizes."""
-    colours = iter(LINES)
     for contender in dict.fromkeys(row.contender for row in rows):
         own = [row for row in rows if row.contender == contender and name in row.figures]
-        colour = OURS if contender == PRODUCT else next(colours)
         sizes, values = [row.size for row in own], [row.figures[name] * scale for row in own]
-        axes.plot(sizes, values, marker="o", color=colour, label=contender.replace("`", ""))
+        axes.plot(sizes, values, marker="o", color=COLOURS[contender], label=contender.replace("`", ""))
     sizes = sorted({row.size for row in rows})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.legend(fontsize=8, frameon=False)
