@@ -106,6 +106,7 @@ def measured(plan: Plan, only: list[str], file: Path) -> Run:
             run.rows.extend(done(task))
             run = replace(run, minutes=round((time.monotonic() - began) / 60, 1))
             run.save(file)
+            print(f"  {run.minutes} minutes so far", file=sys.stderr, flush=True)
     return run
 
 

@@ -6,16 +6,16 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Self
+from typing import Any, Self
 
 from bench.exchange import Burst, Closed, Grow, Open, Outcome, Reconnect, Return, Setup, encode
 from messaging.tests.deployments import ROOT
 
-PATIENCE = 180  # seconds for one answer: 10,000 connections on a slow machine
+PATIENCE = 300  # seconds for one answer: 10,000 connections on a slow machine
 
 
 class GeneratorFailed(Exception):
-    """It ended or did not answer; its own words are on standard error."""
+    """It could not do what was asked, has ended, or did not answer."""
 
 
 class Generator:
@@ -44,12 +44,12 @@ class Generator:
         self._ask(encode(Grow(visitors)))
 
     def run(self, trial: Open | Closed | Burst) -> Outcome:
-        return Outcome(**json.loads(self._ask(encode(trial))))
+        return Outcome(**self._ask(encode(trial)))
 
     def reconnect(self) -> Return:
-        return Return(**json.loads(self._ask(encode(Reconnect()))))
+        return Return(**self._ask(encode(Reconnect())))
 
-    def _ask(self, question: str) -> str:
+    def _ask(self, question: str) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         alarm = threading.Timer(PATIENCE, self._process.kill)
@@ -64,4 +64,7 @@ class Generator:
             alarm.cancel()
         if not answer:
             raise GeneratorFailed(f"the load generator ended, or had no answer within {PATIENCE} s")
-        return answer
+        answered: dict[str, Any] = json.loads(answer)
+        if "failed" in answered:
+            raise GeneratorFailed(answered["failed"])
+        return answered

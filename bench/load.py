@@ -1,8 +1,8 @@
 """The load generator, a process of its own: visitors that write, admins that read.
 
-`python -m bench.load` takes its Setup as one line of JSON, connects, prints a line; then every line with a command is
-answered by one. What is sent on a schedule counts from the moment when it was due: a server can't look fast by making
-the generator wait.
+`python -m bench.load` takes its Setup as one line of JSON and connects; then it answers each line with a command by one
+line, `{"failed": why}` where it could not. What is sent on a schedule counts from the moment when it was due: a server
+can't look fast by making the generator wait.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import uvloop
 from picows import WSError
@@ -22,12 +23,23 @@ from bench.machine import Cores
 from bench.sockets import Socket, Tally, connect
 
 CONNECTING = 50  # handshakes at a time: daphne's backlog, as it comes
-CONNECT_SECONDS = 60
-RECONNECT_SECONDS = 10  # a client that came back has no answer: it tries again
-GIVE_UP_SECONDS = 40
+CONNECT_SECONDS = 60  # with which everybody tries to be connected, again and again
+ATTEMPT_SECONDS = 10  # after which an attempt to connect has failed
+RETURN_SECONDS = 40  # CONNECT_SECONDS of who was cut off
+RETRY_SECONDS = 0.2
 TICK = 0.001
 QUIET_SECONDS = 2.0  # without any frame: what has not come by then is lost
 MOST_PER_SECOND = 20_000  # of a closed loop
+
+
+@dataclass
+class Attempt:
+    """To connect, as often as it takes. `socket` is None where it never did; `error` is the last one."""
+
+    socket: Socket | None = None
+    seconds: float = 0.0
+    failures: int = 0
+    error: Exception | None = None
 
 
 class Load:
@@ -39,52 +51,60 @@ class Load:
     async def connect(self) -> None:
         # Admins first: their token is good for a minute.
         token = {"token": self.setup.admin_token} if self.setup.admin_token else {}
-        self.admins = await self._connect([(number, dict(token)) for number in range(self.setup.admins)])
+        await self._connect([(number, dict(token)) for number in range(self.setup.admins)])
         await self.grow(self.setup.visitors)
 
     async def grow(self, visitors: int) -> None:
         self.visitors += await self._connect([(None, {}) for _ in range(visitors - len(self.visitors))])
 
     async def _connect(self, who: list[tuple[int | None, dict[str, str]]]) -> list[Socket]:
+        """Raises ConnectionError where one of them is still refused in the end."""
         gate = asyncio.Semaphore(CONNECTING)
 
         async def one(place: int, admin: int | None, identity: dict[str, str]) -> Socket:
             async with gate:
-                return await connect(self._url(place), admin, identity, CONNECT_SECONDS)
+                attempt = await self._until_connected(self._url(place), admin, identity, CONNECT_SECONDS)
+            if attempt.socket is None:
+                raise ConnectionError(f"not connected within {CONNECT_SECONDS} s: {attempt.error!r}")
+            return attempt.socket
 
         return list(await asyncio.gather(*(one(place, *person) for place, person in enumerate(who))))
+
+    @staticmethod
+    async def _until_connected(url: str, admin: int | None, identity: dict[str, str], patience: float) -> "Attempt":
+        start = time.monotonic()
+        attempt = Attempt()
+        while (left := start + patience - time.monotonic()) > 0:
+            try:
+                attempt.socket = await connect(url, admin, identity, min(ATTEMPT_SECONDS, left))
+                break
+            except (OSError, WSError) as error:
+                attempt.failures += 1
+                attempt.error = error
+                await asyncio.sleep(RETRY_SECONDS)
+        attempt.seconds = time.monotonic() - start
+        return attempt
 
     def _url(self, place: int) -> str:
         return self.setup.urls[place % len(self.setup.urls)]
 
     async def reconnect(self) -> Return:
-        start = time.monotonic()
         for visitor in self.visitors:
             visitor.cut()
-        found = await asyncio.gather(
-            *(self._back(self._url(place), visitor, start) for place, visitor in enumerate(self.visitors))
+        attempts = await asyncio.gather(
+            *(
+                self._until_connected(self._url(place), None, visitor.identity, RETURN_SECONDS)
+                for place, visitor in enumerate(self.visitors)
+            )
         )
-        took = sorted(seconds for _, seconds, _ in found)
-        missing = sum(socket is None for socket, _, _ in found)
-        self.visitors = [socket for socket, _, _ in found if socket]
+        took = sorted(attempt.seconds for attempt in attempts)
+        self.visitors = [attempt.socket for attempt in attempts if attempt.socket]
         return Return(
             seconds=round(took[-1], 3),
             median=round(took[len(took) // 2], 3),
-            failures=sum(failures for _, _, failures in found),
-            missing=missing,
+            failures=sum(attempt.failures for attempt in attempts),
+            missing=len(attempts) - len(self.visitors),
         )
-
-    @staticmethod
-    async def _back(url: str, before: Socket, start: float) -> tuple[Socket | None, float, int]:
-        """The new connection, after how many seconds, and how many attempts failed. None: it gave up."""
-        failures = 0
-        while (left := start + GIVE_UP_SECONDS - time.monotonic()) > 0:
-            try:
-                socket = await connect(url, None, before.identity, min(RECONNECT_SECONDS, left))
-                return socket, time.monotonic() - start, failures
-            except (OSError, WSError):
-                failures += 1
-        return None, GIVE_UP_SECONDS, failures
 
     async def run(self, trial: Open | Closed | Burst) -> Outcome:
         self.trials += 1
@@ -163,24 +183,30 @@ def percentiles(what: str, seconds: list[float]) -> dict[str, float]:
     return {f"{what}_p{share}": percentile(ordered, share / 100) for share in (50, 95, 99)}
 
 
-async def obey(load: Load, command: Command) -> str:
+async def obey(load: Load, command: Command) -> dict[str, Any]:
     match command:
         case Grow(visitors):
             await load.grow(visitors)
-            return "connected"
+            return {}
         case Reconnect():
-            return json.dumps(asdict(await load.reconnect()))
+            return asdict(await load.reconnect())
         case trial:
-            return json.dumps(asdict(await load.run(trial)))
+            return asdict(await load.run(trial))
 
 
 async def main(read: Callable[[], str]) -> None:
     gc.disable()  # nothing here is cyclic but sockets, which stay
     load = Load(Setup(**json.loads(read())))
-    await load.connect()
-    print("connected", flush=True)
-    while line := await asyncio.to_thread(read):
-        print(await obey(load, decode(line)), flush=True)
+    try:
+        await load.connect()
+        answer: dict[str, Any] = {}
+        while True:
+            print(json.dumps(answer), flush=True)
+            if not (line := await asyncio.to_thread(read)):
+                break
+            answer = await obey(load, decode(line))
+    except OSError as error:
+        print(json.dumps({"failed": str(error)}), flush=True)
 
 
 if __name__ == "__main__":
