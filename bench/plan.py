@@ -21,6 +21,7 @@ class Plan:
     attempts: int
     stride: float
     precision: float
+    warm_up: float
     closed: float
     rounds: int
     connections: tuple[int, ...]
@@ -41,6 +42,7 @@ FULL = Plan(
     attempts=2,
     stride=1.5,
     precision=1.1,
+    warm_up=1,
     closed=5,
     rounds=3,
     connections=(1000, 5000, 10_000),
@@ -60,6 +62,7 @@ QUICK = Plan(
     attempts=1,
     stride=3,
     precision=3,
+    warm_up=0.3,
     closed=1,
     rounds=1,
     connections=(100, 500),

@@ -42,7 +42,8 @@ def lines(axes: Axes, rows: list[Row], name: str, scale: float) -> None:
         axes.plot(sizes, values, marker="o", color=COLOURS[contender], label=contender.replace("`", ""))
     sizes = sorted({row.size for row in rows})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.legend(fontsize=8, frameon=False)
+    if len(axes.lines) > 1:
+        axes.legend(fontsize=8, frameon=False)
 
 
 def rate(axes: Axes, rows: list[Row]) -> str:

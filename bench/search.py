@@ -9,7 +9,7 @@ from bench.exchange import Open
 from bench.generator import Generator
 from bench.metering import Row, trial_row
 from bench.plan import Plan
-from bench.workloads import WARM_UP, everybody
+from bench.workloads import WARM_UP_RATE, everybody
 
 LOWEST_RATE, HIGHEST_RATE = 12.5, 20_000.0
 # Where a search begins: the nearer, the shorter.
@@ -75,7 +75,7 @@ class Search:
         for _ in range(self._plan.attempts):
             if self._generator is None:
                 self._generator = self._open.enter_context(everybody(self._plan, self._running))
-                self._generator.run(WARM_UP)
+                self._generator.run(Open(WARM_UP_RATE, self._plan.warm_up))
             row = trial_row(self._workload, self._running, self._generator, Open(rate, seconds), self._size)
             if row.figures["sustained"]:
                 break

@@ -13,7 +13,7 @@ from bench.metering import Figures, Meter, Row, trial_row
 from bench.plan import Plan
 
 STEADY_RATE = 200.0  # messages a second
-WARM_UP = Open(rate=100.0, seconds=1)
+WARM_UP_RATE = 100.0
 FIRST_SOCKETS = 50  # memory counts from there on: what a first connection loads is not every connection's
 WINDOW_SECONDS = 1.0
 DELIVERIES = 3000.0  # a second, to however many admins
@@ -27,7 +27,7 @@ Workload = Callable[[Plan, Running], Iterator[Row]]
 def session(plan: Plan, running: Running) -> Iterator[Row]:
     """An open loop of STEADY_RATE, bursts, then a closed loop."""
     with everybody(plan, running) as generator:
-        generator.run(WARM_UP)
+        generator.run(Open(WARM_UP_RATE, plan.warm_up))
         yield trial_row("steady", running, generator, Open(STEADY_RATE, plan.seconds))
         bursts = [trial_row("burst", running, generator, Burst()) for _ in range(plan.rounds)]
         yield sorted(bursts, key=lambda row: row.figures["delivery_p99"])[len(bursts) // 2]
@@ -87,9 +87,9 @@ def fan_out(plan: Plan, running: Running) -> Iterator[Row]:
     """The same number of deliveries a second, to more and more admins."""
     for admins in plan.fan_out:
         with Generator(running.urls, FEW_VISITORS, admins, running.admin_token) as generator:
-            generator.run(Open(rate=10, seconds=1))
+            generator.run(Open(10, plan.warm_up))
             time.sleep(plan.settle)
-            rate = min(WARM_UP.rate, DELIVERIES / admins)
+            rate = min(WARM_UP_RATE, DELIVERIES / admins)
             yield trial_row("admins", running, generator, Open(rate, max(plan.seconds, 1 / rate)), admins)
 
 

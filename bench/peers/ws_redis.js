@@ -11,6 +11,8 @@ const BACKLOG = 4096;
 
 const publisher = createClient({ url: process.env.REDIS_URL });
 const subscriber = publisher.duplicate();
+// Without listeners, Redis' hanging up on a subscriber that is too slow would end this process.
+for (const client of [publisher, subscriber]) client.on("error", console.error);
 await Promise.all([publisher.connect(), subscriber.connect()]);
 
 const admins = new Set();
@@ -30,7 +32,7 @@ async function answer(socket, frame) {
 
 const http = createServer();
 new WebSocketServer({ server: http, path: "/ws" }).on("connection", (socket) => {
-  socket.on("message", (data) => answer(socket, JSON.parse(data)));
+  socket.on("message", (data) => answer(socket, JSON.parse(data)).catch(console.error));
   socket.on("close", () => admins.delete(socket));
   socket.on("error", () => {}); // a close follows
 });
