@@ -13,7 +13,7 @@ from bench.workloads import WARM_UP_RATE, everybody
 
 LOWEST_RATE, HIGHEST_RATE = 12.5, 20_000.0
 # Where a search begins: the nearer, the shorter.
-GUESSES = {STOCK_CORE: 130.0, STOCK_PUBSUB: 250.0, WEBSOCKETS: 2500.0, NODE: 4000.0, PRODUCT: 2000.0}
+GUESSES = {STOCK_CORE: 130.0, STOCK_PUBSUB: 250.0, WEBSOCKETS: 2500.0, NODE: 5000.0, PRODUCT: 2000.0}
 
 
 def highest_rate(plan: Plan, running: Running) -> Iterator[Row]:
@@ -61,14 +61,14 @@ class Search:
         return held, limit
 
     def _confirmed(self, rate: float, limit: Row | None) -> Row:
-        for step in itertools.count(1):  # each larger than the one before: the way down may be long
+        for step in itertools.count(1):  # small ones first, then each larger than before: the way down may be long
             if rate < LOWEST_RATE:
                 break
             row = self._attempts(rate, self._plan.seconds)
             if row.figures["sustained"]:
                 note = "the highest rate tried" if limit is None else limit.note and f"at least: {limit.note}"
                 return Row(self._workload, self._running.name, self._size, row.figures, note)
-            rate, limit = rate / self._plan.precision**step, row
+            rate, limit = rate / self._plan.precision ** max(1, step - 2), row
         raise RuntimeError(f"not even {LOWEST_RATE} messages a second held")
 
     def _attempts(self, rate: float, seconds: float) -> Row:
