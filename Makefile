@@ -6,6 +6,7 @@ PYTHON ?= $(or $(shell for python in python3.13 python3.12 python3.11 python3; d
 	$(error Python 3.11 or newer is needed: install it, or say where it is with `make PYTHON=/path/to/python3`))
 RUN := $(VENV)/bin/python
 ADDRESS ?= 127.0.0.1:8000
+BENCH ?=
 
 # Plausible production values, so that `check --deploy` judges what production would run.
 SITE := ALLOWED_HOSTS=chat.example.org TRUSTED_PROXY_COUNT=1 CSRF_TRUSTED_ORIGINS=https://chat.example.org \
@@ -65,7 +66,7 @@ PEERS := bench/peers/node_modules/.package-lock.json
 MEASURED := services $(VENV)/.dev $(VENV)-ministack/.installed $(PEERS) aws-package
 
 bench: $(MEASURED) ## measure beside stock Channels, Node and websockets: 25 minutes of a quiet machine
-	$(RUN) -m bench
+	$(RUN) -m bench $(BENCH)
 
 bench-quick: $(MEASURED) ## the same, small: whether it works, not how fast
 	$(RUN) -m bench --quick

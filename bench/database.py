@@ -138,7 +138,8 @@ async def acked(beside: asyncio.subprocess.Process | None = None) -> list[float]
         await log.append(NewMessage(visitor, f"visitor:{visitor}", uuid4().hex, "user", "Wo ist der Ausgang?"))
         took.append(time.perf_counter() - began)
 
-    tasks, began = [], time.monotonic()
+    tasks: list[asyncio.Task[None]] = []
+    began = time.monotonic()
     while beside.returncode is None if beside else time.monotonic() - began < SECONDS:
         tasks.append(asyncio.create_task(write(visitors[len(tasks) % len(visitors)])))
         await asyncio.sleep(max(0.0, began + len(tasks) / ACKS - time.monotonic()))
