@@ -58,7 +58,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`ratio`: the figure that is compared. `sizes`: the heading of what the workload varies."""
+    """`ratio`: the figure that is compared, with that of the first row that lost nothing.
+
+    `sizes`: the heading of what the workload varies.
+    """
 
     title: str
     workload: str
@@ -82,7 +85,9 @@ class Table:
         return [*cells, *([self._ratio(row, own)] if self.ratio else []), row.note]
 
     def _ratio(self, row: Row, own: list[Row]) -> str:
-        base = next(other for other in own if not self.same_size or other.size == row.size).figures.get(self.ratio)
+        alike = (other.figures for other in own if not self.same_size or other.size == row.size)
+        # Who loses messages is fast at little.
+        base = next((figures.get(self.ratio) for figures in alike if not figures.get("lost")), None)
         value = row.figures.get(self.ratio)
         return f"{value / base:.2f}" if value is not None and base else NOTHING
 
