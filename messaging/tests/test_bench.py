@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import docs, goals, plots
+from bench import docs, goals, growth, plots
 from bench.__main__ import Task, done
 from bench.contenders import PRODUCT, STOCK_BACKLOG, STOCK_CORE, STOCK_PUBSUB
 from bench.exchange import COMMANDS, Outcome, decode, encode
@@ -128,3 +128,13 @@ def test_the_page_keeps_all_but_its_figures() -> None:
     assert docs.replaced(docs.PAGE.read_text(), "new\n") == f"{before}{docs.BEGIN}\nnew\n{docs.END}{after}"
     with pytest.raises(ValueError, match=r"performance\.md needs the lines"):
         docs.replaced("no marks", "new")
+
+
+def test_a_simulation_of_more_pods_agrees_with_arithmetic_and_says_what_is_too_much() -> None:
+    case = growth.Case(pods=20, rate=200, heard_by=20)
+    found = growth.Simulation(case).run()
+    hints = (case.rate * (growth.HEAR + growth.HINT) + case.rate / case.pods * growth.SEND) / 1e6
+    assert found.hints == pytest.approx(hints, rel=0.15)
+    assert found.pod - found.hints == pytest.approx(case.rate / case.pods * growth.SERVE / 1e6, rel=0.15)
+    assert not found.full
+    assert growth.Simulation(growth.Case(pods=100, rate=5_000, heard_by=100)).run().full
