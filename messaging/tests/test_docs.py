@@ -156,13 +156,6 @@ def test_every_event_of_the_audit_log_is_documented() -> None:
     assert {event for event in noted if f"`{event}`" not in page} == set()
 
 
-def test_the_table_of_commands_has_all_of_them() -> None:
-    commands = {file.stem for file in (ROOT / "messaging/management/commands").glob("messaging_*.py")}
-    page = (ROOT / "docs" / "operations.md").read_text()
-    table = page.partition("| command |")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`(messaging_\w+)`", table)) == commands
-
-
 def test_every_check_is_documented_and_no_other() -> None:
     code = (ROOT / "messaging" / "checks.py").read_text()
     table = (ROOT / "docs" / "configuration.md").read_text()
