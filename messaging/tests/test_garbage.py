@@ -1,5 +1,6 @@
 """Whatever a client sends: an answer or a close from the tables of the protocol, never an unhandled exception."""
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -56,8 +57,9 @@ def answers(url: str, frames: list[str | bytes]) -> Iterator[object]:
         try:
             if GATEWAY not in url:
                 socket.recv(SOON)
-            for data in [*frames, json.dumps({"action": "ping", "id": end})]:
-                socket.send(data)
+            with contextlib.suppress(ConnectionClosed):  # what it said before that is still to be read
+                for data in [*frames, json.dumps({"action": "ping", "id": end})]:
+                    socket.send(data)
             while (frame := json.loads(socket.recv(SOON))).get("id") != end:
                 SERVER_FRAMES.validate(frame)
                 if frame["type"] != "connection":
