@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
@@ -65,8 +66,13 @@ class RedisClient:
                 self._fail([answers for _, answers in batch + self._waiting], error)
                 self._waiting = []
                 continue
+            except Exception as error:  # none of Redis': those who asked are to meet it, not to wait for ever
+                for _, answers in batch:
+                    _settle(answers, error)
+                continue
+            left = iter(results)
             for commands, answers in batch:
-                own, results = results[: len(commands)], results[len(commands) :]
+                own = list(islice(left, len(commands)))
                 refusal = next((result for result in own if isinstance(result, Exception)), None)
                 if refusal is not None:
                     self._fail([answers], refusal)

@@ -17,14 +17,13 @@ from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.changes import ChangeActions
 from messaging.admin.exports import ExportActions
-from messaging.admin.lists import FOUND, LongList, newest
+from messaging.admin.lists import FOUND, SEARCHED, LongList, newest
 from messaging.models import Block, Conversation, Message, named
 from messaging.names import ending_of, visitor_name
 
 LATEST = 50  # messages that a conversation's page shows
 UNREAD = 100  # of one conversation: so far they are counted
 RECENT = 2_000  # conversations that are looked at for what is unread, as the filter says
-SEARCHED = 20_000  # messages that are looked at for words, as the help says
 
 
 def _unread() -> QuerySet[Message]:

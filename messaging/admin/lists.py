@@ -13,6 +13,7 @@ from django.utils.timezone import localtime
 
 COUNTED = 5_000  # rows: past that a list says "more", and who looks for an older one searches
 SHOWN = 25  # rows of one page
+SEARCHED = 20_000  # messages that are looked at for words, as the lists' help says
 FOUND = 200  # hits of a search that looks at what people wrote
 BEGINNING: dict[str, dict[str, int]] = {"year": {"month": 1, "day": 1}, "month": {"day": 1}, "day": {}}  # of a span
 

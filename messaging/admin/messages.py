@@ -13,12 +13,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.exports import ExportActions
-from messaging.admin.lists import FOUND, LongList, newest
+from messaging.admin.lists import FOUND, SEARCHED, LongList, newest
 from messaging.models import Message, QuickMessage, named
 from messaging.names import ending_of, visitor_name
 
 EXCERPT = 80  # characters of a message that a list shows
-SEARCHED = 20_000  # messages that are looked at for words, as the help says
 
 
 class QuickFilter(admin.SimpleListFilter):

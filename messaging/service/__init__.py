@@ -117,7 +117,7 @@ class MessagingService:
 
     async def counts(self, role: Role) -> dict[str, int] | None:
         """What `role` may know of who is there; None where nobody knows."""
-        return await self._presence.counts(role)
+        return await self._registry.presence(role)
 
     def presence(
         self, connections: Iterable[Connection], counts: dict[str, int]

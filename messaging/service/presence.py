@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from messaging.contracts import ADMINS
 from messaging.limits import Bucket, Limiter, Rate
 from messaging.protocol import frames
-from messaging.protocol.fields import Role
 from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
 from messaging.service.registry import Registry
 
@@ -18,10 +17,6 @@ class Presence:
     def __init__(self, registry: Registry, limiter: Limiter) -> None:
         self._registry = registry
         self._limiter = limiter
-
-    async def counts(self, role: Role) -> dict[str, int] | None:
-        """What `role` may know of who is there; None where nobody knows."""
-        return await self._registry.presence(role)
 
     def news(self, connections: Iterable[Connection], counts: dict[str, int]) -> list[tuple[Connection, list[Action]]]:
         """What those of `connections` are told that were told something else last."""

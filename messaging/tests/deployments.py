@@ -17,6 +17,7 @@ from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Re
 
 import pytest
 
+from messaging.tests.redis_services import Redis
 from messaging.tests.services import HOST, Postgres, Service, free_port, started
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,6 +221,15 @@ class Kubernetes:
         servers = [make(**environment) for _ in range(pods)]
         with started(*servers):
             yield Deployment(servers, database)
+
+    @contextlib.contextmanager
+    def pod_with_redis(self) -> Iterator[tuple[Pod, Redis]]:
+        """A pod, and a Redis of its own, which may come and go."""
+        redis = Redis()
+        with started(redis), self.deployed(redis.url, pods=1) as deployment:
+            (server,) = deployment.servers
+            assert isinstance(server, Pod)
+            yield server, redis
 
 
 class StaffSession:

@@ -15,7 +15,7 @@ from messaging.management.commands.messaging_check import masked
 from messaging.tests.aws_deployment import AwsDeployment
 from messaging.tests.deployments import ROOT, SECRET_KEY, Deployment, Kubernetes, Pod
 from messaging.tests.redis_services import Redis
-from messaging.tests.services import HOST, Postgres, free_port, started
+from messaging.tests.services import HOST, Postgres, free_port
 from messaging.tests.test_configuration import AWS, PRODUCTION
 from messaging.tests.test_docs import DJANGO
 
@@ -40,12 +40,8 @@ def states(report: Mapping[str, Any]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def pod(kubernetes: Kubernetes) -> Iterator[tuple[Pod, Redis]]:
-    """One with a Redis of its own, which comes and goes."""
-    redis = Redis()
-    with started(redis), kubernetes.deployed(redis.url, pods=1) as deployment:
-        (server,) = deployment.servers
-        assert isinstance(server, Pod)
-        yield server, redis
+    with kubernetes.pod_with_redis() as both:
+        yield both
 
 
 def test_every_backend_is_tried_and_timed(local_deployment: Deployment) -> None:

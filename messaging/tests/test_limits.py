@@ -14,7 +14,7 @@ from messaging.limits import Bucket, Limiter, Rate
 from messaging.limits.dynamodb import DynamoDBLimiter
 from messaging.limits.memory import MemoryLimiter
 from messaging.limits.redis import RedisLimiter
-from messaging.redis_client import PROBE_SECONDS
+from messaging.redis_client import PROBE_SECONDS, RedisClient
 from messaging.tests.dynamodb_table import DynamoDBTable
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import started
@@ -132,6 +132,14 @@ async def test_only_the_first_waits_for_a_redis_that_hangs() -> None:
         finally:
             redis.send_signal(signal.SIGCONT)
         await limiter.close()
+
+
+async def test_who_asks_for_what_is_no_command_is_told_and_nobody_else_waits(redis_server: Redis) -> None:
+    client = RedisClient(redis_server.url, None, timeout=1, purpose="tests")
+    with pytest.raises(IndexError):
+        await client.run(())
+    assert await client.run(("PING",)) == [True]
+    await client.close()
 
 
 def scope(client: str, *forwarded: str) -> dict[str, object]:

@@ -103,12 +103,8 @@ def test_it_answers_programs_in_json(smoke: Smoke, local_deployment: Deployment)
 
 @pytest.fixture
 def pod(kubernetes: Kubernetes) -> Iterator[tuple[Pod, Redis]]:
-    """One with a Redis of its own."""
-    redis = Redis()
-    with started(redis), kubernetes.deployed(redis.url, pods=1) as deployment:
-        (server,) = deployment.servers
-        assert isinstance(server, Pod)
-        yield server, redis
+    with kubernetes.pod_with_redis() as both:
+        yield both
 
 
 def test_without_redis_it_passes_and_says_so(pod: tuple[Pod, Redis], smoke: Smoke) -> None:
