@@ -1,10 +1,13 @@
-"""Starts ministack, in its own environment, with two mistakes of version 1.5.33 put right.
+"""Starts ministack, in its own environment, with three mistakes of version 1.5.33 put right.
 
-A function may answer without a body, as Zappa does where the body is empty; ministack then fails. And what a function
-logs while it serves a WebSocket went nowhere: all that functions log is in ministack's own log now.
+A function may answer without a body, as Zappa does where the body is empty; ministack then fails. What a function logs
+while it serves a WebSocket went nowhere: all that functions log is in ministack's own log now. And a function that was
+given other variables was killed in the middle of an event; on AWS, its processes end what they serve.
 """
 
 import sys
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 from ministack import app
@@ -12,6 +15,7 @@ from ministack.core import lambda_runtime
 
 _send_response = app._send_response
 _invoke = lambda_runtime.Worker.invoke
+_kill_workers = lambda_runtime.kill_workers
 
 
 async def send_response(send: Any, status: int, headers: Any, body: Any, **options: Any) -> None:
@@ -25,8 +29,20 @@ def invoke(worker: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
     return result
 
 
+def kill_workers(workers: Iterable[Any]) -> None:
+    for worker in workers:
+        # Never waited for here: the event may itself need ministack to answer, which may be what calls this.
+        threading.Thread(target=_kill_when_idle, args=[worker], daemon=True).start()
+
+
+def _kill_when_idle(worker: Any) -> None:
+    with worker._lock:  # held while an event is served
+        _kill_workers([worker])
+
+
 app._send_response = send_response
 lambda_runtime.Worker.invoke = invoke
+lambda_runtime.kill_workers = kill_workers
 
 if __name__ == "__main__":
     app.main()
