@@ -1,6 +1,8 @@
 """The commands behind `make aws-package`, `make aws-deploy` and `make aws-destroy`."""
 
 import argparse
+import os
+import subprocess
 import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -9,9 +11,17 @@ from aws import Refused
 from aws.packaging import ROOT, package, processor, runtime
 from aws.stack import Stack, stages
 
+SMOKE = "DEPLOYMENT_MODE=local .venv/bin/python manage.py messaging_smoke"
+
 
 def deploy(stage: str, changes: dict[str, str]) -> None:
-    """Packages, uploads and deploys. `changes`: parameters of the template."""
+    """Packages, uploads, deploys, migrates and tests; what fails is undone. `changes`: parameters of the template.
+
+    `SMOKE` is the environment's: a shell command to test with instead of SMOKE_USERNAME's `messaging_smoke`.
+    """
+    smoke = os.environ.get("SMOKE")
+    if not smoke and "SMOKE_USERNAME" not in os.environ:
+        raise Refused("Set SMOKE_USERNAME and SMOKE_PASSWORD, or SMOKE=true while nobody can log in yet")
     stack = Stack(stage)
     secret = changes.get("SecretName", stack.secret)
     version = stack.secret_version(secret)  # first: without it all else is in vain
@@ -32,11 +42,25 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
     for name, value in parameters.items():
         print(f"  {name} = {value}")
     stack.upload(archive, key)
+    before = stack.release()
     print("Waiting for CloudFormation", flush=True)
-    stack.create_or_update(parameters)
+    stack.create_or_update(parameters)  # where it fails, CloudFormation undoes it
     for name, value in stack.outputs().items():
-        print(f"{name} = {value}")
-    print(f'Next: .venv-aws/bin/zappa manage {stage} "messaging_migrate"')
+        print(f"{name} = {value}", flush=True)
+    try:
+        stack.manage("messaging_migrate")
+        test(smoke or f"{SMOKE} {stack.outputs()['SiteUrl']}")
+    except Refused as error:
+        if before is None:
+            raise Refused(f"{error}\nNothing to go back to: it was the first deployment") from error
+        stack.go_back(before)
+        raise Refused(f"{error}\nThe deployment failed. Back to: {before}") from error
+
+
+def test(command: str) -> None:
+    """Runs a shell command, as the operator could. Raises Refused where it fails."""
+    if subprocess.run(command, shell=True, cwd=ROOT).returncode != 0:  # noqa: S602  it is the operator's own
+        raise Refused(f"Failed: {command}")
 
 
 def destroy(stage: str) -> None:

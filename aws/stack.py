@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,17 @@ TEMPLATE = Path(__file__).with_name("template.yaml")
 PROJECT = "messaging"  # as in zappa_settings.json: `zappa manage STAGE` looks for the function PROJECT-STAGE
 FORM = '{"SECRET_KEY": "…", "DATABASE_URL": "postgres://user:password@host:5432/name?sslmode=verify-full"}'
 NO_UPDATE = "No updates are to be performed"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a stack is made of. Its package stays in the bucket for as long as the stage is there."""
+
+    template: str
+    parameters: list[dict[str, str]]  # as CloudFormation describes them
+
+    def __str__(self) -> str:
+        return next(each["ParameterValue"] for each in self.parameters if each["ParameterKey"] == "CodeKey")
 
 
 class Stack:
@@ -60,27 +72,36 @@ class Stack:
             raise Refused(
                 f"{TEMPLATE.name} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}"
             )
-        before = self._describe()
-        kept = {parameter["ParameterKey"] for parameter in before.get("Parameters", ())} & known - parameters.keys()
-        arguments = {
-            "StackName": self.name,
-            "TemplateBody": self._template,
-            "Capabilities": ["CAPABILITY_IAM"],
-            "Parameters": [
+        kept = {parameter["ParameterKey"] for parameter in self._describe().get("Parameters", ())} & known
+        self._make(
+            self._template,
+            [
                 *({"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()),
-                *({"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept)),
+                *({"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept - parameters.keys())),
             ],
-        }
-        try:
-            if before:
-                self._cloudformation.update_stack(**arguments)
-            else:
-                self._cloudformation.create_stack(**arguments, OnFailure="DELETE")
-        except ClientError as error:
-            if NO_UPDATE in str(error):
-                return
-            raise Refused(f"CloudFormation: {error}") from error
-        self._wait("stack_update_complete" if before else "stack_create_complete")
+        )
+
+    def release(self) -> Release | None:
+        """The one that is there; None: none."""
+        stack = self._describe()
+        if not stack:
+            return None
+        template = self._cloudformation.get_template(StackName=self.name)["TemplateBody"]
+        # boto3 reads a template that is JSON.
+        return Release(template if isinstance(template, str) else json.dumps(template), stack["Parameters"])
+
+    def go_back(self, release: Release) -> None:
+        """Makes the stack of what it was made of before, template and parameters, and waits for it."""
+        self._make(release.template, release.parameters)
+
+    def manage(self, command: str) -> None:
+        """Runs a management command in the function; what it prints is in its log."""
+        answer = self._session.client("lambda").invoke(
+            FunctionName=self.name, Payload=json.dumps({"manage": command}).encode()
+        )
+        result = json.loads(answer["Payload"].read())
+        if "errorMessage" in result:
+            raise Refused(f"{command} in the function: {result['errorMessage']}")
 
     def outputs(self) -> dict[str, str]:
         """Of the stack as it is; empty where there is none."""
@@ -116,6 +137,25 @@ class Stack:
     def gateway_logs(self) -> str:
         """The parameter GatewayLogsRole: whether API Gateway has a role to write logs with, in this whole Region."""
         return "exists" if self._session.client("apigateway").get_account().get("cloudwatchRoleArn") else "create"
+
+    def _make(self, template: str, parameters: list[dict[str, Any]]) -> None:
+        arguments = {
+            "StackName": self.name,
+            "TemplateBody": template,
+            "Capabilities": ["CAPABILITY_IAM"],
+            "Parameters": parameters,
+        }
+        exists = bool(self._describe())
+        try:
+            if exists:
+                self._cloudformation.update_stack(**arguments)
+            else:
+                self._cloudformation.create_stack(**arguments, OnFailure="DELETE")
+        except ClientError as error:
+            if NO_UPDATE in str(error):
+                return
+            raise Refused(f"CloudFormation: {error}") from error
+        self._wait("stack_update_complete" if exists else "stack_create_complete")
 
     def _describe(self) -> dict[str, Any]:
         try:

@@ -8,7 +8,7 @@ PARAMETERS ?=
 aws-package: .venv-aws/.installed ## make the Lambda package (STAGE=production)
 	@.venv-aws/bin/python -m aws package $(STAGE)
 
-aws-deploy: .venv-aws/.installed ## package and deploy to AWS (STAGE=…, PARAMETERS='MemorySize=1024 …')
+aws-deploy: .venv-aws/.installed $(VENV)/.runtime ## deploy to AWS and test it; what fails is undone (STAGE=…, PARAMETERS='MemorySize=1024 …')
 	@.venv-aws/bin/python -m aws deploy $(STAGE) $(PARAMETERS)
 
 aws-destroy: .venv-aws/.installed ## remove what aws-deploy made (STAGE=…)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,9 +76,9 @@ class AwsDeployment(Deployment):
         self._tools |= dict(ministack.environment_for_clients) | {"VIRTUAL_ENV": str(PROGRAMS.parent)}
         self._database = database
 
-    def deploy(self) -> str:
-        """`make aws-deploy`; what it printed."""
-        return self.tool("python", "-m", "aws", "deploy", STAGE)
+    def deploy(self, directory: Path = ROOT, **smoke: str) -> str:
+        """`make aws-deploy` of the sources in `directory`; what it printed."""
+        return self.tool("python", "-m", "aws", "deploy", STAGE, directory=directory, **{"SMOKE": "true"} | smoke)
 
     def destroy(self) -> str:
         """`make aws-destroy`."""
@@ -98,11 +99,11 @@ class AwsDeployment(Deployment):
         for name, schedule in schedules.items():
             events.put_rule(Name=name, ScheduleExpression=schedule)
 
-    def tool(self, program: str, *arguments: str) -> str:
+    def tool(self, program: str, *arguments: str, directory: Path = ROOT, **environment: str) -> str:
         """What a program of the packaging environment prints. Raises AssertionError with it where it fails."""
         if not (PROGRAMS / program).exists():
             raise MissingProgram("The tests need Zappa. Install it: `make .venv-aws/.installed`.")
-        return output([str(PROGRAMS / program), *arguments], self._tools)
+        return output([str(PROGRAMS / program), *arguments], self._tools | environment, directory)
 
     def change_template(self, change: Callable[[Template], None]) -> None:
         """Updates the stack to the template with `change`, and nothing else."""
@@ -211,16 +212,6 @@ class AwsDeployment(Deployment):
         return f" {parts.scheme}://{parts.netloc}"
 
 
-def complete_table(ministack: Ministack) -> None:
-    """What ministack leaves out when it makes the template's table, as the template says it."""
-    dynamodb, name = ministack.client("dynamodb"), f"{NAME}-connections"
-    wanted = load()["Resources"]["ConnectionsTable"]["Properties"]
-    expiry, recovery = (wanted[f"{setting}Specification"] for setting in ("TimeToLive", "PointInTimeRecovery"))
-    dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
-    dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
-    dynamodb.update_table(TableName=name, SSESpecification={"Enabled": wanted["SSESpecification"]["SSEEnabled"]})
-
-
 @contextlib.contextmanager
 def deployed(ministack: Ministack, postgres: Postgres) -> Iterator[AwsDeployment]:
     """The stack, made as docs/aws.md says."""
@@ -229,10 +220,8 @@ def deployed(ministack: Ministack, postgres: Postgres) -> Iterator[AwsDeployment
     ministack.client("secretsmanager").create_secret(Name=f"messaging/{STAGE}", SecretString=secret)
     deployment = AwsDeployment(ministack, postgres, database)
     deployment.deploy()
-    complete_table(ministack)
     with Front(ministack.port) as front:
         deployment.open(front)
-        deployment.manage("messaging_migrate")
         create_staff(deployment.servers[0].environment)
         yield deployment
         assert "Done" in deployment.destroy()

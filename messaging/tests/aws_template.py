@@ -1,6 +1,7 @@
 """aws/template.yaml as plain values, and back."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -35,3 +36,19 @@ def load() -> Template:
 
 def written(template: Template) -> str:
     return json.dumps(template)
+
+
+def statement(template: Template, sid: str) -> dict[str, Any]:
+    """One of the function's rights."""
+    policy = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]
+    return next(found for found in policy["Statement"] if found["Sid"] == sid)
+
+
+def without(sid: str) -> Callable[[Template], None]:
+    """A change that takes one of the function's rights away."""
+
+    def change(template: Template) -> None:
+        policy = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]
+        policy["Statement"].remove(statement(template, sid))
+
+    return change

@@ -73,10 +73,16 @@ def manage(environment: Mapping[str, str], *arguments: str) -> str:
     return output([sys.executable, "manage.py", *arguments], environment)
 
 
-def output(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """What `command` printed in the project's directory. Raises AssertionError with that where it failed."""
+def output(command: Sequence[str], environment: Mapping[str, str], directory: Path = ROOT) -> str:
+    """What `command` printed in `directory`. Raises AssertionError with that where it failed."""
     result = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, f"{shlex.join(command)} failed:\n{result.stdout}"
     return result.stdout

@@ -1,8 +1,9 @@
-"""Starts ministack, in its own environment, with three mistakes of version 1.5.33 put right.
+"""Starts ministack, in its own environment, with four mistakes of version 1.5.33 put right.
 
 A function may answer without a body, as Zappa does where the body is empty; ministack then fails. What a function logs
-while it serves a WebSocket went nowhere: all that functions log is in ministack's own log now. And a function that was
-given other variables was killed in the middle of an event; on AWS, its processes end what they serve.
+while it serves a WebSocket went nowhere: all that functions log is in ministack's own log now. A function that was
+given other variables was killed in the middle of an event; on AWS, its processes end what they serve. And a template's
+table was made without its time to live, its backups and its encryption.
 """
 
 import sys
@@ -12,10 +13,14 @@ from typing import Any
 
 from ministack import app
 from ministack.core import lambda_runtime
+from ministack.services import dynamodb
+from ministack.services.cloudformation import provisioners
 
 _send_response = app._send_response
 _invoke = lambda_runtime.Worker.invoke
 _kill_workers = lambda_runtime.kill_workers
+_table = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
+_create_table = _table["create"]
 
 
 async def send_response(send: Any, status: int, headers: Any, body: Any, **options: Any) -> None:
@@ -40,9 +45,21 @@ def _kill_when_idle(worker: Any) -> None:
         _kill_workers([worker])
 
 
+def create_table(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
+    created = _create_table(logical_id, properties, stack)
+    name = {"TableName": created[0]}
+    dynamodb._update_ttl(name | {"TimeToLiveSpecification": properties["TimeToLiveSpecification"]})
+    backups = properties["PointInTimeRecoverySpecification"]
+    dynamodb._update_continuous_backups(name | {"PointInTimeRecoverySpecification": backups})
+    encrypted = properties["SSESpecification"]["SSEEnabled"]  # the template's word for what the API calls Enabled
+    dynamodb._update_table(name | {"SSESpecification": {"Enabled": encrypted}})
+    return created
+
+
 app._send_response = send_response
 lambda_runtime.Worker.invoke = invoke
 lambda_runtime.kill_workers = kill_workers
+_table["create"] = create_table
 
 if __name__ == "__main__":
     app.main()

@@ -3,13 +3,12 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect as websocket
 
 from messaging.tests.aws_deployment import AwsDeployment
-from messaging.tests.aws_template import Template
+from messaging.tests.aws_template import Template, statement, without
 from messaging.tests.deployments import KEPT, SAY_OLD_AND_NEW
 from messaging.tests.services import wait_until
 from messaging.tests.wire import WELCOME, admin, connect, eventually, message, visitor
@@ -97,19 +96,6 @@ def deploy(aws_deployment: AwsDeployment) -> Iterator[Callable[[Callable[[Templa
     """Deploys the template with a change, and without it after the test."""
     yield aws_deployment.change_template
     aws_deployment.change_template(lambda template: None)
-
-
-def statement(template: Template, sid: str) -> dict[str, Any]:
-    policy = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]
-    return next(found for found in policy["Statement"] if found["Sid"] == sid)
-
-
-def without(sid: str) -> Callable[[Template], None]:
-    def change(template: Template) -> None:
-        policy = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]
-        policy["Statement"].remove(statement(template, sid))
-
-    return change
 
 
 def elsewhere(sid: str, resource: str) -> Callable[[Template], None]:

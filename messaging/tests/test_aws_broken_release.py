@@ -1,0 +1,39 @@
+"""`make aws-deploy` of a release that answers and does not deliver: its own test catches it, and it is undone."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from messaging.tests.aws_deployment import AwsDeployment
+from messaging.tests.aws_template import load, without, written
+from messaging.tests.deployments import PASSWORD, ROOT
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """This checkout, whose template lacks the right to post to connections."""
+    subprocess.run(["git", "checkout-index", "--all", f"--prefix={tmp_path}/"], cwd=ROOT, check=True)
+    shutil.copytree(ROOT / "var/aws", tmp_path / "var/aws")  # the package: it is the same one
+    template = load()
+    without("WebSockets")(template)
+    (tmp_path / "aws/template.yaml").write_text(written(template))
+    return tmp_path
+
+
+def test_a_release_that_does_not_deliver_is_caught_and_undone(aws_deployment: AwsDeployment, broken: Path) -> None:
+    site = aws_deployment.servers[0].origin
+    smoke = f"DEPLOYMENT_MODE=local {sys.executable} {ROOT}/manage.py messaging_smoke {site} --timeout 5"
+    account = {"SMOKE_USERNAME": "operator", "SMOKE_PASSWORD": PASSWORD}
+    with pytest.raises(AssertionError) as failed:
+        aws_deployment.deploy(broken, SMOKE=smoke, **account)
+    assert "no identified frame within 5 s" in str(failed.value)
+    assert "The deployment failed. Back to: production/production-" in str(failed.value)
+    aws_deployment.deploy(SMOKE=smoke, **account)
+
+
+def test_nothing_is_deployed_untested_by_mistake(aws_deployment: AwsDeployment) -> None:
+    with pytest.raises(AssertionError, match="Set SMOKE_USERNAME and SMOKE_PASSWORD, or SMOKE=true"):
+        aws_deployment.deploy(SMOKE="")
