@@ -49,6 +49,11 @@ class Cursor:
         except ValueError:
             return None
 
+    @staticmethod
+    def number(text: str) -> int:
+        """The number of the message that a cursor of our own is at."""
+        return int(text.partition(".")[0], 16)
+
 
 START = Cursor(0, 0)  # before the first message
 UNREAD = "~"  # sorts behind every cursor: whoever is told that it is the newest has to look

@@ -56,6 +56,7 @@ def channel_layer_host(text: str, password: str | None) -> dict[str, Any]:
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
         "health_check_interval": 10,
+        "protocol": 2,  # with 3, redis-py makes text of all that it hears, for a line of its log
     }
     if url.kind == "sentinel":
         return {**host, "sentinels": list(url.nodes), "master_name": url.master, "ssl": url.tls}

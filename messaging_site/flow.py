@@ -153,8 +153,16 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
 
     def onOpen(self) -> None:
         super().onOpen()
+        self._forget_handshake()
         self.transport.unregisterProducer()  # twisted.web's, from before the upgrade
         self.transport.registerProducer(self.flow, True)
+
+    def _forget_handshake(self) -> None:
+        """Nobody asks autobahn for it again, and it is a seventh of a socket's memory."""
+        del self.http_headers, self.http_request_data, self.http_response_data, self.websocket_extensions
+        del self._transport_details
+        self.request.headers = self.request.extensions = None  # daphne looks at its path
+        self.send_queue = ()  # for frames that are sent in pieces, which daphne never does
 
     def is_upgraded(self) -> bool:
         """Whether what arrives are frames."""

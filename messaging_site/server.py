@@ -101,6 +101,7 @@ class Server(DaphneServer):
         for name in Socket.CONFIG_ATTRS:  # else every socket has a copy of each
             option = getattr(self.ws_factory, name)
             setattr(Socket, name, staticmethod(option) if callable(option) else option)
+        Socket.CONFIG_ATTRS = ()  # else autobahn pretty-prints them all for each socket, for a line of its log
         runtime.get_hub()
         runtime.get_lag()
         # What is there now stays: collections look at what comes, and seldom, as little of it is garbage in circles.

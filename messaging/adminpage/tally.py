@@ -34,7 +34,7 @@ def tally() -> Tally:
     """All of the last PERIOD, by second. Two transactions may commit out of order, so ask again after a while."""
     sent = Message.objects.filter(sender=Message.Sender.USER, created_at__gt=Now() - PERIOD).exclude(quick="")
     with transaction.atomic():
-        head = reader.head(None)
+        head = reader.head()
         rows = (
             sent.filter(seq__lte=head.seq)
             .annotate(second=TruncSecond("created_at"))

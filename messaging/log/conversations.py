@@ -46,9 +46,10 @@ def changed(since: Cursor, until: Cursor | None, overlap: timedelta) -> tuple[Co
     return found + _erased(erased)
 
 
-def erased(conversation: str) -> tuple[ConversationState, ...]:
-    """That this conversation was erased, if it was."""
-    return _erased(ErasedConversation.objects.filter(pk=conversation))
+def erased(ids: Collection[str]) -> dict[str, tuple[ConversationState, ...]]:
+    """For each of these conversations: that it was erased, if it was."""
+    found = _erased(ErasedConversation.objects.filter(pk__in=ids))
+    return {id: tuple(state for state in found if state.conversation == id) for id in ids}
 
 
 def read_by_staff(conversation: str) -> Cursor | None:
@@ -124,15 +125,6 @@ def _note(conversation: str, op: Op, staff: int) -> None:
     )
 
 
-def reopen(ids: Collection[str]) -> set[str]:
-    """Open those of these conversations that are closed, in the caller's transaction: which ones."""
-    closed = Conversation.objects.filter(pk__in=ids, closed_at__isnull=False)
-    found = {str(id) for id in closed.values_list("pk", flat=True)} if ids else set()
-    if found:
-        closed.update(closed_at=None, changed_at=Now())
-    return found
-
-
 def renew_claims(staff: int, lease: timedelta) -> None:
     """Let the claims of a staff member that still count last for `lease` from now."""
     held = Conversation.objects.filter(claimed_by=staff, claimed_until__gt=Now())
@@ -159,7 +151,7 @@ def erase(conversation: str) -> ConversationState | None:
     ErasedConversation.objects.filter(erased_at__lt=Now() - timedelta(days=ERASED_DAYS)).delete()
     ErasedConversation.objects.bulk_create([ErasedConversation(id=conversation)], ignore_conflicts=True)
     row.delete()
-    (state,) = erased(conversation)
+    (state,) = erased([conversation])[conversation]
     return state
 
 

@@ -5,14 +5,14 @@ before it. Every reader therefore re-reads an OVERLAP before its cursor. It cove
 transaction (its statements are cancelled after 2 s) and the time in which a process finds a lost hint (2 s).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast, get_args
 
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
-from django.db.models import QuerySet
+from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from messaging.contracts import START, Cursor, Kind, Page, QuickMessages, StaffMember, StoredMessage
@@ -35,9 +35,19 @@ def on_this_thread(read: Callable[[], T]) -> T:
         return read()
 
 
-def head(conversation: str | None) -> Cursor:
-    """The newest message, of one conversation or (None) of all; START where there is none."""
-    row = _messages(conversation).order_by("-seq").values_list("seq", "created_at").first()
+def heads(conversations: Collection[str | None]) -> dict[str | None, Cursor]:
+    """The newest message of each of these conversations and (None) of all; START where there is none."""
+    newest = Message.objects.filter(conversation=OuterRef("pk")).order_by("-seq")
+    places = [Subquery(newest.values(field)[:1]) for field in ("seq", "created_at")]
+    named = [id for id in conversations if id is not None]
+    rows = Conversation.objects.filter(pk__in=named).order_by().values_list("pk", *places) if named else ()
+    found = {str(id): _cursor(seq, created_at) for id, seq, created_at in rows if seq is not None}
+    return {id: head() if id is None else found.get(id, START) for id in conversations}
+
+
+def head() -> Cursor:
+    """The newest message of all; START where there is none."""
+    row = Message.objects.order_by("-seq").values_list("seq", "created_at").first()
     return _cursor(*row) if row else START
 
 
@@ -87,12 +97,17 @@ def positions(floor: int | None) -> tuple[list[int], int]:
 
     Messages younger than HINT are left out: theirs may well be on its way. Every message up to the next floor is
     settled: no transaction can add one there any more. Numbers alone, as each process asks for them again and again:
-    to read their times took ten times as long.
+    to read their times took ten times as long. And from PostgreSQL as one array: to make 40,000 rows of Python holds up
+    the event loop three times as long.
     """
     settled = _settled(Now())
     floor = settled if floor is None else floor
-    rows = Message.objects.filter(seq__gt=floor, created_at__lt=Now() - HINT).order_by("seq")
-    return list(rows.values_list("seq", flat=True)), max(floor, settled)
+    rows = Message.objects.filter(seq__gt=floor, created_at__lt=Now() - HINT)
+    if connection.vendor == "postgresql":
+        numbers = rows.aggregate(found=Aggregate("seq", function="array_agg"))["found"] or []
+    else:
+        numbers = rows.values_list("seq", flat=True)
+    return sorted(numbers), max(floor, settled)
 
 
 def messages(numbers: list[int]) -> tuple[StoredMessage, ...]:

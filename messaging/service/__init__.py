@@ -5,11 +5,11 @@ The service awaits only the two stores that it was given and answers with action
 
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from messaging.context import bind
-from messaging.contracts import UNREAD, Cursor, StoreUnavailable
+from messaging.contracts import UNREAD, StoreUnavailable
 from messaging.limits import Limiter
 from messaging.protocol import decode, frames
 from messaging.protocol.codes import RULES, CloseCode, ErrorCode, ProtocolError
@@ -78,10 +78,10 @@ class MessagingService:
 
     async def receive(self, connection: Connection, text: str | bytes) -> list[Action]:
         """What follows from one frame. The frames of one connection are to be handed over one after another."""
-        bind(frame=None)
         try:
             frame = decode(text, connection.version)
         except ProtocolError as error:
+            bind(frame=None)
             return _refuse(connection, error)
         bind(frame=_id(frame))
         try:
@@ -127,22 +127,17 @@ class MessagingService:
         """
         return self._presence.news(connections, counts)
 
-    async def present(self) -> tuple[list[str], int]:
-        """Cursors of the newest messages (without their times) and the floor to hand to `missed` first.
+    async def present(self) -> tuple[list[int], int]:
+        """Numbers of the newest messages, and the floor to hand to `missed` first. Raises StoreUnavailable."""
+        return await self._log.positions(None)
 
-        Raises StoreUnavailable.
-        """
-        numbers, floor = await self._log.positions(None)
-        return [str(Cursor(number, 0)) for number in numbers], floor
-
-    async def missed(self, known: Iterable[str], floor: int) -> tuple[list[Publish], int]:
-        """What was committed behind message number `floor` but is not in `known` (cursors), and the next floor.
+    async def missed(self, known: Container[int], floor: int) -> tuple[list[Publish], int]:
+        """What was committed behind message number `floor` but is not in `known` (numbers), and the next floor.
 
         Raises StoreUnavailable.
         """
         numbers, floor = await self._log.positions(floor)
-        announced = {int(cursor.partition(".")[0], 16) for cursor in known}
-        lost = [number for number in numbers if number not in announced]
+        lost = [number for number in numbers if number not in known]
         found = await self._log.messages(lost) if lost else ()
         return [publish for message in found for publish in publishes(message)], floor
 

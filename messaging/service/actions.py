@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from messaging.contracts import ADMINS, conversation_group, staff_group
@@ -118,5 +119,9 @@ def age(connection: Connection) -> float:
 
 def timestamp(moment: datetime | None = None) -> str:
     """ISO 8601, UTC, milliseconds."""
-    text = (moment or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return _text(moment or datetime.now(UTC))
+
+
+@lru_cache(maxsize=16)  # a message's is asked for by its ack and by each form of its frame
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

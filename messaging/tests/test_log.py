@@ -227,6 +227,16 @@ async def test_the_overlap_ends_where_every_transaction_has_ended(log: MessageLo
     assert contents((await log.since(VISITOR, page.cursor, 10, "another")).messages) == ["2", "3"]
 
 
+async def test_those_who_ask_at_once_share_one_read(log: MessageLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, heads = list[set[str | None]](), reader.heads
+    monkeypatch.setattr(reader, "heads", lambda ids: asked.append(set(ids)) or heads(ids))
+    newest = (await log.append(new("message-1", "one"))).message.cursor
+    strangers = [str(uuid4()) for _ in range(50)]
+    found = await asyncio.gather(*(log.head(id) for id in (None, VISITOR, VISITOR, *strangers)))
+    assert found == [newest, newest, newest, *[START] * 50]
+    assert asked == [{None, VISITOR, *strangers}]
+
+
 async def test_positions_name_what_came_since_the_floor_and_the_floor_waits_for_open_transactions(
     log: MessageLog,
 ) -> None:

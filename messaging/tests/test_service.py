@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from messaging import tokens
-from messaging.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
+from messaging.contracts import ADMINS, UNREAD, Cursor, StoredConnection, StoreUnavailable, conversation_group
 from messaging.models import Block, EndedSession, Message
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
@@ -389,7 +389,7 @@ async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(h
     second, *_ = await house.send(visitor, "sendMessage", id="message-2", content="lost")
     publishes = []
     while not publishes:
-        publishes, _ = await house.service.missed({*known, first.frame.cursor}, floor)
+        publishes, _ = await house.service.missed({*known, Cursor.number(first.frame.cursor)}, floor)
     assert [(publish.group, publish.frame.content, publish.exclude) for publish in publishes] == [
         (ADMINS, "lost", ""),
         (conversation_group(visitor.conversation), "lost", ""),

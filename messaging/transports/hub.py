@@ -61,7 +61,7 @@ class Hub:
         self._groups: dict[str, dict[Member, None]] = {}
         self._waiting: list[Hint] = []
         self._endings: list[Ending] = []
-        self._known: OrderedDict[str, set[str]] = OrderedDict()  # cursor -> groups that were given it
+        self._known: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # message -> the groups that were given it
         self._joined = False  # somebody has, since who is there was told last
         self._down_until = 0.0
         self._deaf = False
@@ -177,7 +177,7 @@ class Hub:
                 if floor is None:
                     # Whoever connects from now on reads what is there already by `history`.
                     present, floor = await self._service.present()
-                    self._known.update((cursor, set()) for cursor in present)
+                    self._known.update((number, ()) for number in present)
                 else:
                     missed, floor = await self._service.missed(self._known, floor)
                     hints = [hint(publish, encode(publish.frame)) for publish in missed]
@@ -221,16 +221,17 @@ class Hub:
     ) -> None:
         for group, min_version, exclude, cursor, text in hints:
             if cursor:
-                given = self._known.setdefault(cursor, set())
+                number = Cursor.number(cursor)
+                given = self._known.get(number, ())
                 if group in given:
                     continue  # a resent message, or one that the log was faster with
-                given.add(group)
+                self._known[number] = *given, group
             members = self._groups.get(group, ())
             receivers = [member for member in members if is_for(member.connection, min_version, exclude)]
             with self._tracer.delivered(traces.get(cursor, "") if receivers else "", len(receivers)):
                 for member in receivers:
                     member.push(text, cursor)
-            if cursor and members:
+            if cursor and receivers:
                 self._meter.delivered(cursor)
         for group, code, exclude in endings:
             for member in self._groups.get(group, ()):
@@ -239,6 +240,5 @@ class Hub:
 
     def _forget(self, floor: int) -> None:
         """Drop what the log will not be asked about again: places up to message number `floor`."""
-        first_kept = str(Cursor(floor + 1, 0))
-        while self._known and next(iter(self._known)) < first_kept:
+        while self._known and next(iter(self._known)) <= floor:
             self._known.popitem(last=False)
