@@ -11,6 +11,7 @@ from aws import Refused
 from aws.packaging import ROOT, package, processor, runtime
 from aws.stack import Stack, stages
 
+FAILURES = (Refused, ClientError, BotoCoreError)
 SMOKE = "DEPLOYMENT_MODE=local .venv/bin/python manage.py messaging_smoke"
 
 
@@ -50,11 +51,11 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
     try:
         stack.manage("messaging_migrate")
         test(smoke or f"{SMOKE} {stack.outputs()['SiteUrl']}")
-    except Refused as error:
-        if before is None:
-            raise Refused(f"{error}\nNothing to go back to: it was the first deployment") from error
-        stack.go_back(before)
-        raise Refused(f"{error}\nThe deployment failed. Back to: {before}") from error
+    except FAILURES as error:
+        print(error, flush=True)
+        if before is not None:
+            stack.go_back(before)
+        raise Refused(f"The deployment failed. Back to: {before or 'nothing, it was the first'}") from error
 
 
 def test(command: str) -> None:
@@ -92,7 +93,7 @@ def main() -> None:
                 deploy(arguments.stage, dict(text.split("=", 1) for text in arguments.parameters))
             case "destroy":
                 destroy(arguments.stage)
-    except (Refused, ClientError, BotoCoreError) as error:
+    except FAILURES as error:
         sys.exit(str(error))
 
 

@@ -90,7 +90,11 @@ class _Together(Generic[K, T]):
         self._keys.add(key)
         if self._next is None or self._next.done():
             self._next = asyncio.create_task(self._ask())
-        return (await asyncio.shield(self._next))[key]
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return (await asyncio.shield(self._next))[key]
+        except TimeoutError:
+            raise StoreUnavailable("no answer in time") from None
 
     async def _ask(self) -> Mapping[K, T]:
         async with self._turn:
