@@ -46,11 +46,12 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
     before = stack.release()
     print("Waiting for CloudFormation", flush=True)
     stack.create_or_update(parameters)  # where it fails, CloudFormation undoes it
-    for name, value in stack.outputs().items():
+    outputs = stack.outputs()
+    for name, value in outputs.items():
         print(f"{name} = {value}", flush=True)
     try:
         stack.manage("messaging_migrate")
-        test(smoke or f"{SMOKE} {stack.outputs()['SiteUrl']}")
+        test(smoke or f"{SMOKE} {outputs['SiteUrl']}")
     except FAILURES as error:
         print(error, flush=True)
         if before is not None:

@@ -72,13 +72,15 @@ class Stack:
             raise Refused(
                 f"{TEMPLATE.name} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}"
             )
-        kept = {parameter["ParameterKey"] for parameter in self._describe().get("Parameters", ())} & known
+        before = self._describe()
+        kept = {parameter["ParameterKey"] for parameter in before.get("Parameters", ())} & known
         self._make(
             self._template,
             [
                 *({"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()),
                 *({"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept - parameters.keys())),
             ],
+            exists=bool(before),
         )
 
     def release(self) -> Release | None:
@@ -92,7 +94,7 @@ class Stack:
 
     def go_back(self, release: Release) -> None:
         """Makes the stack of what it was made of before, template and parameters, and waits for it."""
-        self._make(release.template, release.parameters)
+        self._make(release.template, release.parameters, exists=True)
 
     def manage(self, command: str) -> None:
         """Runs a management command in the function; what it prints is in its log."""
@@ -138,14 +140,13 @@ class Stack:
         """The parameter GatewayLogsRole: whether API Gateway has a role to write logs with, in this whole Region."""
         return "exists" if self._session.client("apigateway").get_account().get("cloudwatchRoleArn") else "create"
 
-    def _make(self, template: str, parameters: list[dict[str, Any]]) -> None:
+    def _make(self, template: str, parameters: list[dict[str, Any]], *, exists: bool) -> None:
         arguments = {
             "StackName": self.name,
             "TemplateBody": template,
             "Capabilities": ["CAPABILITY_IAM"],
             "Parameters": parameters,
         }
-        exists = bool(self._describe())
         try:
             if exists:
                 self._cloudformation.update_stack(**arguments)

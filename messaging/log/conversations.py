@@ -48,8 +48,8 @@ def changed(since: Cursor, until: Cursor | None, overlap: timedelta) -> tuple[Co
 
 def erased(ids: Collection[str]) -> dict[str, tuple[ConversationState, ...]]:
     """For each of these conversations: that it was erased, if it was."""
-    found = _erased(ErasedConversation.objects.filter(pk__in=ids))
-    return {id: tuple(state for state in found if state.conversation == id) for id in ids}
+    found = {state.conversation: (state,) for state in _erased(ErasedConversation.objects.filter(pk__in=ids))}
+    return {id: found.get(id, ()) for id in ids}
 
 
 def read_by_staff(conversation: str) -> Cursor | None:

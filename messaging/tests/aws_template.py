@@ -40,15 +40,20 @@ def written(template: Template) -> str:
 
 def statement(template: Template, sid: str) -> dict[str, Any]:
     """One of the function's rights."""
-    policy = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]
-    return next(found for found in policy["Statement"] if found["Sid"] == sid)
+    return next(found for found in _statements(template) if found["Sid"] == sid)
+
+
+def _statements(template: Template) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"][
+        "Statement"
+    ]
+    return found
 
 
 def without(sid: str) -> Callable[[Template], None]:
     """A change that takes one of the function's rights away."""
 
     def change(template: Template) -> None:
-        policy = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]
-        policy["Statement"].remove(statement(template, sid))
+        _statements(template).remove(statement(template, sid))
 
     return change

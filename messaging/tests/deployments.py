@@ -73,9 +73,11 @@ def manage(environment: Mapping[str, str], *arguments: str) -> str:
     return output([sys.executable, "manage.py", *arguments], environment)
 
 
-def output(command: Sequence[str], environment: Mapping[str, str], directory: Path = ROOT) -> str:
-    """What `command` printed in `directory`. Raises AssertionError with that where it failed."""
-    result = subprocess.run(
+def ended(
+    command: Sequence[str], environment: Mapping[str, str], directory: Path = ROOT
+) -> "subprocess.CompletedProcess[str]":
+    """`command`, once it has ended, however that was; its `stdout` is all that it printed."""
+    return subprocess.run(
         command,
         cwd=directory,
         env=environment,
@@ -84,6 +86,11 @@ def output(command: Sequence[str], environment: Mapping[str, str], directory: Pa
         text=True,
         check=False,
     )
+
+
+def output(command: Sequence[str], environment: Mapping[str, str], directory: Path = ROOT) -> str:
+    """What `command` printed in `directory`. Raises AssertionError with that where it failed."""
+    result = ended(command, environment, directory)
     assert result.returncode == 0, f"{shlex.join(command)} failed:\n{result.stdout}"
     return result.stdout
 

@@ -14,7 +14,7 @@ import pytest
 
 from messaging.tests.cluster import Cluster
 from messaging.tests.containers import IMAGE, podman
-from messaging.tests.deployments import PASSWORD, ROOT
+from messaging.tests.deployments import PASSWORD, ROOT, ended
 from messaging.tests.services import HOST, INHERITED
 
 BROKEN = "localhost/user-admin-messaging:broken"
@@ -92,9 +92,7 @@ def test_a_release_that_does_not_deliver_is_caught_and_undone(containers_deploym
         kubectl.write_text(KUBECTL.replace("@URL@", url))
         kubectl.chmod(0o755)
         command = ["make", "k8s-deploy", "ENV=staging", f"KUBECTL={kubectl}", f"URL={site.ingress.origin} --timeout 3"]
-        deployed = subprocess.run(
-            command, cwd=ROOT, env=environment | account, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        deployed = ended(command, environment | account)
     assert deployed.returncode != 0
     assert "CommandError: no message frame within 3 s" in deployed.stdout
     assert f"The rollout failed. Back to: {WORKLOAD}=1" in deployed.stdout

@@ -1,12 +1,11 @@
 """`make k8s-…`, with a kubectl that writes down what it is asked: the order of a rollout, and how a failed one ends."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from messaging.tests.deployments import ROOT
+from messaging.tests.deployments import ended
 from messaging.tests.kustomize import tool
 
 OURS = "--selector=app.kubernetes.io/part-of=user-admin-messaging"
@@ -36,15 +35,7 @@ class Make:
         inherited = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
         environment = inherited | {"CALLS": str(self._calls), "FAIL": fail, "REVISIONS": revisions}
         smoke = f"SMOKE=echo smoke >> {self._calls}; test $$FAIL != smoke"
-        result = subprocess.run(
-            ["make", f"KUBECTL={self._kubectl}", smoke, *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        result = ended(["make", f"KUBECTL={self._kubectl}", smoke, *arguments], environment)
         self.output = result.stdout
         return result.returncode
 

@@ -1,14 +1,14 @@
 """What other people's tools say about k8s/ and the Dockerfile: Kubernetes' own schemas, checkov, hadolint."""
 
 import json
+import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from messaging.tests.deployments import ROOT
+from messaging.tests.deployments import ROOT, output
 from messaging.tests.kustomize import ENVIRONMENTS, Manifests, manifests, tool, with_component
 
 CRDS = Path(__file__).parent / "crds"
@@ -16,8 +16,7 @@ MINORS = 3  # the newest so many versions of Kubernetes
 
 
 def run(*command: str) -> None:
-    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert result.returncode == 0, result.stdout
+    output(command, os.environ)
 
 
 def versions() -> list[str]:

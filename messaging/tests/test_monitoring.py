@@ -1,8 +1,8 @@
 """k8s/components/monitoring: every alert fires and is silent when it should; nobody asks for what is not measured."""
 
 import json
+import os
 import re
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from messaging.observability import names
-from messaging.tests.deployments import ROOT
+from messaging.tests.deployments import ROOT, output
 from messaging.tests.kustomize import manifests, with_component
 from messaging.tests.services import program
 
@@ -164,9 +164,7 @@ def trial(alert: str, case: Case, given: dict[str, str], expected: list[dict[str
 
 
 def promtool(*arguments: str) -> None:
-    command = [program("promtool"), *arguments]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout
+    output([program("promtool"), *arguments], os.environ)
 
 
 @pytest.fixture

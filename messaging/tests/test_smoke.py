@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from messaging.tests.deployments import PASSWORD, ROOT, Deployment, Kubernetes, Pod
+from messaging.tests.deployments import PASSWORD, Deployment, Kubernetes, Pod, ended
 from messaging.tests.kustomize import manifests
 from messaging.tests.nginx import Nginx
 from messaging.tests.redis_services import Redis
@@ -34,15 +34,8 @@ class Smoke:
 
     def __call__(self, url: str, *options: str, **environment: str) -> int:
         """The exit code."""
-        result = subprocess.run(
-            [sys.executable, "manage.py", "messaging_smoke", url, *options],
-            cwd=ROOT,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "manage.py", "messaging_smoke", url, *options]
+        result = ended(command, self.environment | environment)
         self.output = result.stdout
         assert PASSWORD not in self.output
         return result.returncode
