@@ -1,7 +1,6 @@
 """`make aws-deploy` of a release that answers and does not deliver: its own test catches it, and it is undone."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from messaging.tests.deployments import PASSWORD, ROOT
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
     """This checkout, whose template lacks the right to post to connections."""
-    subprocess.run(["git", "checkout-index", "--all", f"--prefix={tmp_path}/"], cwd=ROOT, check=True)
-    shutil.copytree(ROOT / "var/aws", tmp_path / "var/aws")  # the package: it is the same one
+    release = tmp_path / "release"
+    shutil.copytree(ROOT, release, ignore=shutil.ignore_patterns(".*", "__pycache__", "node_modules", "var"))
+    shutil.copytree(ROOT / "var/aws", release / "var/aws")  # the package: it is the same one
     template = load()
     without("WebSockets")(template)
-    (tmp_path / "aws/template.yaml").write_text(written(template))
-    return tmp_path
+    (release / "aws/template.yaml").write_text(written(template))
+    return release
 
 
 def test_a_release_that_does_not_deliver_is_caught_and_undone(aws_deployment: AwsDeployment, broken: Path) -> None:
