@@ -186,7 +186,7 @@ def test_who_is_blocked_can_read_and_not_write(people: People, own_deployment: D
     )
     inspect(page, "blocked")
     own_deployment.run("from messaging.models import *; Block.objects.all().delete()")
-    page.get_by_role("button", name="Try now").click()
+    try_now(page)
     expect(status(page)).to_have_text(ABSENT)
     expect(page.get_by_role("textbox")).to_be_enabled()
 

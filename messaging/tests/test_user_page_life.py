@@ -17,6 +17,7 @@ from messaging.tests.browser import (
     shown,
     status,
     texts,
+    try_now,
     wait_for_thread,
     wait_until_both_show,
     wait_until_live,
@@ -239,8 +240,9 @@ def test_the_page_speaks_german(people: People, own_deployment: Deployment, orig
     own_deployment.servers[0].kill()
     expect(status(page)).to_have_text("Erneut verbinden")
     inspect(page, "german-reconnecting")
+    expect(page.get_by_role("button", name="Jetzt versuchen")).to_be_visible()
     own_deployment.servers[0].start()
-    page.get_by_role("button", name="Jetzt").click()
+    try_now(page)
     wait_until_live(page)
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Write to us")
