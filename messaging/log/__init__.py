@@ -136,7 +136,7 @@ class MessageLog:
     async def append(self, new: NewMessage) -> Appended:
         """Commit `new`; may be repeated with the same id for ever.
 
-        Raises IdConflict, Blocked (only for a visitor's message), ConversationNotFound (only for an admin's).
+        Raises IdConflict, Blocked (only for a visitor's message), ConversationNotFound (a visitor's was erased).
         """
         if new.sender == "user" and new.conversation in await self._blocked.value():
             raise Blocked

@@ -26,6 +26,14 @@ _INSERT_MESSAGES = (
     "INSERT INTO messaging_message (id, conversation_id, principal, client_id, sender, author, quick, content) "
     "{rows} ON CONFLICT (principal, client_id) DO NOTHING RETURNING principal, client_id, seq, created_at"
 )
+# What was erased does not begin anew. The first statement waits for whoever erases, so these two see that it is gone.
+_TAKE_BACK = (
+    "DELETE FROM messaging_message WHERE id IN ({rows}) "
+    "AND conversation_id IN (SELECT id FROM messaging_erasedconversation) RETURNING principal, client_id"
+)
+_END_AGAIN = (
+    "DELETE FROM messaging_conversation WHERE id IN ({rows}) AND id IN (SELECT id FROM messaging_erasedconversation)"
+)
 # What of these messages is new opens its visitor's conversation again. Its row is locked: nobody closes it meanwhile.
 _REOPEN = (
     "UPDATE messaging_conversation SET closed_at = NULL, changed_at = message.created_at "
@@ -55,10 +63,13 @@ def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str
         [id.hex, _hex(new.conversation), *key, new.sender, new.author, new.quick, new.content]
         for key, (id, new) in rows.items()
     ]
-    _, returned, reopened = _together(
+    ids = [value[:1] for value in values]
+    _, returned, erased, _, reopened = _together(
         _filled(_BEGIN_CONVERSATIONS, ["uuid"], conversations),
         _filled(_INSERT_MESSAGES, ["uuid", "uuid", *["text"] * 6], values),
-        _filled(_REOPEN, ["uuid"], [value[:1] for value in values]),
+        _filled(_TAKE_BACK, ["uuid"], ids),
+        _filled(_END_AGAIN, ["uuid"], conversations),
+        _filled(_REOPEN, ["uuid"], ids),
     )
     stored_messages = {}
     read = _datetime_reader()
@@ -68,6 +79,8 @@ def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str
             seq, str(id), new.conversation, principal, client_id,
             new.sender, new.content, new.author, new.quick, read(created_at),
         )  # fmt: skip
+    for key in erased:
+        del stored_messages[tuple(key)]
     return stored_messages, {str(UUID(str(id))) for (id,) in reopened}
 
 

@@ -11,6 +11,7 @@ CURSOR_LIMIT = 64  # characters
 HISTORY_LIMIT = 100  # messages that one history request may ask for
 HISTORY_DEFAULT = 50
 IDENTIFY_SECONDS = 10  # until the first frame of a connection
+RETRY_MS = 1000  # what a client is told to wait after `unavailable`
 
 
 class CloseCode(IntEnum):

@@ -12,7 +12,7 @@ from messaging.context import bind
 from messaging.contracts import UNREAD, StoreUnavailable
 from messaging.limits import Limiter
 from messaging.protocol import decode, frames
-from messaging.protocol.codes import RULES, CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.codes import RETRY_MS, RULES, CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
 from messaging.protocol.frames import ClientFrame
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RETRY_MS = 1000  # what a client is told to wait while a store is down
 _REFUSALS: dict[Refusal, tuple[ErrorCode, str]] = {
     "full": (ErrorCode.UNAVAILABLE, "This server is full; try again."),
     "address": (ErrorCode.RATE_LIMITED, "Too many connections from one address; try again."),

@@ -16,7 +16,7 @@ from messaging.contracts import (
     conversation_group,
 )
 from messaging.protocol import frames, split_page
-from messaging.protocol.codes import ErrorCode, ProtocolError
+from messaging.protocol.codes import RETRY_MS, ErrorCode, ProtocolError
 from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
 from messaging.service.conversations import Conversations, conversation_id
 
@@ -55,7 +55,11 @@ class Messages:
             text = "You can't send messages here at the moment."
             raise ProtocolError(ErrorCode.BLOCKED, text, id=frame.id) from None
         except ConversationNotFound:
-            raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
+            if connection.conversation is None:
+                raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
+            # Erased in another tab: who comes back is somebody new, and sends the message again as that one.
+            text = "This conversation was erased; reconnect."
+            raise ProtocolError(ErrorCode.UNAVAILABLE, text, id=frame.id, retry_after_ms=RETRY_MS) from None
 
     def _recipient(self, connection: Connection, frame: frames.SendMessage) -> str:
         if connection.conversation is not None:

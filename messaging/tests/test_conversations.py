@@ -387,6 +387,17 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
     assert await states(house, admin, since=str(START)) == [gone]
 
 
+async def test_what_another_tab_still_sends_does_not_bring_back_what_was_erased(house: House) -> None:
+    visitor, other_tab = await house.visitor(), await house.visitor()
+    other_tab.conversation = visitor.conversation
+    await say(house, visitor)
+    await house.send(visitor, "forget", id="f")
+    (refused,) = await house.send(other_tab, "sendMessage", id="message-2", content="too late")
+    error = refused.frame
+    assert (error.code, error.id, error.retry_after_ms) == (ErrorCode.UNAVAILABLE, "message-2", 1000)
+    assert [await model.objects.acount() for model in (Conversation, Message)] == [0, 0]
+
+
 async def test_who_has_written_nothing_is_forgotten_without_a_word(house: House) -> None:
     visitor, admin = await house.visitor(), await house.admin(*MANAGER)
     before = visitor.conversation

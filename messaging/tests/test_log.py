@@ -23,7 +23,7 @@ from messaging.contracts import (
     StoredMessage,
     StoreUnavailable,
 )
-from messaging.log import MessageLog, reader
+from messaging.log import MessageLog, conversations, reader
 from messaging.models import Conversation, Message, QuickMessage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,6 +103,33 @@ async def test_a_reply_needs_a_conversation_that_exists(log: MessageLog) -> None
         await log.append(reply("message-1", VISITOR))
     await log.append(new("message-2"))
     assert (await log.append(reply("message-1", VISITOR))).message.author == "Ada"
+
+
+async def test_a_conversation_that_is_erased_meanwhile_does_not_begin_anew(log: MessageLog) -> None:
+    await log.append(new("message-1"))
+    erased, release = threading.Event(), threading.Event()
+
+    def erase() -> None:
+        with transaction.atomic():
+            conversations.erase(VISITOR)
+            erased.set()
+            assert release.wait(20)
+        connection.close()
+
+    thread = threading.Thread(target=erase)
+    thread.start()
+    assert await asyncio.to_thread(erased.wait, 10)
+    messages = [new("message-2"), reply("message-3", VISITOR), new("message-4", conversation=str(uuid4()))]
+    under_way = [asyncio.create_task(log.append(message)) for message in messages]
+    while not await waiting_for_a_lock():
+        await asyncio.sleep(0.01)
+    release.set()
+    await asyncio.to_thread(thread.join)
+    outcomes = await asyncio.gather(*under_way, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ConversationNotFound, ConversationNotFound, Appended]
+    with pytest.raises(ConversationNotFound):
+        await log.append(new("message-2"))
+    assert (await rows(), await Conversation.objects.acount()) == (1, 1)
 
 
 async def test_what_waits_shares_a_transaction_and_one_bad_message_spoils_only_itself(log: MessageLog) -> None:
