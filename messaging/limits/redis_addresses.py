@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from uuid import uuid4
 
+from messaging.background import lasting
 from messaging.contracts import StoreUnavailable
 from messaging.limits.addresses import MemoryAddresses
 from messaging.redis_client import RedisClient
@@ -77,7 +78,7 @@ class RedisAddresses(MemoryAddresses):
 
     def _change(self, address: str) -> asyncio.Future[int]:
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            self._task = asyncio.create_task(lasting(self._run))
         self._wake.set()
         return self._changed.setdefault(address, asyncio.get_running_loop().create_future())
 

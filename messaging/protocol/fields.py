@@ -21,7 +21,7 @@ Op = Literal["claim", "release", "close", "reopen", "block", "unblock"]
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_QUICK_KEY = re.compile(r"[a-z0-9-]{1,50}")
+_QUICK_KEY = re.compile(r"[A-Za-z0-9_-]{1,50}")
 _CONTROLS = {code: None for code in range(0x20) if code != 0x0A}
 
 
@@ -120,7 +120,7 @@ class Fields:
     def quick(self) -> str:
         key = self.text("quick", 50) or ""
         if key and not _QUICK_KEY.fullmatch(key):
-            raise self.error(ErrorCode.BAD_FRAME, "'quick' is the key of a quick message: [a-z0-9-]{1,50}.")
+            raise self.error(ErrorCode.BAD_FRAME, "'quick' is the key of a quick message: [A-Za-z0-9_-]{1,50}.")
         return key
 
     def content(self) -> str | None:

@@ -162,12 +162,19 @@ class MessagingService:
                 return await self._conversations.change(connection, frame)
             case frames.Forget():
                 self._throttle.identify(connection, frame.id)
-                told = await self._conversations.forget(connection, frame)
-                identified = await self._identity.begin_anew(connection)
-                ack = frames.Ack(frame.id, None, None, timestamp(), duplicate=False)
-                return [Join(), Reply(ack), Reply(identified), *told]
+                return await self._forget(connection, frame)
             case frames.Ping():
                 return await self._ping(connection, frame)
+
+    async def _forget(self, connection: Connection, frame: frames.Forget) -> list[Action]:
+        told = await self._conversations.forget(connection, frame)
+        ack = Reply(frames.Ack(frame.id, None, None, timestamp(), duplicate=False))
+        try:
+            identified = await self._identity.begin_anew(connection)
+        except StoreUnavailable as error:  # erased it is: its visitor becomes somebody new by coming back
+            logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
+            return [ack, *told, Close(CloseCode.RESTART)]
+        return [Join(), ack, Reply(identified), *told]
 
     async def _ping(self, connection: Connection, frame: frames.Ping) -> list[Action]:
         cursor = await self._newest(connection) if connection.version > 1 else None
@@ -217,7 +224,7 @@ def _unavailable(connection: Connection, frame: ClientFrame, error: StoreUnavail
     text = "Not available right now; try again."
     refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
     # Half identified, a gateway's connection is one that nobody finds: its client has to start anew.
-    lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType | frames.Forget)
+    lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType)
     return _refuse(connection, refusal, after=1 if lost else None)
 
 

@@ -10,6 +10,7 @@ from messaging.contracts import (
     ConversationNotFound,
     Cursor,
     IdConflict,
+    Kind,
     NewMessage,
     Page,
     StoredMessage,
@@ -37,6 +38,8 @@ class Messages:
         if content is None:
             default = await self._default_quick_message()
             content, quick = default["content"], default["key"]
+        elif quick and quick not in await self._quick_keys(connection):
+            quick = ""  # pages show what is counted, and words of a visitor's own are not for them
         new = NewMessage(
             conversation=self._recipient(connection, frame),
             principal=connection.principal,
@@ -70,6 +73,10 @@ class Messages:
             text = "An admin's message needs 'to', a conversation."
             raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
         return conversation_id(frame.to, frame.id)
+
+    async def _quick_keys(self, connection: Connection) -> set[str]:
+        kind: Kind = "reply" if connection.role == "admin" else "visitor"
+        return {message["key"] for message in await self._log.quick_messages(kind)}
 
     async def _default_quick_message(self) -> dict[str, str]:
         quick = await self._log.quick_messages()

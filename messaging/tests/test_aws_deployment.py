@@ -147,9 +147,19 @@ async def test_without_the_right_to_the_table_nobody_is_let_in(
     assert "connection refused" in aws_deployment.log[begin:]
 
 
-def test_management_commands_run_in_the_function(aws_deployment: AwsDeployment) -> None:
+async def test_management_commands_run_in_the_function(aws_deployment: AwsDeployment) -> None:
     assert "no issues" in aws_deployment.manage("check")
     assert "up to date" in aws_deployment.manage("messaging_migrate --check")
+    begin = len(aws_deployment.log)
+    async with visitor(aws_deployment.websocket_urls[0]) as ada:
+        await ada.say("a word that no log may have")
+        refused = aws_deployment.invoke({"manage": f"messaging_export --conversation {ada.conversation}"})
+        assert "What was said would stay in the function's log" in refused["errorMessage"]
+        refused = aws_deployment.invoke({"manage": f"messaging_erase {ada.conversation}"})
+        assert refused["errorMessage"] == "Nothing was erased: nobody is there to ask, so say --no-input."
+        assert "erased: 1" in aws_deployment.manage(f"messaging_erase {ada.conversation} --no-input")
+        assert (await ada.until_closed())[1] == 4001
+    assert "a word that no log may have" not in aws_deployment.log[begin:]
 
 
 def test_a_function_with_a_wrong_setting_answers_with_what_is_allowed(aws_deployment: AwsDeployment) -> None:

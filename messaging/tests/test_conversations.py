@@ -9,16 +9,17 @@ from uuid import uuid4
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.utils import timezone
 
 from messaging import tokens
 from messaging.contracts import ADMINS, START, USERS, AlreadyClaimed, Claim, Cursor, conversation_group
-from messaging.log import MessageLog
+from messaging.log import MessageLog, reader
 from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service import actions as service_actions
-from messaging.service.actions import Action, CloseGroup, Join, Publish, Reply
+from messaging.service.actions import Action, Close, CloseGroup, Join, Publish, Reply
 from messaging.service.conversations import CLAIM_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
 from messaging.tests.house import SPEAK_GERMAN, House, opened, refusal, replies
@@ -385,6 +386,23 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
     gone = frames.ConversationState(before, "erased", erased.timestamp)
     assert await states(house, admin, conversation=before) == [gone]
     assert await states(house, admin, since=str(START)) == [gone]
+
+
+async def test_a_visitor_who_is_erased_but_can_not_go_on_is_told_so_and_has_to_come_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = await house.visitor()
+    before = visitor.conversation
+    await say(house, visitor)
+
+    def fails(ids: set[str]) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(reader, "heads", fails)
+    ack, *told, last = await house.send(visitor, "forget", id="f")
+    assert (ack, last) == (Reply(frames.Ack("f", None, None, ack.frame.timestamp, duplicate=False)), Close(4001))
+    assert [action.group for action in told] == [ADMINS, conversation_group(before), conversation_group(before)]
+    assert await Message.objects.acount() == 0
 
 
 async def test_what_another_tab_still_sends_does_not_bring_back_what_was_erased(house: House) -> None:

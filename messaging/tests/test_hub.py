@@ -13,7 +13,7 @@ from django.db import connections
 
 from messaging.contracts import ADMINS, USERS, NewMessage
 from messaging.limits.memory import MemoryLimiter
-from messaging.log import MessageLog
+from messaging.log import MessageLog, reader
 from messaging.protocol import encode, frames
 from messaging.protocol.codes import CloseCode
 from messaging.service import MessagingService
@@ -160,6 +160,26 @@ async def test_a_message_that_nobody_announced_is_found_in_the_log(hub: Hub, log
     visitor = str(uuid4())
     appended = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-1", "user", "hello"))
     assert await member.next(seconds=5) == str(appended.message.cursor)
+
+
+async def test_a_fault_of_ours_ends_no_background_work(
+    hub: Hub, log: MessageLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    member, visitor = Member(), str(uuid4())
+    hub.join(member, [ADMINS])
+    positions = reader.positions
+
+    def fails(floor: int | None) -> None:
+        monkeypatch.setattr(reader, "positions", positions)
+        raise LookupError(floor)
+
+    first = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-1", "user", "hello"))
+    assert await member.next(seconds=5) == str(first.message.cursor)
+    monkeypatch.setattr(reader, "positions", fails)
+    second = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-2", "user", "hello"))
+    assert await member.next() == str(second.message.cursor)
+    (failed,) = (record for record in caplog.records if record.message == "background work failed")
+    assert (failed.work, failed.exc_info[0]) == ("Hub._catch_up", LookupError)
 
 
 async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(service: MessagingService) -> None:

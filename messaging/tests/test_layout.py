@@ -15,7 +15,7 @@ LAYERS = {
     "messaging/protocol": {"protocol"},
     "messaging/contracts.py": {"protocol"},
     "messaging/service": {"context", "protocol", "contracts", "limits", "tokens", "service"},
-    "messaging/limits": {"contracts", "redis_client", "dynamodb_client", "limits"},
+    "messaging/limits": {"background", "contracts", "redis_client", "dynamodb_client", "limits"},
     "messaging/stores": {"protocol", "contracts", "redis_client", "dynamodb_client", "stores"},
     "messaging/log": {"protocol", "contracts", "models", "log"},
 }

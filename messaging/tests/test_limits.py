@@ -10,6 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings as SettingsWrapper
 
+from messaging.contracts import StoreUnavailable
 from messaging.limits import Bucket, Limiter, Rate
 from messaging.limits.dynamodb import DynamoDBLimiter
 from messaging.limits.memory import MemoryLimiter
@@ -18,6 +19,7 @@ from messaging.redis_client import PROBE_SECONDS, RedisClient
 from messaging.tests.dynamodb_table import DynamoDBTable
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import started
+from messaging.tests.wire import eventually
 from messaging.transports.address import client_address, pseudonym
 from messaging_site import env
 
@@ -140,6 +142,29 @@ async def test_who_asks_for_what_is_no_command_is_told_and_nobody_else_waits(red
         await client.run(())
     assert await client.run(("PING",)) == [True]
     await client.close()
+
+
+async def test_a_probe_outlives_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = Redis()
+    with started(redis):
+        client = RedisClient(redis.url, None, timeout=1, purpose="tests")
+        redis.kill()
+        with pytest.raises(StoreUnavailable):
+            await client.run(("PING",))
+        faults = []
+
+        def pipeline(transaction: bool) -> None:
+            faults.append(transaction)
+            raise LookupError
+
+        monkeypatch.setattr(client.redis, "pipeline", pipeline)
+        await eventually(lambda: len(faults) > 1, "it goes on")
+        monkeypatch.undo()
+        redis.start()
+        while client._probe is not None:
+            await asyncio.sleep(0.05)
+        assert await client.run(("PING",)) == [True]
+        await client.close()
 
 
 def scope(client: str, *forwarded: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -188,11 +189,15 @@ def test_erasing_leaves_no_more_than_a_note(command: Command, caplog: pytest.Log
 
 def test_erasing_asks_first(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = say(1)
-    asked = []
+    asked, ask = [], input
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "no")
     with pytest.raises(CommandError, match="Nothing was erased"):
         command("messaging_erase", str(conversation.pk))
     assert asked == ["Erase for good? Type yes: "]
+    monkeypatch.setattr("sys.stdin", StringIO())
+    monkeypatch.setattr("builtins.input", ask)
+    with pytest.raises(CommandError, match="Nothing was erased: nobody is there to ask, so say --no-input"):
+        command("messaging_erase", str(conversation.pk))
     monkeypatch.setattr("builtins.input", lambda question: "yes")
     command("messaging_erase", str(conversation.pk))
     assert kept() == []

@@ -137,7 +137,7 @@ REFUSED_FRAMES = [
     ({"action": "sendMessage", "content": " \n\u0007", "id": "m-0000001"}, ErrorCode.EMPTY),
     ({"action": "sendMessage", "content": "a", "id": "short"}, ErrorCode.BAD_ID),
     ({"action": "sendMessage", "content": "a", "id": "m 0000001"}, ErrorCode.BAD_ID),
-    ({"action": "sendMessage", "content": "a", "id": "m-0000001", "quick": "A"}, ErrorCode.BAD_FRAME),
+    ({"action": "sendMessage", "content": "a", "id": "m-0000001", "quick": "A key"}, ErrorCode.BAD_FRAME),
     ({"action": "sendMessage", "content": "a", "id": "m-0000001", "to": "c" * 65}, ErrorCode.BAD_FRAME),
     ({"action": "sendMessage", "content": 1, "id": "m-0000001"}, ErrorCode.BAD_FRAME),
     ({"action": "history"}, ErrorCode.BAD_ID),

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from messaging import tokens
 from messaging.contracts import ADMINS, UNREAD, Cursor, StoredConnection, StoreUnavailable, conversation_group
-from messaging.models import Block, EndedSession, Message
+from messaging.models import Block, EndedSession, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service.actions import Connection, Join, Publish, Reply
@@ -87,6 +87,17 @@ async def test_a_message_goes_to_admins_and_the_visitors_other_pages_and_then_it
         Publish(ADMINS, message),
         Publish(conversation_group(visitor.conversation), own, min_version=2, exclude=visitor.id),
     ]
+
+
+async def test_only_the_keys_of_quick_messages_are_kept(house: House) -> None:
+    await QuickMessage.objects.acreate(key="Back_soon", kind="reply", label="Back soon", content="back soon")
+    visitor, admin = await house.visitor(), await house.admin("view_message", "add_message")
+    for number, quick in enumerate(("speak-german", "words-of-mine", "Back_soon")):
+        await house.send(visitor, "sendMessage", id=f"message-{number}", content="hello", quick=quick)
+    to = visitor.conversation
+    await house.send(admin, "sendMessage", id="message-3", content="back soon", quick="Back_soon", to=to)
+    kept = [message.quick async for message in Message.objects.order_by("seq")]
+    assert kept == ["speak-german", "", "", "Back_soon"]
 
 
 async def test_a_message_sent_again_gets_the_same_ack_and_is_published_again(house: House) -> None:

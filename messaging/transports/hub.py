@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
 
+from messaging.background import lasting
 from messaging.contracts import ADMINS, Cursor, StoreUnavailable
 from messaging.protocol import encode
 from messaging.protocol.codes import CloseCode
@@ -62,12 +63,13 @@ class Hub:
         self._waiting: list[Hint] = []
         self._endings: list[Ending] = []
         self._known: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # message -> the groups that were given it
+        self._floor: int | None = None  # number of a message: what is behind it is asked for
         self._joined = False  # somebody has, since who is there was told last
         self._down_until = 0.0
         self._deaf = False
         self._wake = asyncio.Event()
         work = (self._receive, self._flush, self._catch_up, self._watch, self._count)
-        self._tasks = [asyncio.create_task(run()) for run in work]
+        self._tasks = [asyncio.create_task(lasting(run)) for run in work]
 
     @property
     def layer_up(self) -> bool:
@@ -171,19 +173,18 @@ class Hub:
                 return channel
 
     async def _catch_up(self) -> None:
-        floor: int | None = None
         while True:
             try:
-                if floor is None:
+                if self._floor is None:
                     # Whoever connects from now on reads what is there already by `history`.
-                    present, floor = await self._service.present()
+                    present, self._floor = await self._service.present()
                     self._known.update((number, ()) for number in present)
                 else:
-                    missed, floor = await self._service.missed(self._known, floor)
+                    missed, self._floor = await self._service.missed(self._known, self._floor)
                     hints = [hint(publish, encode(publish.frame)) for publish in missed]
                     self._meter.caught_up(len({cursor for _, _, _, cursor, _ in hints}))
                     self._deliver(hints)
-                    self._forget(floor)
+                    self._forget(self._floor)
             except StoreUnavailable as error:
                 logger.warning("catch-up failed", extra={"error": str(error)})
             await asyncio.sleep(CATCH_UP_SECONDS)

@@ -3,13 +3,15 @@
 import time
 from typing import Any
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from messaging import audit
 from messaging.contracts import StoreUnavailable
+
+SECONDS = 5.0  # for one answer
 
 
 class Command(BaseCommand):
@@ -36,13 +38,17 @@ class Command(BaseCommand):
 
     def _drain_server(self) -> None:
         probes = f"http://127.0.0.1:{settings.HEALTH_CHECK_PORT}"
+        opener = build_opener(ProxyHandler({}))  # probes are for the inside
+        drain = Request(f"{probes}/drain", method="POST")  # noqa: S310  loopback
         try:
-            urlopen(Request(f"{probes}/drain", method="POST"), timeout=5).close()  # noqa: S310  loopback
-        except URLError as error:
-            raise CommandError(f"No server answers on {probes}: {error.reason}") from error
+            opener.open(drain, timeout=SECONDS).close()
+        except OSError as error:
+            raise CommandError(f"No server answers on {probes}: {getattr(error, 'reason', error)}") from error
         while True:
             try:
-                urlopen(f"{probes}/health", timeout=5).close()  # noqa: S310
+                opener.open(f"{probes}/health", timeout=SECONDS).close()
+            except TimeoutError:
+                continue  # it stands still, which is no end
             except (URLError, ConnectionError):
                 break
             time.sleep(0.2)

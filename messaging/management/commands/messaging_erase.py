@@ -32,10 +32,18 @@ class Command(BaseCommand):
         messages = {id: Message.objects.filter(conversation=id).count() for id in wanted}
         for id, number in messages.items():
             self.stdout.write(f"{id} ({visitor_name(id)}), messages: {number}")
-        if not options["no_input"] and input("Erase for good? Type yes: ") != "yes":
+        if not options["no_input"] and not _agreed():
             raise CommandError("Nothing was erased.")
         erased = [state for id in wanted if (state := conversations.erase(str(id)))]
         announce([told for state in erased for told in told_erased(state)])
         gone = sum(messages[UUID(state.conversation)] for state in erased)
         audit.note("conversations erased", conversations=len(erased), messages=gone)
         self.stdout.write(f"erased: {len(erased)}")
+
+
+def _agreed() -> bool:
+    """Raises CommandError where nobody is there to ask."""
+    try:
+        return input("Erase for good? Type yes: ") == "yes"
+    except EOFError:
+        raise CommandError("Nothing was erased: nobody is there to ask, so say --no-input.") from None

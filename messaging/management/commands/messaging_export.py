@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from messaging import audit
@@ -32,6 +33,11 @@ class Command(BaseCommand):
         parser.add_argument("--until", type=moment, metavar="TIME", help="only what was sent before")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if settings.MESSAGING_STATES:
+            raise CommandError(
+                "What was said would stay in the function's log: export it in the Django admin, or on a machine that "
+                "reaches the database, with DATABASE_URL alone set."
+            )
         messages = Message.objects.all()
         if wanted := options["conversation"]:
             self._check(wanted)
