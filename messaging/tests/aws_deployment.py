@@ -95,9 +95,11 @@ class AwsDeployment(Deployment):
         schedules = {rule["Name"]: rule["ScheduleExpression"] for rule in events.list_rules()["Rules"]}
         for name in schedules:
             events.put_rule(Name=name, ScheduleExpression="rate(1 minute)")
-        yield
-        for name, schedule in schedules.items():
-            events.put_rule(Name=name, ScheduleExpression=schedule)
+        try:
+            yield
+        finally:
+            for name, schedule in schedules.items():
+                events.put_rule(Name=name, ScheduleExpression=schedule)
 
     def tool(self, program: str, *arguments: str, directory: Path = ROOT, **environment: str) -> str:
         """What a program of the packaging environment prints. Raises AssertionError with it where it fails."""

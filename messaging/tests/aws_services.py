@@ -2,8 +2,8 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import boto3
@@ -39,7 +39,7 @@ class Ministack(Service):
         return [str(PYTHON), str(SERVER)]
 
     def is_ready(self) -> bool:
-        with contextlib.suppress(URLError, ConnectionError):
+        with contextlib.suppress(OSError, HTTPException):
             return bool(build_opener(ProxyHandler({})).open(f"{self.url}/_ministack/health", timeout=5))
         return False
 

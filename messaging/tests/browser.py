@@ -171,7 +171,7 @@ def try_now(page: Page) -> None:
 
 
 def write(page: Page, text: str) -> None:
-    page.get_by_role("textbox").fill(text)
+    page.locator("#text[aria-invalid]").fill(text)  # which the script has set: from then on it is at it
     page.get_by_role("button", name="Send").click()
 
 
@@ -217,6 +217,7 @@ def open_conversation(page: Page) -> None:
 
 
 def violations(page: Page) -> list[str]:
+    page.wait_for_load_state()
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run()")["violations"]
     return [f"{item['id']}: {node['html']}" for item in found for node in item["nodes"]]

@@ -282,7 +282,7 @@ class StaffSession:
             try:
                 headers["Origin"] = server.origin
                 request = Request(server.origin + path, data, headers)  # noqa: S310  always http
-                with self._browser.open(request, timeout=10) as answer:
+                with self._browser.open(request, timeout=30) as answer:
                     return answer.read()
             except URLError as error:
                 if not isinstance(error.reason, OSError):

@@ -173,7 +173,10 @@ def management_api() -> Iterator[ManagementAPI]:
         def log_message(self, *arguments: object) -> None:
             """Not on standard error."""
 
-    server = ThreadingHTTPServer((HOST, 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # 32 connect at once; whom the queue has no room for waits a second
+
+    server = Server((HOST, 0), Handler)
     api = ManagementAPI(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -20,13 +20,14 @@ from django.db.backends.signals import connection_created
 from django.db.models import Count
 from django.test import Client
 
-from messaging import runtime, tokens
+from messaging import log, runtime, tokens
 from messaging.contracts import Cursor
 from messaging.log import reader
 from messaging.models import Conversation, Message
 from messaging.protocol import frames
 from messaging.service.actions import Connection, Reply
 from messaging.tests.archive import COMMON, RARE
+from messaging.tests.services import PATIENCE_SECONDS
 
 Statement = tuple[str, Any]  # SQL, and its parameters
 Path = Callable[[], Awaitable[None] | None]
@@ -283,6 +284,7 @@ def write_plans(file: str) -> None:
     """As JSON, what PostgreSQL did for every statement of each path: `{path: [[statement, plan], ...]}`."""
     recorder = Recorder()
     found = {}
+    log.ANSWER_SECONDS = PATIENCE_SECONDS
     with everybody() as people:
         for name in people.paths:
             with recorder.recorded() as statements:

@@ -4,13 +4,14 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from unittest import mock
 from uuid import uuid4
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 
-from messaging import tokens
+from messaging import log, tokens
 from messaging.limits import Rate
 from messaging.limits.memory import MemoryLimiter
 from messaging.log import MessageLog
@@ -20,6 +21,7 @@ from messaging.service import MessagingService
 from messaging.service.actions import Action, Close, Connection, Reply
 from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
+from messaging.tests.services import PATIENCE_SECONDS
 
 SPEAK_GERMAN = {"key": "speak-german", "label": "Please speak German", "content": "speak german"}
 
@@ -59,11 +61,12 @@ async def opened() -> AsyncIterator[House]:
     """With one quick message. The rates are low."""
     await QuickMessage.objects.all().adelete()
     await QuickMessage.objects.acreate(**SPEAK_GERMAN)
-    log, store = MessageLog(), MemoryStore()
+    message_log, store = MessageLog(), MemoryStore()
     rates = Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60))
     options = {"limiter": MemoryLimiter(), "rates": rates, "heartbeat_ms": 25_000, "retention_days": 30}
-    yield House(MessagingService(store, log, pod="pod-a", **options), store)
-    await log.close()
+    with mock.patch.object(log, "ANSWER_SECONDS", PATIENCE_SECONDS):
+        yield House(MessagingService(store, message_log, pod="pod-a", **options), store)
+    await message_log.close()
     await sync_to_async(connections.close_all)()
 
 

@@ -39,6 +39,7 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "libfaketime": ("libfaketime", "libfaketime"),
     "podman": ("podman runc iptables mmdebstrap netavark aardvark-dns", "podman"),
 }
+PATIENCE_SECONDS = 20.0  # for what a database answers within 2 where nobody else uses the machine
 READY_SECONDS = 60  # a service needs 2; several that start at once on a busy machine need more
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # a developer's DATABASE_URL must not reach a test
 

@@ -23,7 +23,7 @@ PODS = 3
 # The limits are far away, but asked for: they too depend on Redis.
 LIMITS = {f"RATE_LIMIT_{who}": "10000/0.001" for who in ("VISITOR", "ADDRESS", "ADMIN")}
 LIMITS |= {"SOCKETS_PER_ADDRESS": "1000", "TRUSTED_PROXY_COUNT": "1"}
-UNAVAILABLE_SECONDS = 2.5  # until a writer is told that the database does not answer
+UNAVAILABLE_SECONDS = 4.5  # until a writer is told that the database does not answer, 2 s and what a busy machine adds
 
 
 @dataclass

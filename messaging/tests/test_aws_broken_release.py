@@ -25,13 +25,13 @@ def broken(tmp_path: Path) -> Path:
 
 def test_a_release_that_does_not_deliver_is_caught_and_undone(aws_deployment: AwsDeployment, broken: Path) -> None:
     site = aws_deployment.servers[0].origin
-    smoke = f"DEPLOYMENT_MODE=local {sys.executable} {ROOT}/manage.py messaging_smoke {site} --timeout 5"
+    smoke = f"DEPLOYMENT_MODE=local {sys.executable} {ROOT}/manage.py messaging_smoke {site} --timeout"
     account = {"SMOKE_USERNAME": "operator", "SMOKE_PASSWORD": PASSWORD}
     with pytest.raises(AssertionError) as failed:
-        aws_deployment.deploy(broken, SMOKE=smoke, **account)
-    assert "no identified frame within 5 s" in str(failed.value)
+        aws_deployment.deploy(broken, SMOKE=f"{smoke} 10", **account)
+    assert "no identified frame within 10 s" in str(failed.value)
     assert "The deployment failed. Back to: production/production-" in str(failed.value)
-    aws_deployment.deploy(SMOKE=smoke, **account)
+    aws_deployment.deploy(SMOKE=f"{smoke} 30", **account)
 
 
 def test_nothing_is_deployed_untested_by_mistake(aws_deployment: AwsDeployment) -> None:

@@ -91,10 +91,10 @@ def test_a_release_that_does_not_deliver_is_caught_and_undone(containers_deploym
     with cluster_api(site, asked) as url:
         kubectl.write_text(KUBECTL.replace("@URL@", url))
         kubectl.chmod(0o755)
-        command = ["make", "k8s-deploy", "ENV=staging", f"KUBECTL={kubectl}", f"URL={site.ingress.origin} --timeout 3"]
+        command = ["make", "k8s-deploy", "ENV=staging", f"KUBECTL={kubectl}", f"URL={site.ingress.origin} --timeout 10"]
         deployed = ended(command, environment | account)
     assert deployed.returncode != 0
-    assert "CommandError: no message frame within 3 s" in deployed.stdout
+    assert "CommandError: no message frame within 10 s" in deployed.stdout
     assert f"The rollout failed. Back to: {WORKLOAD}=1" in deployed.stdout
     undone = "--namespace messaging-staging rollout undo deployment websocket-service --to-revision=1"
     assert [command for command in asked if "undo" in command] == [undone]

@@ -75,7 +75,11 @@ def test_visitors_write_staff_answer_and_ctrl_c_ends_it(server: Server, demo: De
     conversations, messages = found_in(server, KEPT)
     answered = found_in(server, ANSWERED)
     demo.start(server.origin, "--rate", "20", "--visitors", "3", "--answer")
-    wait_until(lambda: found_in(server, ANSWERED) > answered, "somebody has answered", timeout=60)
+
+    def all_have_written_and_one_is_answered() -> bool:
+        return found_in(server, ANSWERED) > answered and found_in(server, KEPT)[0] == conversations + 3
+
+    wait_until(all_have_written_and_one_is_answered, "all have written, and somebody has answered", timeout=60)
     code, line = demo.end(signal.SIGINT)
     found = counts(line)
     assert code == 0
@@ -128,7 +132,7 @@ def test_it_says_why_it_does_not_begin(url: str, options: tuple[str, ...], said:
 
 
 def test_it_says_that_nothing_was_acknowledged(server: Server, demo: Demo) -> None:
-    demo.start(server.origin, "--rate", "0.001", "--seconds", "0.5")
+    demo.start(server.origin, "--rate", "0.000001", "--seconds", "0.5")
     said = "CommandError: no message was acknowledged: `messaging_smoke` says what does not work"
     assert demo.end() == (1, said)
 

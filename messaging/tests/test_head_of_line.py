@@ -7,7 +7,7 @@ import psycopg
 from messaging.tests.deployments import Deployment
 from messaging.tests.wire import ack, eventually, visitor
 
-PINGS = 200
+PINGS = 100
 
 
 async def test_pings_are_answered_while_the_database_keeps_others_waiting(kubernetes_deployment: Deployment) -> None:
@@ -18,7 +18,8 @@ async def test_pings_are_answered_while_the_database_keeps_others_waiting(kubern
             await writing.send("sendMessage", content="waits for the lock", id="message-1")
             await reading.send("history", id="h")
             waiting = [asyncio.create_task(socket.receive()) for socket in (writing, reading)]
-            await eventually(lambda: waiting_for_locks(kubernetes_deployment) == 2, "both wait for the database")
+            # Its own looks into the log make a pod wait as well.
+            await eventually(lambda: waiting_for_locks(kubernetes_deployment) >= 2, "both wait for the database")
 
             for number in range(PINGS):
                 assert (await pinging.request("ping", id=f"p-{number}"))["id"] == f"p-{number}"

@@ -159,7 +159,7 @@ async def test_a_message_that_nobody_announced_is_found_in_the_log(hub: Hub, log
     hub.join(member, [ADMINS])
     visitor = str(uuid4())
     appended = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-1", "user", "hello"))
-    assert await member.next(seconds=5) == str(appended.message.cursor)
+    assert await member.next() == str(appended.message.cursor)
 
 
 async def test_a_fault_of_ours_ends_no_background_work(
@@ -174,7 +174,7 @@ async def test_a_fault_of_ours_ends_no_background_work(
         raise LookupError(floor)
 
     first = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-1", "user", "hello"))
-    assert await member.next(seconds=5) == str(first.message.cursor)
+    assert await member.next() == str(first.message.cursor)
     monkeypatch.setattr(reader, "positions", fails)
     second = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-2", "user", "hello"))
     assert await member.next() == str(second.message.cursor)
@@ -205,7 +205,7 @@ async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(serv
 
         redis.kill()
         here.publish([publish(500)])
-        assert await mine.next(seconds=3) == publish(500).frame.cursor
+        assert await mine.next() == publish(500).frame.cursor
         assert not here.layer_up
         redis.start()
         number = 600

@@ -57,11 +57,6 @@ window.Notification = class { constructor(title, { body }) { notified.push([titl
 const start = OscillatorNode.prototype.start;
 OscillatorNode.prototype.start = function (...when) { blips++; start.apply(this, when); };
 """
-RECORD_STATUS = """() => {
-    const element = document.getElementById("status-text");
-    window.statuses = [];
-    new MutationObserver(() => statuses.push(element.textContent)).observe(element, { childList: true });
-}"""
 
 
 async def _write(url: str, messages: Sequence[dict[str, str]]) -> str:
@@ -202,10 +197,10 @@ def test_a_machine_without_network_says_so(people: People, own_deployment: Deplo
 def test_a_server_that_stops_says_so_before_it_is_missed(people: People, own_deployment: Deployment) -> None:
     server = own_deployment.servers[0]
     page = people.admin(server.origin)
-    page.evaluate(RECORD_STATUS)
+    page.route("**/admin/live/token/", lambda route: None)  # a next server: a refusal at once would be what it says
     server.send_signal(signal.SIGTERM)
-    said = re.compile(r"^Not live since .+\. Switching server …$")
-    wait_until(lambda: any(map(said.match, page.evaluate("statuses"))), "it says that the server changes", timeout=40)
+    expect(status(page)).to_have_text(re.compile(r"^Not live since .+\. Switching server …$"))
+    page.unroute("**/admin/live/token/")
     server.kill()
     server.start()
     wait_until_live(page)
@@ -275,7 +270,7 @@ def test_two_admins_see_who_answers_what_is_read_and_what_is_done(people: People
     visitor_writes(own_deployment, "hello")
     for page in (ada, bob):
         expect(page).to_have_title(re.compile(r"^\(1\) Live"))
-        open_conversation(page) if page is ada else None
+    open_conversation(ada)
     expect(bob).to_have_title(re.compile("^Live"))  # the team has read it
     expect(rows(bob).get_by_text("Unread:")).to_be_hidden()
 
@@ -466,8 +461,8 @@ def test_an_open_conversation_stays_where_it_is_read(people: People, own_deploym
     open_conversation(page)
     log = page.get_by_role("log")
     log.hover()
-    page.mouse.wheel(0, -5000)
-    wait_until(lambda: log.evaluate("log => log.scrollTop") == 0, "it is scrolled up")
+    # The log may not have been ready for the first turn of the wheel.
+    wait_until(lambda: page.mouse.wheel(0, -5000) or log.evaluate("log => log.scrollTop") == 0, "it is scrolled up")
     page.get_by_role("textbox").focus()
     write(visitor, "news")
     pill = page.get_by_role("button", name="1 new")
@@ -511,7 +506,7 @@ def test_a_flood_is_told_in_summary(people: People, own_deployment: Deployment) 
     visitor_writes(own_deployment, "hello")
     wait_until(lambda: any(text.endswith(": hello") for text in page.evaluate("told")), "a message is read out")
     crowd_writes(own_deployment, 100)
-    news = re.compile(r"^(\d+) new messages from \1 visitors$")
+    news = re.compile(r"^(\d+) new messages from \d+ visitors$")
 
     def told() -> list[int]:
         return [int(found[1]) for text in page.evaluate("told") if (found := news.match(text))]

@@ -13,7 +13,7 @@ from messaging.observability.emf import EmfRecorder
 from messaging.observability.lag import LoopLag
 from messaging.tests.deployments import Deployment, Kubernetes, Pod, fetch
 from messaging.tests.redis_services import Redis
-from messaging.tests.services import HOST, started
+from messaging.tests.services import HOST, started, wait_until
 from messaging.tests.wire import admin, connect, eventually, new_id, visitor
 
 SERIES = 500  # of one process
@@ -145,8 +145,12 @@ async def test_a_handler_that_blocks_the_loop_is_seen_by_everybody() -> None:
 def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment) -> None:
     pod = pods.servers[0]
     assert [fetch(pod.origin + path)[0] for path in ("/user/", "/nothing", "/nothing")] == [200, 404, 404]
-    counted = {status: value(pod, "messaging_http_request_seconds_count", status) for status in names.STATUSES}
-    assert counted == {"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 2, "5xx": 0}
+
+    def counted() -> dict[str, float]:
+        return {status: value(pod, "messaging_http_request_seconds_count", status) for status in names.STATUSES}
+
+    # A client has its answer a moment before it is counted.
+    wait_until(lambda: counted() == {"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 2, "5xx": 0}, "they are counted")
 
 
 def test_a_scraper_gets_openmetrics_if_it_asks_for_it(pods: Deployment) -> None:

@@ -16,7 +16,7 @@ CHANGES = {
 
 
 async def ends(deployment: Deployment, username: str, change: object) -> None:
-    """`change` (blocking) closes `username`'s connections on both pods, and nobody else's, within 5 s."""
+    """`change` (blocking) closes `username`'s connections on both pods, and nobody else's, within 10 s."""
     here, there = deployment.websocket_urls
     tokens = [await deployment.admin_token(username) for _ in range(2)]
     async with (
@@ -27,7 +27,7 @@ async def ends(deployment: Deployment, username: str, change: object) -> None:
         await asyncio.to_thread(change)
         began = time.monotonic()
         assert [await page.until_closed() for page in (first, second)] == [([error("unauthorized")], 4401)] * 2
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         assert await other.until_pong() == []
 
 

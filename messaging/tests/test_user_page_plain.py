@@ -140,6 +140,7 @@ def test_a_browser_without_scripts_writes_and_reads_and_one_with_them_goes_on(pe
     page.goto(f"{origin}/user/")
     expect(page.locator("#status")).to_be_hidden()
     page.get_by_role("button", name=BUTTON).click()
+    expect(page.locator(".message")).to_have_count(1)
     page.get_by_role("textbox").fill("without a script")
     page.get_by_role("button", name="Send").click()
     expect(page.locator(".message")).to_have_count(2)
