@@ -187,17 +187,23 @@ def test_erasing_leaves_no_more_than_a_note(command: Command, caplog: pytest.Log
     assert (record.message, record.conversations, record.messages) == ("conversations erased", 1, 2)
 
 
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_erasing_asks_first(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = say(1)
-    asked, ask = [], input
+    monkeypatch.setattr("sys.stdin", Terminal())
+    asked = []
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "no")
     with pytest.raises(CommandError, match="Nothing was erased"):
         command("messaging_erase", str(conversation.pk))
     assert asked == ["Erase for good? Type yes: "]
     monkeypatch.setattr("sys.stdin", StringIO())
-    monkeypatch.setattr("builtins.input", ask)
     with pytest.raises(CommandError, match="Nothing was erased: nobody is there to ask, so say --no-input"):
         command("messaging_erase", str(conversation.pk))
+    monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("builtins.input", lambda question: "yes")
     command("messaging_erase", str(conversation.pk))
     assert kept() == []

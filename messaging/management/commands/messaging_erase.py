@@ -1,5 +1,6 @@
 """`messaging_erase`: a person wants what is kept of them to be gone."""
 
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +44,6 @@ class Command(BaseCommand):
 
 def _agreed() -> bool:
     """Raises CommandError where nobody is there to ask."""
-    try:
-        return input("Erase for good? Type yes: ") == "yes"
-    except EOFError:
-        raise CommandError("Nothing was erased: nobody is there to ask, so say --no-input.") from None
+    if not sys.stdin.isatty():
+        raise CommandError("Nothing was erased: nobody is there to ask, so say --no-input.")
+    return input("Erase for good? Type yes: ") == "yes"
