@@ -1,6 +1,6 @@
 """Signed credentials of `identify`: who a visitor is, and which staff member asks for an admin connection.
 
-Signed with SECRET_KEY (its fallbacks are accepted), one salt per purpose: no token serves for the other.
+Signed with SECRET_KEY, one salt per purpose: no token serves for the other.
 """
 
 from dataclasses import dataclass
@@ -32,10 +32,13 @@ def read_visitor(token: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class AdminGrant:
-    """Who minted an admin token: a staff member's primary key, and the digest of the session it was done in."""
+    """Who minted an admin token: a staff member's primary key, the digest of the session it was done in, and the mark
+    of the password that was theirs then.
+    """
 
     staff: int
     session: str = ""
+    password_mark: str = ""
 
 
 def session_digest(session_key: str) -> str:
@@ -43,19 +46,20 @@ def session_digest(session_key: str) -> str:
     return salted_hmac("messaging.session", session_key, algorithm="sha256").hexdigest()[:32]
 
 
-def mint_admin(staff: int, session: str = "") -> str:
+def mint_admin(staff: int, session: str = "", password_mark: str = "") -> str:
     """A token for the staff member with this primary key, good for ADMIN_SECONDS and for `identify` alone.
 
     `session`: the digest of the login session whose end closes the connections that the token opened.
+    `password_mark`: of the password without which the token is good for nothing.
     """
-    return signing.dumps([staff, session], salt=_ADMIN)
+    return signing.dumps([staff, session, password_mark], salt=_ADMIN)
 
 
 def read_admin(token: str) -> AdminGrant | None:
     """Who minted it; None where the token is forged, expired or of another purpose."""
     match _read(token, _ADMIN, ADMIN_SECONDS):
-        case [int(staff), str(session)]:
-            return AdminGrant(staff, session)
+        case [int(staff), str(session), str(password_mark)]:
+            return AdminGrant(staff, session, password_mark)
     return None
 
 

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import segno
 from django.contrib import admin
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -17,6 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 from messaging import tokens
 from messaging.adminpage.tally import tally as tally_now
 from messaging.adminpage.texts import TEXTS
+from messaging.models import password_mark
 from messaging.pages import configuration, strict_scripts
 
 RIGHT_TO_READ = "messaging.view_message"
@@ -66,10 +68,10 @@ def token(request: HttpRequest) -> JsonResponse:
     """One token for one identify: `{"token", "expiresIn"}`, or 403 and `{"error"}`, never a redirect."""
     if refusal := _refusal(request):
         return refusal
+    user = cast(AbstractBaseUser, request.user)
     session = tokens.session_digest(request.session.session_key or "")
-    return JsonResponse(
-        {"token": tokens.mint_admin(cast(int, request.user.pk), session), "expiresIn": tokens.ADMIN_SECONDS}
-    )
+    token = tokens.mint_admin(user.pk, session, password_mark(user))
+    return JsonResponse({"token": token, "expiresIn": tokens.ADMIN_SECONDS})
 
 
 def _refusal(request: HttpRequest) -> JsonResponse | None:

@@ -16,7 +16,7 @@ from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from messaging.contracts import START, Cursor, Kind, Page, QuickMessages, StaffMember, StoredMessage
-from messaging.models import Block, Conversation, EndedSession, Message, QuickMessage
+from messaging.models import Block, Conversation, EndedSession, Message, QuickMessage, password_mark
 from messaging.protocol.fields import Lang
 
 OVERLAP = timedelta(seconds=8)
@@ -131,7 +131,7 @@ def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
             may_manage=user.has_perm("messaging.change_conversation"),
             may_block=user.has_perm("messaging.add_block"),
             may_unblock=user.has_perm("messaging.delete_block"),
-            password_mark=user.get_session_auth_hash()[:16],
+            password_mark=password_mark(user),
         )
         for user in users
     }

@@ -144,12 +144,12 @@ class MessagingService:
         await self._identity.recheck(connection)
         match frame:
             case frames.Identify():
-                self._throttle.identify(connection, frame.id)
+                await self._throttle.identify(connection, frame.id)
                 answer = await self._identity.identify(connection, frame)
                 told = await self._presence.came_or_went(connection)
                 return [*answer, *await self._conversations.sign_of_life(connection), *told]
             case frames.SetConnectionType():
-                self._throttle.identify(connection, None)
+                await self._throttle.identify(connection, None)
                 await self._identity.become(connection, frame.type, frame.token, connection.version)
                 return [Join(), Reply(frames.ConnectionTypeUpdated(frame.type, timestamp()))]
             case frames.SendMessage():
@@ -161,7 +161,7 @@ class MessagingService:
             case frames.ChangeConversation():
                 return await self._conversations.change(connection, frame)
             case frames.Forget():
-                self._throttle.identify(connection, frame.id)
+                await self._throttle.identify(connection, frame.id)
                 return await self._forget(connection, frame)
             case frames.Ping():
                 return await self._ping(connection, frame)

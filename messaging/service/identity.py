@@ -16,7 +16,7 @@ from messaging.service.registry import Registry
 if TYPE_CHECKING:
     from messaging.log import MessageLog
 
-RECHECK_SECONDS = 300  # between two looks at an admin's rights
+RECHECK_SECONDS = 300  # between two looks at the rights of an admin who is watched as well
 
 
 class Identity:
@@ -78,6 +78,7 @@ class Identity:
             if grant is None or connection.staff not in (None, grant.staff):
                 raise ProtocolError(ErrorCode.UNAUTHORIZED, "An admin needs a fresh token of the admin page.")
             connection.session = grant.session
+            connection.password_mark = connection.password_mark or grant.password_mark
             await self._check_rights(connection, grant.staff)
         else:
             visitor = await self._visitor(token) or connection.conversation or str(uuid4())
@@ -94,8 +95,13 @@ class Identity:
         return None if visitor is None or await self._log.erased(visitor) else visitor
 
     async def recheck(self, connection: Connection) -> None:
-        """Look again at an admin's rights when that is due. Raises ProtocolError: unauthorized, forbidden."""
-        if connection.staff is not None and time.monotonic() - connection.checked_at > RECHECK_SECONDS:
+        """Look again at an admin's rights when that is due: at each frame where no process watches the connection.
+
+        Raises ProtocolError: unauthorized, forbidden. Raises StoreUnavailable.
+        """
+        if connection.staff is None:
+            return
+        if not connection.held or time.monotonic() - connection.checked_at > RECHECK_SECONDS:
             await self._check_rights(connection, connection.staff)
 
     async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, ProtocolError]]:
@@ -151,4 +157,5 @@ def _admit(connection: Connection, member: StaffMember | None, signed_out: bool)
     connection.may_block = member.may_block
     connection.may_unblock = member.may_unblock
     connection.password_mark = member.password_mark
-    connection.checked_at = time.monotonic()
+    if connection.held:
+        connection.checked_at = time.monotonic()

@@ -26,11 +26,12 @@ class Throttle:
     def __init__(self, limiter: Limiter, rates: Rates) -> None:
         self._limiter = limiter
         self._rates = rates
-        self._identifies = MemoryLimiter()  # of one connection each: nobody else needs to know
+        self._identifies = MemoryLimiter()  # of one connection each: who holds it is the only one who needs to know
 
-    def identify(self, connection: Connection, id: str | None) -> None:
+    async def identify(self, connection: Connection, id: str | None) -> None:
         if self._rates.identify is not None:
-            _refuse(self._identifies.take_now([Bucket(connection.id, self._rates.identify)]), id)
+            limiter = self._identifies if connection.held else self._limiter
+            _refuse(await limiter.take([Bucket(f"identify:{connection.id}", self._rates.identify)]), id)
 
     async def message(self, connection: Connection, id: str | None) -> None:
         buckets = self._buckets(connection)

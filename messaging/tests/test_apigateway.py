@@ -7,7 +7,7 @@ import secrets
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from zappa import websocket
 
 from messaging import log, runtime, tokens
 from messaging.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
+from messaging.limits import Rate
 from messaging.models import Message
 from messaging.protocol.codes import ErrorCode
 from messaging.service.actions import Connection
@@ -296,8 +297,7 @@ def test_no_text_of_an_exception_leaves_the_process(
 # --- What is kept between two events --------------------------------------------------------------------------
 
 
-def test_a_connection_is_the_same_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, checked_at = time.monotonic(), time.monotonic() - 100
+def test_a_connection_is_the_same_in_another_process() -> None:
     connection = Connection(
         "c1=",
         held=False,
@@ -311,15 +311,19 @@ def test_a_connection_is_the_same_in_another_process(monkeypatch: pytest.MonkeyP
         name="Ada",
         may_reply=True,
         head="0000000000001.00000000001",
-        checked_at=checked_at,
         strikes={ErrorCode.BAD_JSON: 3},
     )
     state = json.loads(json.dumps(dump(connection))) | {"of a later version": True}
-    monkeypatch.setattr(time, "monotonic", lambda: now + 1_000_000)  # a machine that was started earlier
-    restored = restore("c1=", state)
-    assert restored.checked_at == pytest.approx(checked_at + 1_000_000, abs=5)
-    restored.checked_at = checked_at
-    assert restored == connection
+    assert restore("c1=", state) == connection
+
+
+def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Settings) -> None:
+    settings.MESSAGING_RATES = replace(settings.MESSAGING_RATES, identify=Rate(burst=3, seconds=60))
+    visitor = gate.visitor()
+    for _ in range(2):
+        assert errors(gate.send(visitor, "identify", type="user", v=2)) == []
+    apigateway.run(runtime.close())  # the next event is another process'
+    assert errors(gate.send(visitor, "identify", type="user", v=2)) == ["rate_limited"]
 
 
 def test_a_plain_message_writes_no_state(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,14 @@ async def test_an_admins_rights_are_looked_at_again(house: House) -> None:
     assert refusal(await house.send(admin, "ping")) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
 
 
+async def test_an_admin_whom_no_process_watches_is_looked_at_with_every_frame(house: House) -> None:
+    admin = await house.admin("view_message")
+    admin.held = False
+    assert replies(await house.send(admin, "ping"))[0].TYPE == "pong"
+    await User.objects.filter(pk=admin.staff).aupdate(is_active=False)
+    assert refusal(await house.send(admin, "ping")) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
+
+
 async def test_staff_who_sign_out_or_lose_a_right_are_told_and_closed(house: House) -> None:
     admins = [await house.admin("view_message", session=name) for name in ("a", "b", "c", "d", "e")]
     _stays, inactive, without_right, new_password, signed_out = admins

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from messaging import tokens
 from messaging.tests.deployments import Deployment
-from messaging.tests.wire import admin, connect, error, message, visitor
+from messaging.tests.wire import admin, connect, error, message, new_id, visitor
 
 Token = Callable[[Deployment, pytest.MonkeyPatch], Awaitable[str | None]]
 
@@ -80,12 +80,14 @@ async def test_staff_without_the_right_get_no_token(deployment: Deployment) -> N
         assert (answer.code, answer.headers.get_content_type()) == (403, "application/json")
 
 
-@pytest.mark.parametrize("change", ["is_active", "is_staff"])
+@pytest.mark.parametrize("change", ["is_active = False", "is_staff = False", "set_password('another one')"])
 async def test_rights_are_read_when_the_token_is_used(change: str, deployment: Deployment) -> None:
     minted = deployment.run(  # an account of its own: other tests go on using the ones that exist
-        "from django.contrib.auth.models import User; from messaging.tokens import mint_admin\n"
-        f"user = User.objects.create_superuser('leaver-{change}'); token = mint_admin(user.pk)\n"
-        f"user.{change} = False; user.save(); print(token)"
+        "from django.contrib.auth.models import User; from messaging.models import password_mark\n"
+        "from messaging.tokens import mint_admin\n"
+        f"user = User.objects.create_superuser('leaver-{new_id()}', password='one')\n"
+        "token = mint_admin(user.pk, '', password_mark(user))\n"
+        f"user.{change}; user.save(); print(token)"
     )
     async with connect(deployment.websocket_urls[0]) as leaver:
         await leaver.send("identify", v=2, type="admin", token=minted.split()[-1])

@@ -1,19 +1,17 @@
-"""A connection as it is kept between two invocations: plain JSON values, times by the wall clock."""
+"""A connection as it is kept between two invocations: plain JSON values."""
 
-import time
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from messaging.protocol.codes import ErrorCode
 from messaging.service.actions import Connection
 
-_FIELDS = {field.name for field in fields(Connection)} - {"id", "held", "touched_at"}
+_FIELDS = {field.name for field in fields(Connection)} - {"id", "held", "touched_at", "checked_at"}
 
 
 def dump(connection: Connection) -> dict[str, Any]:
     """What `restore` makes the connection from again, in whatever process."""
-    state = {name: value for name, value in asdict(connection).items() if name in _FIELDS}
-    return state | {"checked_at": _other_clock(connection.checked_at, time.monotonic(), time.time())}
+    return {name: value for name, value in asdict(connection).items() if name in _FIELDS}
 
 
 def restore(connection_id: str, state: dict[str, Any]) -> Connection:
@@ -21,14 +19,9 @@ def restore(connection_id: str, state: dict[str, Any]) -> Connection:
     known = {name: value for name, value in state.items() if name in _FIELDS}
     connection = Connection(connection_id, held=False, **known)
     connection.strikes = {ErrorCode(code): number for code, number in connection.strikes.items()}
-    connection.checked_at = _other_clock(connection.checked_at, time.time(), time.monotonic())
     return connection
 
 
 def copy(connection: Connection) -> Connection:
     """To see later whether anything has changed that is kept."""
     return replace(connection, strikes=dict(connection.strikes))
-
-
-def _other_clock(moment: float, now: float, other_now: float) -> float:
-    return other_now - (now - moment) if moment else 0.0  # 0: never

@@ -5,7 +5,6 @@ that can have changed it.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -58,12 +57,7 @@ async def _close_revoked(seconds: SecondsLeft) -> None:
     revoked = await service.revoked(admins)
     for connection, _ in revoked:
         del before[connection.id]
-    # What else they may do now. That somebody has looked is not worth a write.
-    changed = [
-        connection
-        for connection in admins
-        if (old := before.get(connection.id)) and replace(connection, checked_at=old.checked_at) != old
-    ]
+    changed = [admin for admin in admins if before.get(admin.id, admin) != admin]  # what else they may do now
     await asyncio.gather(
         *(posting.perform(connection, actions) for connection, actions in revoked),
         *(states.save(admin.id, dump(admin), instead_of=kept[admin.id]) for admin in changed),
