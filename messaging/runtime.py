@@ -152,7 +152,7 @@ def get_lag() -> LoopLag:
 
 
 async def close() -> None:
-    """Let what is under way finish, then close the hub of this loop, the log, the store and the tracer."""
+    """Let what is under way finish, then close the hub of this loop and every part that was made."""
     lag = _lags.pop(asyncio.get_running_loop(), None)
     if lag is not None:
         lag.close()

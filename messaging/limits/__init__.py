@@ -1,7 +1,7 @@
 """How often somebody may do something: token buckets, kept by the generic cell rate algorithm (ITU-T I.371).
 
 A bucket is one number, the time at which it will be full again. `Limiter` is the promise; `memory` keeps buckets in
-the process, `redis` shares them between processes.
+the process, `redis` and `dynamodb` share them between processes.
 """
 
 from abc import ABC, abstractmethod

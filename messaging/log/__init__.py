@@ -65,6 +65,7 @@ class _Remembered(Generic[T]):
         if self._found is None or time.monotonic() - self._found[0] > self._seconds:
             if self._asking is None or self._asking.done():  # one asks for all who wait: that can be a thousand
                 self._asking = asyncio.create_task(self._ask())
+                self._asking.add_done_callback(_heard)
             return await asyncio.shield(self._asking)
         return self._found[1]
 
@@ -90,6 +91,7 @@ class _Together(Generic[K, T]):
         self._keys.add(key)
         if self._next is None or self._next.done():
             self._next = asyncio.create_task(self._ask())
+            self._next.add_done_callback(_heard)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return (await asyncio.shield(self._next))[key]
@@ -100,6 +102,12 @@ class _Together(Generic[K, T]):
         async with self._turn:
             keys, self._keys, self._next = self._keys, set(), None
             return await self._read(keys)
+
+
+def _heard(read: asyncio.Task[Any]) -> None:
+    """Its failure is told to those who wait for it; that nobody did, for too long, is nothing to log."""
+    if not read.cancelled():
+        read.exception()
 
 
 def _expire(appended: asyncio.Future[Appended]) -> None:
@@ -193,9 +201,6 @@ class MessageLog:
 
     async def erase(self, conversation: str) -> ConversationState | None:
         return await self._read(lambda: conversations.erase(conversation))
-
-    async def conversation_exists(self, conversation: str) -> bool:
-        return await self._read(lambda: reader.conversation_exists(conversation))
 
     async def staff_members(self, ids: Iterable[int]) -> dict[int, StaffMember]:
         return await self._read(lambda: reader.staff_members(ids))

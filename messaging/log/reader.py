@@ -115,10 +115,6 @@ def messages(numbers: list[int]) -> tuple[StoredMessage, ...]:
     return _stored(Message.objects.filter(seq__in=numbers).order_by("seq"))
 
 
-def conversation_exists(conversation: str) -> bool:
-    return Conversation.objects.filter(id=conversation).exists()
-
-
 def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
     """The active staff members with these primary keys, and what they may do now."""
     users = get_user_model().objects.filter(pk__in=list(ids), is_active=True, is_staff=True)

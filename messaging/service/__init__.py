@@ -1,6 +1,7 @@
 """The product's rules: what follows from a client's frame. They live in this package and nowhere else.
 
-The service awaits only the two stores that it was given and answers with actions; a transport performs them in order.
+The service awaits only the stores and the limiter that it was given, and answers with actions; a transport performs
+them in order.
 """
 
 import logging

@@ -13,7 +13,7 @@ RESOURCES: dict[str, Any] = load()["Resources"]
 ACTIONS = {
     "Logs": {"logs:CreateLogStream", "logs:PutLogEvents"},
     "Connections": {
-        "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:DescribeContinuousBackups",
+        "dynamodb:DeleteItem", "dynamodb:DescribeContinuousBackups",
         "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:GetItem", "dynamodb:PutItem",
         "dynamodb:Query", "dynamodb:UpdateItem",
     },
