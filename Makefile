@@ -65,7 +65,7 @@ format: $(VENV)/.dev ## bring Python and templates into shape
 PEERS := bench/peers/node_modules/.package-lock.json
 MEASURED := services $(VENV)/.dev $(VENV)-ministack/.installed $(PEERS) aws-package
 
-bench: $(MEASURED) ## measure beside stock Channels, Node and websockets: half an hour of a quiet machine
+bench: $(MEASURED) ## measure beside stock Channels, Node and websockets: 20 to 30 minutes of a quiet machine
 	$(RUN) -m bench $(BENCH)
 
 bench-quick: $(MEASURED) ## the same, small: whether it works, not how fast

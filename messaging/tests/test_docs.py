@@ -7,11 +7,12 @@ test_k8s_docs.py. The tutorial is done from its first step to its last in test_t
 import ast
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from django.apps import apps
-from django.core.management import get_commands
+from django.core.management import get_commands, load_command_class
 from jsonschema import Draft202012Validator
 
 from messaging.observability.names import METRICS
@@ -79,6 +80,22 @@ def test_every_command_is_documented_and_no_other() -> None:
     run = {name for text in pages for name in re.findall(r"manage(?:\.py| production) (\w+)", text)}
     assert run - commands.keys() == set()
     assert ours - run - {name for text in pages for name in re.findall(r"`(messaging_\w+)", text)} == set()
+
+
+COMMANDS = [
+    (page.name, line)
+    for page, text in TOLD.items()
+    if page.name != "tutorial.md"
+    for line in re.findall(r"(?:manage\.py|manage production) \"?(messaging_\w+[^`|>#\n\"]*)", text)
+]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_every_command_has_the_options_that_are_told(page: str, line: str) -> None:
+    name, *arguments = shlex.split(line)
+    ids = ["01976f3e-6c1e-7cc2-b0c5-6d2f8a293f2a" if argument == "ID" else argument for argument in arguments]
+    parser = load_command_class("messaging", name).create_parser("manage.py", name)
+    assert parser.parse_args(ids)
 
 
 def test_every_make_target_is_documented_and_no_other() -> None:
