@@ -49,6 +49,8 @@ def inspect(name: str) -> Any:
 class Container(Pod):
     """A pod of `workload`, on the network of this machine. `environment`: what differs from the manifest's."""
 
+    ready_seconds = 180  # at a tenth of a core
+
     def __init__(self, rendered: Manifests, workload: str, image: str, database: str, **environment: str) -> None:
         super().__init__(**environment)
         self.name = workload

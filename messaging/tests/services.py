@@ -40,7 +40,6 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "podman": ("podman runc iptables mmdebstrap netavark aardvark-dns", "podman"),
 }
 PATIENCE_SECONDS = 20.0  # for what a database answers within 2 where nobody else uses the machine
-READY_SECONDS = 60  # a service needs 2; several that start at once on a busy machine need more
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # a developer's DATABASE_URL must not reach a test
 
 _ports = random.SystemRandom()  # the `random` module itself is seeded by Hypothesis
@@ -117,6 +116,7 @@ class Service:
     """A program with a port, a directory and a log. Subclasses say its `command` and when it `is_ready`."""
 
     name: str
+    ready_seconds = 60  # it needs 2; several that start at once on a busy machine need more
     stop_signal = signal.SIGTERM
     working_directory: str | Path = "/"
 
@@ -157,7 +157,7 @@ class Service:
             )
         running.append(self)
         try:
-            wait_until(self._ready_or_ended, f"{self.name} is ready", READY_SECONDS)
+            wait_until(self._ready_or_ended, f"{self.name} is ready", self.ready_seconds)
         except TimeoutError as error:
             raise ServiceFailed(f"{error}\n{self.tail}") from None
 

@@ -23,6 +23,7 @@ ACK_SECONDS = 0.5  # for 9 of 10 messages
 HINT_SECONDS = 5.0  # for a message to reach staff while hints are lost
 GOING_ON = 5  # messages of a visitor that show that the product works
 PACE = 0.5  # seconds between two messages of a visitor who is in no hurry
+PULSE_SECONDS = 0.05  # between two looks at whether this machine stood still
 CALM_SECONDS = 60  # for everybody to be up to date once all is well again
 
 
@@ -72,6 +73,7 @@ class Crowd:
         ]
         self.answering.on_message = self._answer
         self.pace = PACE  # may be changed at any time
+        self.longest_pause = 0.0  # seconds for which this machine stood still: no fault of the product
         self.everybody = [*self.visitors, *self.admins]
 
     def _answer(self, frame: Frame) -> None:
@@ -86,7 +88,17 @@ class Crowd:
             await eventually(
                 lambda: all(client.ready for client in self.everybody), "everybody is connected", CALM_SECONDS
             )
-            yield
+            pulse = asyncio.create_task(self._pulse())
+            try:
+                yield
+            finally:
+                pulse.cancel()
+
+    async def _pulse(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(PULSE_SECONDS)
+            self.longest_pause = max(self.longest_pause, time.monotonic() - began - PULSE_SECONDS)
 
     async def talk(self, each: int) -> None:
         """Every visitor sends `each` messages as fast as they are answered; returns when all are acked."""
@@ -134,8 +146,13 @@ class Crowd:
         yield
         await self.goes_on()
         assert [client.connections for client in self.everybody] == connections
-        assert [client.errors for client in self.everybody] == [[] for _ in self.everybody]
-        assert self._slowest_hint() < HINT_SECONDS
+        self.check_errors()
+        assert self._slowest_hint() < HINT_SECONDS + 2 * self.longest_pause
+
+    def check_errors(self) -> None:
+        """Nobody has seen any, but of a database that was late because the machine stood still."""
+        excused = {"unavailable"} if self.longest_pause > 1 else set()
+        assert [set(client.errors) - excused for client in self.everybody] == [set()] * len(self.everybody)
 
     def slowest_acks(self) -> float:
         """The seconds within which 9 of 10 messages of visitors were acked: the others met a pause of the machine.
