@@ -9,13 +9,13 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
 from messaging.availability import Availability
 from messaging.contracts import StoreUnavailable
-from messaging.redis_url import RedisURL, parse_redis_url
+from messaging.redis_url import RedisURL, parse_redis_url, sentinel_options
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +114,8 @@ class RedisClient:
             self._probe.cancel()
             await asyncio.wait([self._probe])
         await self.redis.aclose()
-        for sentinel in self._sentinels:
-            await sentinel.aclose()
+        if self._sentinels is not None:
+            await self._sentinels.aclose()
 
 
 def _settle(answers: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:
@@ -127,8 +127,37 @@ def _settle(answers: asyncio.Future[list[Any]], outcome: list[Any] | Exception) 
         answers.set_result(outcome)
 
 
-def _connect(url: RedisURL, timeout: float) -> "tuple[Redis | RedisCluster, list[Redis]]":
-    """The client for the data, and those for the sentinels that know where it is."""
+class _Sentinels(Sentinel):
+    """Asked all at once: however many are silent or gone, the patience is left to who knows the master."""
+
+    def __init__(self, nodes: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
+        super().__init__(())  # type: ignore[no-untyped-call]
+        self._each = [Sentinel([node], sentinel_kwargs=options) for node in nodes]  # type: ignore[no-untyped-call]
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Host and port, as the first says that knows them. Raises MasterNotFoundError with what each of them said."""
+        asked = [asyncio.create_task(one.discover_master(service_name)) for one in self._each]
+        refusals = []
+        try:
+            for answer in asyncio.as_completed(asked):
+                try:
+                    found: tuple[str, int] = await answer
+                    return found
+                except RedisError as error:
+                    refusals.append(str(error))
+        finally:
+            for question in asked:
+                question.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise MasterNotFoundError("; ".join(refusals))
+
+    async def aclose(self) -> None:
+        for one in self._each:
+            await one.aclose()
+
+
+def _connect(url: RedisURL, timeout: float) -> tuple[Redis | RedisCluster, _Sentinels | None]:
+    """The client for the data, and the sentinels that know where it is."""
     options: dict[str, Any] = {
         "username": url.username,
         "password": url.password,
@@ -139,12 +168,11 @@ def _connect(url: RedisURL, timeout: float) -> "tuple[Redis | RedisCluster, list
     }
     match url.kind:
         case "cluster":
-            return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in url.nodes], **options), []
+            return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in url.nodes], **options), None
         case "sentinel":
-            # A sentinel has a password of its own, seldom the data servers': it is asked without one.
-            sentinel = Sentinel(url.nodes, sentinel_kwargs={"socket_timeout": timeout, "ssl": url.tls})  # type: ignore[no-untyped-call]
-            master: Redis = sentinel.master_for(url.master, db=url.db, **options)
-            return master, sentinel.sentinels
+            sentinels = _Sentinels(url.nodes, sentinel_options(url, timeout))
+            master: Redis = sentinels.master_for(url.master, db=url.db, **options)
+            return master, sentinels
         case _:
             ((host, port),) = url.nodes
-            return Redis(host=host, port=port, db=url.db, **options), []
+            return Redis(host=host, port=port, db=url.db, **options), None

@@ -1,6 +1,7 @@
 """One way to name a Redis, for the connection store and the channel layer alike. Pure."""
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 FORMS = (
@@ -44,6 +45,15 @@ def parse_redis_url(text: str, password: str | None = None) -> RedisURL:
         db=int(path[0]) if path else 0,
         master=master,
     )
+
+
+def sentinel_options(url: RedisURL, timeout: float) -> dict[str, Any]:
+    """How redis-py asks a sentinel of `url`: once, and no longer than `timeout` seconds; then the next one's turn is.
+
+    TLS is for all that `rediss+sentinel` names. A sentinel has a password of its own, seldom the data servers': it is
+    asked without one.
+    """
+    return {"ssl": url.tls, "socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": None}
 
 
 def _node(text: str, default_port: int) -> tuple[str, int]:

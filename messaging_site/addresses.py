@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from messaging.redis_url import parse_redis_url
+from messaging.redis_url import parse_redis_url, sentinel_options
 
 # A connection that was cut without a word is given up after some 10 s (libpq's parameters), not after TCP's 15 minutes.
 GIVE_UP_SILENCE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5000}
 DATABASE_FORM = "postgres://user:password@host:5432/name"
 ENCRYPTED = ("require", "verify-ca", "verify-full")  # libpq's sslmodes that never go without TLS
+# The channel layer asks one Sentinel after the other, and a publish has a second: two of them may be silent so long.
+SENTINEL_SECONDS = 0.4
 
 
 def database(url: str, *, sqlite_allowed: bool, tls: bool) -> dict[str, Any]:
@@ -59,7 +61,8 @@ def channel_layer_host(text: str, password: str | None) -> dict[str, Any]:
         "protocol": 2,  # with 3, redis-py makes text of all that it hears, for a line of its log
     }
     if url.kind == "sentinel":
-        return {**host, "sentinels": list(url.nodes), "master_name": url.master, "ssl": url.tls}
+        sentinels = {"sentinels": list(url.nodes), "sentinel_kwargs": sentinel_options(url, SENTINEL_SECONDS)}
+        return {**host, **sentinels, "master_name": url.master, "ssl": url.tls}
     name, port = url.nodes[0]
     return {**host, "address": f"{'rediss' if url.tls else 'redis'}://{name}:{port}"}
 

@@ -1,37 +1,58 @@
 """Redis in the three shapes that the product connects to: one server, Sentinel, Cluster."""
 
 import contextlib
+import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import redis
 
 from messaging.tests.services import HOST, Service, free_port, program, started, wait_until
 
 
+def certify(directory: Path) -> Path:
+    """Makes a certificate for HOST, and its `key` beside it: who trusts it trusts the servers that show it."""
+    certificate = directory / "certificate"
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
+    command += ["-addext", f"subjectAltName=IP:{HOST}", "-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    files = ["-keyout", certificate.with_name("key"), "-out", certificate]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    return certificate
+
+
 class Redis(Service):
-    """One Redis that keeps nothing on disk: killed and started again, it is empty."""
+    """One Redis that keeps nothing on disk: killed and started again, it is empty.
+
+    With a `certificate` (see `certify`) it speaks TLS alone.
+    """
 
     name = "Redis"
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, certificate: Path | None = None) -> None:
         super().__init__()
         self._options = options
+        self._certificate = certificate
 
     def command(self) -> Sequence[str]:
-        common = [
-            "--port",
-            str(self.port),
-            "--bind",
-            HOST,
-            "--dir",
-            str(self.directory),
-            "--save",
-            "",
-            "--loglevel",
-            "warning",
-        ]
+        settings = [word for name, value in self.settings().items() for word in (f"--{name}", value)]
         # Without the delay of 0 a new replica waits 5 s for more replicas before it gets its copy.
-        return [program("redis-server"), *common, "--repl-diskless-sync-delay", "0", *self._options]
+        settings += ["--save", "", "--repl-diskless-sync-delay", "0"]
+        return [program("redis-server"), *settings, *self._options]
+
+    def settings(self) -> dict[str, str]:
+        """What every Redis is configured with, a Sentinel too."""
+        settings = {"port": str(self.port), "bind": HOST, "dir": str(self.directory), "loglevel": "warning"}
+        if self._certificate is None:
+            return settings
+        return settings | {
+            "port": "0",
+            "tls-port": str(self.port),
+            "tls-cert-file": str(self._certificate),
+            "tls-key-file": str(self._certificate.with_name("key")),
+            "tls-ca-cert-file": str(self._certificate),
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
 
     def is_ready(self) -> bool:
         with contextlib.suppress(redis.ConnectionError), self.client() as client:
@@ -39,11 +60,16 @@ class Redis(Service):
         return False
 
     def client(self) -> redis.Redis:
-        return redis.Redis(host=HOST, port=self.port, decode_responses=True)
+        tls = {"ssl": True, "ssl_ca_certs": str(self._certificate)} if self._certificate else {}
+        return redis.Redis(host=HOST, port=self.port, decode_responses=True, **tls)
+
+    @property
+    def scheme(self) -> str:
+        return "rediss" if self._certificate else "redis"
 
     @property
     def url(self) -> str:
-        return f"redis://{HOST}:{self.port}/0"
+        return f"{self.scheme}://{HOST}:{self.port}/0"
 
 
 class Secured(Redis):
@@ -57,17 +83,24 @@ class Secured(Redis):
         return redis.Redis(host=HOST, port=self.port, password=self._password, decode_responses=True)
 
 
+# Milliseconds without an answer until a Sentinel thinks that a server is down. On a machine that stands still for a
+# second, less would choose another master in the middle of a test that is not about that.
+DOWN_AFTER = 5000
+
+
 class Sentinel(Redis):
     name = "Redis Sentinel"
 
-    def __init__(self, master: Redis, name: str) -> None:
-        super().__init__("--sentinel")
+    def __init__(
+        self, master: Redis, name: str, *, down_after: int = DOWN_AFTER, certificate: Path | None = None
+    ) -> None:
+        super().__init__(certificate=certificate)
         self._master_name = name
         self._configuration = self.directory / "sentinel.conf"  # Sentinel rewrites it
         self._configuration.write_text(
-            f"port {self.port}\nbind {HOST}\ndir {self.directory}\nloglevel warning\n"
-            f"sentinel monitor {name} {HOST} {master.port} 2\n"
-            f"sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 5000\n"
+            "".join(f"{setting} {value}\n" for setting, value in self.settings().items())
+            + f"sentinel monitor {name} {HOST} {master.port} 2\n"
+            f"sentinel down-after-milliseconds {name} {down_after}\nsentinel failover-timeout {name} 5000\n"
         )
 
     def command(self) -> Sequence[str]:
@@ -79,20 +112,22 @@ class Sentinel(Redis):
 
 
 class RedisSentinel:
-    """A master, its replica and the three Sentinels that watch them."""
+    """A master, its replica and the three Sentinels that watch them; with a `certificate` over TLS alone."""
 
     MASTER_NAME = "messaging"
 
-    def __init__(self) -> None:
-        self.master = Redis()
-        self.replica = Redis("--replicaof", f"{HOST} {self.master.port}")
-        self.sentinels = [Sentinel(self.master, self.MASTER_NAME) for _ in range(3)]
-        self.url = f"redis+sentinel://{_addresses(self.sentinels)}/{self.MASTER_NAME}/0"
+    def __init__(self, *, down_after: int = DOWN_AFTER, certificate: Path | None = None) -> None:
+        self.master = Redis(certificate=certificate)
+        self.replica = Redis("--replicaof", f"{HOST} {self.master.port}", certificate=certificate)
+        self.sentinels = [
+            Sentinel(self.master, self.MASTER_NAME, down_after=down_after, certificate=certificate) for _ in range(3)
+        ]
+        self.url = f"{self.master.scheme}+sentinel://{_addresses(self.sentinels)}/{self.MASTER_NAME}/0"
 
     @contextlib.contextmanager
     def started(self) -> Iterator[None]:
         with started(self.master, self.replica, *self.sentinels):
-            wait_until(self._all_know_each_other, "the Sentinels know each other and the replica")
+            wait_until(self._all_know_each_other, "the Sentinels know each other", Service.ready_seconds)
             yield
 
     def _all_know_each_other(self) -> bool:
@@ -111,7 +146,7 @@ class RedisCluster:
                 "--cluster-port",
                 str(free_port()),
                 "--cluster-node-timeout",
-                "2000",
+                "15000",
             )
             for _ in range(3)
         ]
@@ -121,7 +156,7 @@ class RedisCluster:
     def started(self) -> Iterator[None]:
         with started(*self.nodes):
             self._form()
-            wait_until(self._is_whole, "every node of the Redis Cluster serves")
+            wait_until(self._is_whole, "every node of the Redis Cluster serves", Service.ready_seconds)
             yield
 
     def _form(self) -> None:

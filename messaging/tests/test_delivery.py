@@ -1,10 +1,13 @@
 """Two server processes, or a function: who gets what, wherever they are connected."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from messaging.tests.deployments import Deployment, Kubernetes
+from messaging.tests.redis_services import Redis, certify
+from messaging.tests.services import started
 from messaging.tests.wire import Connection, Frame, admin, message, new_id, visitor
 
 EACH = 25  # messages of each visitor
@@ -93,10 +96,22 @@ async def test_a_reply_is_shown_to_the_other_admins_and_on_the_other_pages_of_it
 @pytest.mark.parametrize("redis", ["redis_sentinel", "redis_cluster"])
 async def test_pods_find_each_other_through(redis: str, kubernetes: Kubernetes, request: pytest.FixtureRequest) -> None:
     with kubernetes.deployed(request.getfixturevalue(redis).url) as deployment:
-        here, there = deployment.websocket_urls
-        async with visitor(here) as ada, admin(there, await deployment.admin_token()) as operator:
-            await ada.say("hello")
-            assert await operator.receive() == message("hello", ada.conversation, connectionId=ada.id)
-            await operator.say("hello, Ada", to=ada.conversation)
-            assert (await ada.receive())["content"] == "hello, Ada"
-        assert "channel layer" not in deployment.log  # neither down nor failing: Redis itself carried it
+        await find_each_other(deployment)
+
+
+async def test_pods_find_each_other_through_a_redis_with_tls(kubernetes: Kubernetes, tmp_path: Path) -> None:
+    certificate = certify(tmp_path)
+    redis = Redis(certificate=certificate)
+    assert redis.url.startswith("rediss://")
+    with started(redis), kubernetes.deployed(redis.url, SSL_CERT_FILE=str(certificate)) as deployment:
+        await find_each_other(deployment)
+
+
+async def find_each_other(deployment: Deployment) -> None:
+    here, there = deployment.websocket_urls
+    async with visitor(here) as ada, admin(there, await deployment.admin_token()) as operator:
+        await ada.say("hello")
+        assert await operator.receive() == message("hello", ada.conversation, connectionId=ada.id)
+        await operator.say("hello, Ada", to=ada.conversation)
+        assert (await ada.receive())["content"] == "hello, Ada"
+    assert "channel layer" not in deployment.log  # neither down nor failing: Redis itself carried it
