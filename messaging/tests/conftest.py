@@ -89,8 +89,9 @@ def postgres(pytestconfig: pytest.Config) -> Postgres:
     return pytestconfig.stash[postgres_key]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_server() -> Iterator[Redis]:
+    """One module's: processes of another would hear its hints and count its connections."""
     redis = Redis()
     with started(redis):
         yield redis
@@ -147,8 +148,9 @@ def local_deployment() -> Iterator[Deployment]:
 
 
 @pytest.fixture(scope="session")
-def kubernetes_deployment(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
-    with kubernetes.deployed(redis_server.url) as deployment:
+def kubernetes_deployment(kubernetes: Kubernetes) -> Iterator[Deployment]:
+    redis = Redis()  # nobody else's: hints of another database would pass for messages of this one
+    with started(redis), kubernetes.deployed(redis.url) as deployment:
         yield deployment
 
 

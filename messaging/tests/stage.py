@@ -149,7 +149,7 @@ def fragile_stage() -> Iterator[FragileStage]:
 
 @contextlib.contextmanager
 def sentinel_stage(kubernetes: Kubernetes) -> Iterator[SentinelStage]:
-    sentinel = RedisSentinel()
+    sentinel = RedisSentinel(down_after=1000)  # its end is what the test is about
     with sentinel.started(), behind_nginx(kubernetes, sentinel.url) as (deployment, network):
         yield SentinelStage(deployment, network, sentinel)
 

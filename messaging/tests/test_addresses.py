@@ -16,7 +16,7 @@ from messaging.limits.redis_addresses import RedisAddresses
 from messaging.tests.deployments import Deployment, Kubernetes
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import started
-from messaging.tests.wire import SOON, Frame, connect, error
+from messaging.tests.wire import SOON, Frame, error, visitor
 
 BACKENDS = {"memory": None, "redis": "redis_server", "redis_cluster": "redis_cluster"}
 MakeAddresses = Callable[[], Addresses]
@@ -27,7 +27,8 @@ async def make_addresses(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[MakeAddresses]:
     monkeypatch.setattr(redis_addresses, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(redis_addresses, "LOST_SECONDS", 1)
+    monkeypatch.setattr(redis_addresses, "LOST_SECONDS", 3)
+    monkeypatch.setattr(redis_addresses, "PATIENCE_SECONDS", 5)
     fixture = BACKENDS[request.param]
     url = request.getfixturevalue(fixture).url if fixture else None
     made: list[Addresses] = []
@@ -133,14 +134,14 @@ async def test_without_redis_each_process_counts_its_own_and_says_so_once(
     own_redis: Redis, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "messaging")
-    here = RedisAddresses(url=own_redis.url)
+    here = RedisAddresses(url=own_redis.url, timeout=2)
     assert await here.enter(address, "a") == 1
     await asyncio.to_thread(own_redis.kill)
     assert [await here.enter(address, socket) for socket in "cdefg"] == [2, 3, 4, 5, 6]
     assert caplog.messages == ["Redis down for addresses"]
     await here.leave(address, "a")
     await asyncio.to_thread(own_redis.start)
-    there = RedisAddresses(url=own_redis.url)
+    there = RedisAddresses(url=own_redis.url, timeout=2)
     await there.enter(address, "b")
     await until_one_more_is(7, there, address)
     await until_one_more_is(7, here, address)
@@ -175,10 +176,13 @@ async def test_an_address_has_so_many_sockets_on_all_pods_together(strict: Deplo
     here, there = strict.websocket_urls
     async with contextlib.AsyncExitStack() as stack:
         for url in (here, there):
-            await stack.enter_async_context(connect(url))
-        async with connect(here):
+            await stack.enter_async_context(visitor(url))
+        async with visitor(here):
             for url in (here, there):
-                assert await refusal(url) == (error("rate_limited", retryAfterMs=1000), 4029)
+                async with asyncio.timeout(SOON):
+                    while (told := await refusal(url)) is None:  # until both pods have told Redis of theirs
+                        await asyncio.sleep(0.02)
+                assert told == (error("rate_limited", retryAfterMs=1000), 4029)
         async with asyncio.timeout(SOON):
             while await refusal(there) is not None:
                 await asyncio.sleep(0.02)

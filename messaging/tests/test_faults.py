@@ -37,7 +37,7 @@ OPEN_TRANSACTIONS = (
     " AND xact_start < clock_timestamp() - interval '0.2 s' AND pid <> pg_backend_pid()"
 )
 STOLEN_ACKS = 20
-GONE_SECONDS = 45.0  # the server pings every 20 s, waits for 20 s, and looks every 2 s
+GONE_SECONDS = 55.0  # the server pings every 20 s, waits for 20 s, and looks every 2 s
 HOUR = timedelta(hours=1)
 
 Fault = Callable[[AnyStage], Awaitable[None]]

@@ -73,6 +73,7 @@ def subscribed(redis: Redis) -> int:
         return max((count for _, count in client.pubsub_numsub(*client.pubsub_channels())), default=0)
 
 
+@pytest.mark.timeout(300)
 def test_the_site_works_in_front_of_sentinel_and_after_a_failover(
     pods: dict[str, Pod], sentinel: SecuredSentinel, tmp_path: Path
 ) -> None:
@@ -82,6 +83,10 @@ def test_the_site_works_in_front_of_sentinel_and_after_a_failover(
         wait_until(lambda: subscribed(sentinel.master) == len(pods), "every pod has subscribed")
         assert smoke(nginx.origin) == 0, smoke.output
         sentinel.master.kill()
-        wait_until(lambda: sentinel.sentinels[0].master()["port"] == sentinel.replica.port, "the replica is the master")
-        wait_until(lambda: subscribed(sentinel.replica) == len(pods), "every pod has subscribed there")
+        wait_until(
+            lambda: sentinel.sentinels[0].master()["port"] == sentinel.replica.port,
+            "the replica is the master",
+            timeout=70,
+        )
+        wait_until(lambda: subscribed(sentinel.replica) == len(pods), "every pod has subscribed there", timeout=70)
         assert smoke(nginx.origin) == 0, smoke.output

@@ -114,12 +114,12 @@ async def test_touch_brings_back_what_the_store_has_lost(store: ConnectionStore)
 
 
 async def test_a_connection_that_nobody_touches_is_forgotten(make_store: MakeStore, store: ConnectionStore) -> None:
-    store = make_store(ttl=2)
+    store = make_store(ttl=4)
     await store.store_connection(admin("silent"))
     await store.store_connection(admin("alive"))
     stored_at = time.monotonic()
     while await store.count(ADMINS) > 1:
-        assert time.monotonic() - stored_at < 10
+        assert time.monotonic() - stored_at < 20
         await store.touch(admin("alive"))
         await asyncio.sleep(0.2)
     assert time.monotonic() - stored_at > 1
@@ -146,13 +146,13 @@ async def test_other_processes_see_it(make_store: MakeStore, store: ConnectionSt
 async def test_a_redis_that_does_not_answer_is_unavailable_and_serves_again_when_it_is_back() -> None:
     redis = Redis()
     with started(redis):
-        store = RedisStore(url=redis.url, timeout=0.3)
+        store = RedisStore(url=redis.url, timeout=2)
         await store.store_connection(admin("a1"))
         redis.kill()
         with pytest.raises(StoreUnavailable):
             await store.count(ADMINS)
         redis.start()
-        back = time.monotonic() + 5  # it is left alone for a moment
+        back = time.monotonic() + 15  # it is left alone for a moment
         while (stored := await asyncio.gather(store.touch(admin("a1")), return_exceptions=True)) != [None]:
             assert time.monotonic() < back, stored
             await asyncio.sleep(0.05)
