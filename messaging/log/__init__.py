@@ -159,6 +159,9 @@ class MessageLog:
     async def head(self, conversation: str | None) -> Cursor:
         return await self._heads.value(conversation)
 
+    async def last_number(self) -> int:
+        return await self._read(reader.last_number)
+
     async def newest(self, conversation: str | None, limit: int) -> Page:
         return await self._read(lambda: reader.newest(conversation, limit))
 

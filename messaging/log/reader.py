@@ -51,6 +51,17 @@ def head() -> Cursor:
     return _cursor(*row) if row else START
 
 
+def last_number() -> int:
+    """The last number that a message was given, whether it is still there or not; 0: none."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_sequence_last_value(pg_get_serial_sequence('messaging_message', 'seq')::regclass)")
+        else:
+            cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messaging_message'")
+        row = cursor.fetchone()
+    return (row and row[0]) or 0
+
+
 def newest(conversation: str | None, limit: int) -> Page:
     """The last `limit` messages; `more`: there are older ones."""
     rows = list(_messages(conversation).order_by("-seq")[: limit + 1])

@@ -32,7 +32,9 @@ class Identity:
         if frame.version == 1:
             return [Join(), Reply(frames.Identified(frame.type, timestamp()))]
         connection.lang = frame.lang
-        connection.resuming = frame.since is not None
+        # Who was erased comes back as somebody new: that is no history lost.
+        known = tokens.read_visitor(frame.token or "") in (None, connection.conversation)
+        connection.resuming = frame.since is not None and known
         return [Join(), Reply(await self._identified(connection, frame.id, frame.since))]
 
     async def begin_anew(self, connection: Connection) -> frames.Identified:
@@ -58,7 +60,7 @@ class Identity:
             token=tokens.mint_visitor(visitor) if visitor else None,
             conversation=visitor,
             cursor=str(head),
-            recovered=self._recoverable(since, head),
+            recovered=await self._recoverable(since, head, visitor),
             quick=await self._log.quick_messages("visitor", connection.lang),
             read=str(read) if read else None,
             replies=await self._log.quick_messages("reply", connection.lang) if role == "admin" else None,
@@ -125,13 +127,16 @@ class Identity:
         ended = await self._log.ended_sessions([connection.session])
         _admit(connection, members.get(staff), bool(ended))
 
-    def _recoverable(self, since: str | None, head: Cursor) -> bool:
+    async def _recoverable(self, since: str | None, head: Cursor, visitor: str | None) -> bool:
         """Whether history after `since` is complete: it is a place that this log had and still has."""
         cursor = Cursor.parse(since or "")
         if cursor is None:
             return False
         kept_since = (time.time() - self._retention_days * 86_400) * 1000
-        return cursor.seq <= head.seq and (cursor.seq == START.seq or cursor.ms >= kept_since)
+        if cursor.seq != START.seq and cursor.ms < kept_since:
+            return False
+        # What staff read last may have been erased since; behind it, the log goes on as ever.
+        return cursor.seq <= head.seq or (visitor is None and cursor.seq <= await self._log.last_number())
 
 
 def _me(connection: Connection) -> dict[str, int | str | bool]:

@@ -102,6 +102,12 @@ async def test_a_client_that_comes_back_resumes_or_has_a_gap(pods: Deployment) -
     for since in (acked["cursor"], "from another database"):
         async with connect(pod.websocket_url) as again:
             await again.request("identify", v=2, type="user", token=token, since=since)
+    async with visitor(pod.websocket_url) as erased:
+        acked = await erased.say("forget me")
+        token = erased.token
+        await erased.request("forget", id=new_id())
+    async with connect(pod.websocket_url) as again:  # somebody new, with no history that could have a gap
+        await again.request("identify", v=2, type="user", token=token, since=acked["cursor"])
     assert (value(pod, "messaging_resume_total", "ok"), value(pod, "messaging_resume_total", "gap")) == (1, 1)
 
 

@@ -270,6 +270,25 @@ async def test_recovered_says_whether_history_since_a_cursor_is_complete(house: 
     assert not await recovered(f"{1:013x}.{int(long_ago.timestamp() * 1000):011x}")
 
 
+async def test_where_the_newest_message_was_erased_staff_have_missed_nothing(house: House) -> None:
+    """A log that never came to their place is another one, or an older copy of it."""
+    visitor, admin = await house.visitor(), await house.admin("view_message")
+    await house.send(visitor, "sendMessage", id="message-1", content="hello")
+    (page,) = replies(await house.send(admin, "history", id="h"))
+    await house.send(visitor, "forget", id="f")
+
+    async def recovered(since: str) -> bool:
+        token = tokens.mint_admin(admin.staff)
+        (frame,) = replies(await house.send(admin, "identify", type="admin", v=2, token=token, since=since))
+        return frame.recovered
+
+    assert await recovered(page.cursor)
+    seq, ms = (int(part, 16) for part in page.cursor.split("."))
+    assert not await recovered(f"{seq + 1000:013x}.{ms:011x}")
+    (page,) = replies(await house.send(admin, "history", id="h", since=page.cursor))
+    assert [state.status for state in page.conversations] == ["erased"]
+
+
 async def test_pong_names_the_newest_message_that_the_connection_was_given(house: House) -> None:
     visitor = await house.visitor()
     await house.send(visitor, "sendMessage", id="message-1", content="hello")
