@@ -4,6 +4,7 @@ from typing import cast
 from urllib.parse import urlencode
 
 import segno
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
@@ -37,6 +38,7 @@ def live(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": _("Live"),
+        "languages": settings.LANGUAGES,  # not the template tag's: it translates their names
         "is_nav_sidebar_enabled": False,  # its room is needed for the conversations
         "configuration": configuration(
             request,

@@ -55,7 +55,9 @@ def last_number() -> int:
     """The last number that a message was given, whether it is still there or not; 0: none."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("SELECT pg_sequence_last_value(pg_get_serial_sequence('messaging_message', 'seq')::regclass)")
+            cursor.execute(
+                "SELECT pg_sequence_last_value(pg_get_serial_sequence('messaging_message', 'seq')::regclass)"
+            )
         else:
             cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messaging_message'")
         row = cursor.fetchone()

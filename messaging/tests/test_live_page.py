@@ -4,10 +4,11 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import pytest
 from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 from websockets.asyncio.client import connect
 
@@ -115,7 +116,7 @@ def open_row(page: Page, content: str) -> None:
 
 
 def choose(page: Page, name: str) -> None:
-    page.get_by_role("radio", name=name, exact=True).check()
+    page.get_by_role("radio", name=re.compile(rf"^{name}\b")).check()  # behind it there may be a number
 
 
 def press(page: Page, *keys: str) -> None:
@@ -137,12 +138,18 @@ def is_grey(page: Page, selector: str) -> bool:
     return page.locator(selector).evaluate("element => getComputedStyle(element).filter") == "grayscale(1)"
 
 
-def filtered(page: Page, drop: str) -> None:
-    """From its next connection on, frames of this type don't reach the page."""
+def altered(page: Page, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """From its next connection on, frames of the server reach the page as `change` leaves them; None: they do not."""
 
     def route(socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
-        server.on_message(lambda text: None if json.loads(text)["type"] == drop else socket.send(text))
+
+        def forward(text: str | bytes) -> None:
+            frame = change(json.loads(text))
+            if frame is not None:
+                socket.send(json.dumps(frame))
+
+        server.on_message(forward)
 
     page.route_web_socket("**/ws", route)
 
@@ -214,9 +221,10 @@ def test_a_silent_link_is_found_dead_and_nothing_looks_live(people: People, own_
         wait_for_lines(page, "hello")
         proxy.silence_all()
         proxy.refusing = True
-        page.evaluate("dispatchEvent(new Event('offline'))")  # or at the next heartbeat
+        page.context.set_offline(True)  # or it would take until the next heartbeat
         expect(status(page)).to_have_text(re.compile("^Not live since"))
         assert is_grey(page, "#list")
+        page.context.set_offline(False)
         proxy.refusing = False
         proxy.cut_all()  # the silent ones end at last
         wait_until_live(page)
@@ -259,6 +267,75 @@ def test_a_conversation_that_its_visitor_erases_goes_away_while_it_is_open(
     look_at(page, "live-gone")
 
 
+@pytest.mark.parametrize("recovered", [True, False], ids=["goes-on", "begins-anew"])
+def test_an_open_conversation_that_is_old_is_there_after_a_reconnect(
+    people: People, own_deployment: Deployment, recovered: bool
+) -> None:
+    """The newest message is erased meanwhile. `recovered` False: the server has to begin anew, as from a backup."""
+    server = own_deployment.servers[0]
+    page = people.admin(server.origin)
+    conversation = visitor_writes(own_deployment, "an old one")
+    page.goto(f"{server.origin}/admin/live/#{conversation}")  # a pointer that stayed in the list would hold it still
+    crowd_writes(own_deployment, 100)
+    newest = visitor_writes(own_deployment, "the newest")
+    wait_until(lambda: lines(page)[-1:] == ["an old one"] and len(lines(page)) == 102, "all are there", timeout=40)
+
+    def answer(frame: dict[str, Any]) -> dict[str, Any]:
+        if frame["type"] != "identified":
+            return frame
+        assert frame["recovered"]  # what was erased is no history that got lost
+        return frame | {"recovered": recovered}
+
+    altered(page, answer)
+    server.kill()
+    expect(status(page)).to_have_text(re.compile("^Not live since"))
+    own_deployment.run(f"from messaging.log import conversations; conversations.erase({newest!r})")
+    server.start()
+    try_now(page)
+    wait_until_live(page)
+    expect(rows(page).filter(has_text="the newest")).to_have_count(0)
+    wait_for_thread(page, *sent("an old one"))
+    expect(page.get_by_text("This conversation is gone")).to_be_hidden()
+
+
+def test_an_error_does_not_make_a_conversation_look_gone(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    visitor_writes(own_deployment, "an old one")
+    open_conversation(page)
+    crowd_writes(own_deployment, 100)
+    errors: list[str] = []
+
+    def answer(frame: dict[str, Any]) -> dict[str, Any]:
+        if frame["type"] != "history" or frame["id"].startswith("catch-up") or errors:
+            return frame
+        errors.append(frame["id"])
+        return {"type": "error", "code": "unavailable", "id": frame["id"], "message": "Not now."}
+
+    altered(page, answer)
+    page.reload()
+    wait_for_thread(page, *sent("an old one"))
+    expect(page.get_by_text("This conversation is gone")).to_be_hidden()
+    assert len(errors) == 1
+
+
+def test_an_address_of_no_conversation_says_that_there_is_none(people: People, origin: str) -> None:
+    page = people.admin(origin)
+    page.goto(f"{origin}/admin/live/#nonsense")
+    expect(page.get_by_text("This conversation is gone")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(4403, "This account may not do that."), (4400, "Please reload the page.")]
+)
+def test_a_page_that_the_server_turns_away_says_what_to_do(people: People, origin: str, code: int, words: str) -> None:
+    page = people.admin(origin)
+    page.route_web_socket("**/ws", lambda route: route.close(code=code))
+    page.reload()
+    expect(status(page)).to_have_text(f"Not live yet. {words}")
+    expect(page.get_by_role("button", name="Try now")).to_be_visible()
+    look_at(page, f"live-turned-away-{code}")
+
+
 # --- The team's desk ------------------------------------------------------------------------------------------
 
 
@@ -297,7 +374,7 @@ def test_who_loses_the_race_for_a_conversation_is_told_who_won(people: People, o
     origin = own_deployment.servers[0].origin
     visitor_writes(own_deployment, "hello")
     ada, bob = people.admin(origin), people.admin(origin, "colleague")
-    filtered(bob, drop="conversation")  # so bob clicks before he can know
+    altered(bob, lambda frame: None if frame["type"] == "conversation" else frame)  # so bob clicks before he can know
     bob.reload()
     for page in (ada, bob):
         open_conversation(page)
@@ -384,6 +461,32 @@ def test_filters_and_search_show_what_they_say(people: People, own_deployment: D
     look_at(page, "live-search")
     page.get_by_role("searchbox").fill("bananas")
     expect(page.get_by_text("No conversation here is like that.")).to_be_visible()
+
+
+def test_how_many_are_unread_is_said_with_a_plus_where_not_all_are_loaded(
+    people: People, own_deployment: Deployment
+) -> None:
+    crowd_writes(own_deployment, 120)
+    page = people.admin(own_deployment.servers[0].origin)
+    expect(page).to_have_title(re.compile(r"^\(100\+\) Live"))
+    expect(page.get_by_role("radio", name="Unread (100+)")).to_be_visible()
+    look_at(page, "live-unread")
+    page.get_by_role("button", name="Older conversations").click()
+    expect(page).to_have_title(re.compile(r"^\(120\) Live"))
+    expect(page.get_by_role("radio", name="Unread (120)")).to_be_visible()
+
+
+def test_staff_choose_their_language_where_they_work(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Deutsch").click()
+    expect(page).to_have_url(re.compile(r"/admin/live/$"))
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    wait_until_live(page)
+    page.get_by_role("button", name="Einstellungen").click()
+    look_at(page, "live-settings-german")
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("button", name="Settings")).to_be_visible()
 
 
 def test_the_whole_job_is_done_by_keyboard(people: People, own_deployment: Deployment) -> None:

@@ -12,12 +12,16 @@ from django.test import Client
 from django.utils import timezone
 
 from messaging import tokens
+from messaging.adminpage.texts import TEXTS as ADMIN_TEXTS
 from messaging.log.reader import stored
 from messaging.models import Conversation, Message, QuickMessage
-from messaging.pages import TEXTS
+from messaging.pages import TEXTS, Texts
+from messaging.protocol.codes import CloseCode
 from messaging.userpage.texts import TEXTS as USER_TEXTS
 
 pytestmark = pytest.mark.django_db
+
+STATIC = Path(__file__).parents[2] / "static/messaging"
 
 
 def staff(*rights: str) -> User:
@@ -86,14 +90,43 @@ def test_a_script_gets_its_texts_in_the_language_of_the_page(client: Client) -> 
     assert (texts["sent"], texts["present"]) == ("Gesendet", "Jemand ist da")
 
 
-def test_every_text_that_a_script_asks_for_is_there() -> None:
-    scripts = Path(__file__).parents[2] / "static/messaging"
-    for names, texts in (
+def keys(script: str) -> set[str]:
+    """Of the texts that a script asks for: `text(…)` names them, or what it takes them from does."""
+    found = set()
+    for argument in re.findall(r"(?<!function )\btext\(((?:\([^)]*\)|[^(),])*)", script):
+        sources = [argument]
+        for name in re.findall(r"(?<!\")\b[a-z]\w*", argument):
+            sources += re.findall(rf"\b{name}\b[^;=\n]* = ([^;]*);", script)
+        for function in re.findall(r"^(\w+)\(\)$", "\n".join(sources), re.MULTILINE):
+            sources += re.findall(rf"^function {function}\(\) {{.*?^}}", script, re.MULTILINE | re.DOTALL)
+        found |= {key for source in sources for key in re.findall(r'(?<!== )"(\w+)"', source)}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scripts", "texts"),
+    [
         (("page", "view", "user"), USER_TEXTS),
-        (("page", "view"), {}),
-    ):
-        asked = {key for name in names for key in re.findall(r'\btext\("(\w+)"', (scripts / f"{name}.js").read_text())}
-        assert asked - {*TEXTS, *texts} == set()
+        (
+            ("page", "view", "staff", "live", "list", "conversationpane", "conversations", "alerts", "tally", "stage"),
+            ADMIN_TEXTS,
+        ),
+    ],
+    ids=["visitor", "staff"],
+)
+def test_a_page_has_the_texts_that_its_scripts_ask_for_and_no_other(scripts: tuple[str, ...], texts: Texts) -> None:
+    asked = {key for name in scripts for key in keys((STATIC / f"{name}.js").read_text())}
+    forms = {f"{key}One" for key in asked}  # of a count of one
+    errors = {key for key in TEXTS if key.startswith("failed_")}
+    assert asked == {*TEXTS, *texts} - forms - errors
+
+
+def test_the_scripts_know_the_close_codes_by_the_names_of_the_protocol() -> None:
+    """And write them down in one place."""
+    codes = re.findall(r"^export const (\w+) = (4\d{3});", (STATIC / "link.js").read_text(), re.MULTILINE)
+    assert {name: int(code) for name, code in codes}.items() <= CloseCode.__members__.items()
+    written = {file.name for file in STATIC.glob("*.js") if re.search(r"\w = 4\d{3};", file.read_text())}
+    assert written == {"link.js"}
 
 
 def test_the_visitor_page_says_how_long_messages_are_kept(client: Client, settings: Any) -> None:

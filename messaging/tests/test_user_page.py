@@ -23,7 +23,8 @@ from messaging.tests.browser import (
     write,
 )
 from messaging.tests.deployments import Deployment
-from messaging.tests.services import wait_until
+from messaging.tests.proxy import ChaosProxy
+from messaging.tests.services import HOST, wait_until
 from messaging.tests.staff import staff
 
 BLOCK = "from messaging.models import *; Block.objects.create(conversation=Conversation.objects.get())"
@@ -135,6 +136,23 @@ def test_without_a_network_it_says_so_and_goes_on_when_it_is_back(
     own_deployment.servers[0].start()
     page.context.set_offline(False)
     wait_for_thread(page, *sent("from the tunnel"))
+
+
+def test_a_network_that_goes_silent_is_not_taken_for_somebody_who_is_there(
+    people: People, own_deployment: Deployment
+) -> None:
+    """The browser says that it is offline, and leaves the WebSocket open."""
+    with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
+        page = people.visitor(f"http://{HOST}:{proxy.port}")
+        with staff(own_deployment):
+            expect(status(page)).to_have_text("Someone is here")
+            proxy.silence_all()
+            page.context.set_offline(True)
+            expect(status(page)).to_have_text("You are offline – messages go out when you are back")
+            write(page, "from the tunnel")
+            wait_for_thread(page, ("from the tunnel", "waiting"))
+            page.context.set_offline(False)
+            wait_for_thread(page, *sent("from the tunnel"))
 
 
 def test_a_server_that_drains_is_left_without_a_word_unless_it_takes_long(

@@ -35,13 +35,11 @@
  * @property {import("./messages.js").InTurn} inTurn
  */
 
-import { dial, FORBIDDEN, PAGE, Place, UNAUTHORIZED } from "./link.js";
+import { BAD_FRAMES, dial, FORBIDDEN, NO_IDENTIFY, PAGE, Place, UNAUTHORIZED } from "./link.js";
 import { backoff, delivery } from "./messages.js";
 
 /** A link that was live for so long was a good one: the next failure starts with short delays again. */
 const STABLE_MS = 10_000;
-const BAD_FRAMES = 4400;
-const NO_IDENTIFY = 4408;
 
 export class Connection {
   /** @type {State} */
@@ -125,11 +123,11 @@ export class Connection {
    * Load messages before a cursor.
    *
    * @param {{before?: string, conversation?: string}} range
-   * @returns {Promise<Frame | null>} the page, which the handlers have seen; null: no answer
+   * @returns {Promise<Frame | null>} the page, which the handlers have seen, or that there is none; null: no answer
    */
   async older(range) {
     const page = await this.request({ action: "history", limit: PAGE, ...range });
-    return page?.type === "history" ? page : null;
+    return page?.type === "history" || page?.code === "not_found" ? page : null;
   }
 
   /** One link, from its credentials to its end. @returns {Promise<Loss>} */
@@ -223,7 +221,7 @@ export class Connection {
       this.#options.forgetCredentials?.();
       if (this.#refusals++ === 0) return 0;
     }
-    // 4408 is in the range that says stop, but it only means that this machine was slow, perhaps asleep.
+    // NO_IDENTIFY is in the range that says stop, but it only means that this machine was slow, perhaps asleep.
     if (code >= 4400 && code < 4500 && code !== NO_IDENTIFY) return Infinity;
     return reconnectAfterMs ?? retryAfterMs + backoff(this.#failures++);
   }

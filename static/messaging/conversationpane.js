@@ -13,6 +13,8 @@ import { composer, reconcile, threadView } from "./view.js";
 
 /** Reading is told so often at most: in a flood, every message is read at once. */
 const READ_MS = 1_000;
+/** What got no answer is asked again so much later. */
+const RETRY_MS = 1_000;
 /** So many messages tell what it is about. */
 const ENOUGH = 20;
 
@@ -53,7 +55,7 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
       field.open(drafts + id);
       byId("thread-name").textContent = conversation.name;
     }
-    if (isLive() && loaded !== id) begin();
+    if (isLive() && !isLoading && loaded !== id) begin();
     byId("gone").hidden = Boolean(known) || isLoading || !isLive();
     byId("composer").hidden = replyButtons.hidden = !mayReply;
     showMessages(isOther);
@@ -61,6 +63,11 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
 
   function hide() {
     conversation = new Conversation("");
+    loaded = "";
+  }
+
+  /** What the lost link was asked, the next one is asked again: it may begin anew, with the newest messages of all. */
+  function renew() {
     loaded = "";
   }
 
@@ -136,6 +143,10 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
     const { id, thread } = conversation;
     isLoading = true;
     const page = await connection.older({ conversation: id, before: thread.oldest?.cursor });
+    if (!page) {
+      renew(); // no answer says nothing of the conversation
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
     isLoading = false;
     const known = conversations.get(id);
     if (page && !page.more && known) known.isWhole = true;
@@ -164,7 +175,7 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
   };
   log.setAttribute("aria-live", "off"); // arrivals are announced in summary, whatever is open
 
-  return { show, hide, offer, insert };
+  return { show, hide, renew, offer, insert };
 }
 
 /**

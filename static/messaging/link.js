@@ -11,6 +11,8 @@
 
 /** How long an owed answer may take while nothing at all arrives. A dead network gives no other sign. */
 const SILENCE_MS = 10_000;
+/** The same while the browser says that there is no network: only this machine itself could answer. */
+const OFFLINE_MS = 2_000;
 /** How long it may take while other frames do arrive: this one answer got lost on its way. */
 const ANSWER_MS = 30_000;
 /** API Gateway cuts a link after two hours. Ours ends before, and not together with all that began when it did. */
@@ -19,8 +21,14 @@ const LIFE_MS = 110 * 60_000;
 const ERASED_MS = 1_000;
 
 export const PAGE = 100;
+
+// Close codes, as messaging/protocol/codes.py has them.
+export const RESTART = 4001;
+export const BAD_FRAMES = 4400;
 export const UNAUTHORIZED = 4401;
 export const FORBIDDEN = 4403;
+export const NO_IDENTIFY = 4408;
+
 /** The errors that end a link. The close that follows has the same code, but not on AWS: there it may have any. */
 /** @type {Record<string, number>} */
 const CLOSES = {
@@ -85,7 +93,7 @@ export function dial(url, heartbeatMs, onFrame) {
         clearTimeout(timer);
         resolve(answer);
       });
-      if (owed.size === 1) watch();
+      if (owed.size === 1 || !navigator.onLine) watch();
     });
   }
 
@@ -100,7 +108,7 @@ export function dial(url, heartbeatMs, onFrame) {
 
   function watch() {
     clearTimeout(silence);
-    if (owed.size > 0) silence = setTimeout(() => link.drop(), SILENCE_MS);
+    if (owed.size > 0) silence = setTimeout(() => link.drop(), navigator.onLine ? SILENCE_MS : OFFLINE_MS);
   }
 
   const link = {

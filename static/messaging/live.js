@@ -53,6 +53,7 @@ const { connection, outbox } = connect(
     handlers: {
       state({ phase }) {
         if (phase === "live") board?.load();
+        else thread.renew();
         show();
       },
       messages(messages) {
@@ -111,7 +112,7 @@ function render() {
   const filter = /** @type {any} */ (document.querySelector("[name=filter]:checked")).value;
   const wanted = conversations.list(filter, byId("search").value, me?.id ?? 0);
   showLink(connection.state);
-  showUnread(conversations.unread);
+  showUnread(conversations.unread, Boolean(oldest));
   list.show(wanted, id, Date.now());
   byId("older-conversations").hidden = !isLive || !(oldest || list.hasOlder());
   byId("none").hidden = conversations.newest !== "" || !isLive;
@@ -183,7 +184,6 @@ for (const name of ["search", "filters"]) byId(name).oninput = list.renew;
 byId("open-settings").onclick = help;
 byId("try-now").onclick = () => connection.wake();
 addEventListener("keydown", onKey);
-addEventListener("offline", () => connection.wake()); // does the link live?
 document.addEventListener("visibilitychange", show);
 byId("live").dataset.keys = isOn.keys;
 setInterval(show, AGES_MS);

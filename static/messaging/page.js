@@ -48,12 +48,14 @@ export function connect(name, options, onOutbox) {
   const outbox = new Outbox(name, storage);
   const { webSocketUrl: url, heartbeatMs } = configuration;
   const connection = new Connection({ ...options, url, heartbeatMs, outbox, inTurn: (task) => inTurn(name, task) });
+  const wake = () => connection.wake();
   outbox.onChange = onOutbox;
   addEventListener("storage", (event) => outbox.onStorage(event));
-  addEventListener("online", () => connection.wake());
+  addEventListener("online", wake);
+  addEventListener("offline", wake); // does the link live?
   addEventListener("pagehide", () => connection.sleep()); // with an open socket the browser would not keep the page
-  addEventListener("pageshow", (event) => event.persisted && connection.wake());
-  document.addEventListener("visibilitychange", () => document.hidden || connection.wake());
+  addEventListener("pageshow", (event) => event.persisted && wake());
+  document.addEventListener("visibilitychange", () => document.hidden || wake());
   return { connection, outbox };
 }
 

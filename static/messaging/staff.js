@@ -4,12 +4,8 @@
  * is told of news, and what can be switched on and off on this device.
  */
 
+import { FORBIDDEN, RESTART, UNAUTHORIZED } from "./link.js";
 import { byId, clockTime, configuration, showStatus, storage, text } from "./page.js";
-
-// Close codes (messaging/protocol.py).
-const RESTART = 4001;
-const UNAUTHORIZED = 4401;
-const FORBIDDEN = 4403;
 
 const TOKEN_MS = 10_000;
 
@@ -85,9 +81,11 @@ export function inWords(arrivals) {
   return text(people === 1 ? "newFromOne" : "newFromMany", { count: arrivals.length, people, name });
 }
 
-/** @param {number} unread */
-export function showUnread(unread) {
-  document.title = document.title.replace(/^(\(\d+\) )?/, unread ? `(${unread}) ` : "");
+/** In the title and beside the filter. @param {number} count @param {boolean} isLeast  there may be more, not loaded */
+export function showUnread(count, isLeast) {
+  const words = count ? `(${count}${isLeast ? "+" : ""}) ` : "";
+  document.title = document.title.replace(/^(\(\d+\+?\) )?/, words);
+  byId("unread").textContent = words;
 }
 
 /**

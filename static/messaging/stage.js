@@ -40,7 +40,7 @@ const { connection } = connect(
       },
     },
   },
-  () => {},
+  () => show(),
 );
 
 const show = together(() => {
@@ -52,6 +52,5 @@ const show = together(() => {
 
 byId("show-texts").addEventListener("change", show);
 byId("try-now").addEventListener("click", () => connection.wake());
-for (const event of ["online", "offline"]) addEventListener(event, show);
 show();
 connection.run();

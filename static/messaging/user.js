@@ -1,6 +1,7 @@
 // @ts-check
 /** The visitor's page. */
 
+import { FORBIDDEN, RESTART } from "./link.js";
 import { byId, configuration, connect, showStatus, text, turn } from "./page.js";
 import { Thread } from "./messages.js";
 import { composer, notice, reconcile, say, secondsUntil, threadView, together } from "./view.js";
@@ -12,8 +13,6 @@ const COOL_DOWN_MS = 2_000;
 /** Most links open, and most servers are replaced, faster than a word about it can be read. */
 const CONNECTING_MS = 400;
 const SWITCHING_MS = 2_000;
-const SWITCHING = 4001;
-const FORBIDDEN = 4403;
 
 const thread = new Thread();
 let hasOlder = false;
@@ -165,7 +164,7 @@ function status() {
   if (phase === "stopped") return ["refused"];
   if (phase === "live") return [admins === undefined ? "connected" : admins ? "present" : "absent"];
   if (!navigator.onLine) return ["offline"];
-  if (code === SWITCHING) return ["switching", SWITCHING_MS];
+  if (code === RESTART) return ["switching", SWITCHING_MS];
   return lastLive || phase === "waiting" ? ["reconnecting"] : ["connecting", CONNECTING_MS];
 }
 
@@ -194,6 +193,5 @@ function render(toEnd) {
 let tick;
 const show = together(() => render(false));
 field.open("messaging-draft-user");
-addEventListener("offline", show);
 document.addEventListener("visibilitychange", show);
 connection.run();

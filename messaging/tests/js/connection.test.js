@@ -379,6 +379,21 @@ test("a link that owes an answer and says nothing is dead after ten seconds", as
   assert.equal(page.connection.state.lastLive, 1_000_000);
 });
 
+test("without a network, a link has two seconds to show that it lives, whatever else it owes", async () => {
+  for (const answers of [false, true]) {
+    const page = await setUp().live();
+    page.connection.send({ content: "hello" });
+    navigator.onLine = false;
+    page.connection.wake();
+    const { id } = page.socket.take().find(({ action }) => action === "ping");
+    await page.clock.pass(1999);
+    if (answers) await page.socket.answer({ type: "pong", id, cursor: "10" }, ack(page.outbox.entries()[0].id, "11"));
+    assert.equal(page.socket.isClosed, false);
+    await page.clock.pass(1);
+    assert.equal(page.socket.isClosed, !answers);
+  }
+});
+
 test("frames that keep arriving prove that the link lives", async () => {
   const page = await setUp().live();
   await page.clock.pass(25_000 + 9_000);
