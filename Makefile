@@ -82,7 +82,7 @@ screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## picture ev
 	SCREENSHOTS=$(CURDIR)/var/screenshots $(VENV)/bin/pytest --no-cov -k 'not aws' messaging/tests/test_*_page*.py
 
 lighthouse: services $(VENV)/.dev node_modules/.package-lock.json ## what Lighthouse says of the visitors' page
-	$(VENV)/bin/pytest --no-cov -s messaging/tests/test_lighthouse.py
+	PERFORMANCE=yes $(VENV)/bin/pytest --no-cov -s messaging/tests/test_lighthouse.py
 
 # Without line numbers and dates, which would change with every other change.
 messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ and compile it: before and after you translate

@@ -1,4 +1,4 @@
-"""Names for people who gave none, as static/messaging/names.js makes them: the same in every list."""
+"""Names for people who gave none, as static/messaging/conversations.js makes them: the same in every list."""
 
 import re
 from uuid import UUID

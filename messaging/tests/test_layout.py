@@ -21,6 +21,10 @@ LAYERS = {
 }
 TRANSPORT_AND_STORAGE = {"channels", "channels_redis", "daphne", "twisted", "redis", "boto3", "django.db"}
 MODULE_LINES = 250
+PARTS = {
+    "aws", "bench", "compose", "docs", "k8s", "locale", "messaging", "messaging_site", "scripts", "static", "templates",
+}  # fmt: skip
+ENDINGS = ("py", "js", "css", "html", "yaml", "yml", "json", "md", "mk", "po", "txt")
 RAW_HTML = re.compile(
     r"\|\s*safe\b|autoescape off|mark_safe|SafeString|(?:inner|outer)HTML|insertAdjacentHTML|document\.write"
 )
@@ -91,6 +95,21 @@ def test_only_the_settings_name_the_mode() -> None:
 def test_no_module_is_too_long_to_read_at_once() -> None:
     lengths = {file: len(file.read_text().splitlines()) for file in sources("messaging", "messaging_site")}
     assert {file: length for file, length in lengths.items() if length > MODULE_LINES} == {}
+
+
+def test_every_file_that_a_source_names_is_there() -> None:
+    """In its comments and docstrings above all: what stands in quotes may be relative to something else."""
+    parts = sorted({*PARTS, ".github"})
+    path = re.compile(rf"(?<![\w/.\"'-])(?:{'|'.join(map(re.escape, parts))})/[\w./-]*\w\.(?:{'|'.join(ENDINGS)})\b")
+    files = [file for part in parts for file in (ROOT / part).rglob("*.*") if file.suffix[1:] in ENDINGS]
+    assert len(files) > 200
+    named = {
+        (str(file.relative_to(ROOT)), name)
+        for file in files
+        if file.suffix != ".md" and "node_modules" not in file.parts
+        for name in path.findall(file.read_text())
+    }
+    assert {(file, name) for file, name in named if not (ROOT / name).exists()} == set()
 
 
 def test_nothing_that_a_person_wrote_can_become_markup() -> None:
