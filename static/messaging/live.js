@@ -112,7 +112,8 @@ function render() {
   const filter = /** @type {any} */ (document.querySelector("[name=filter]:checked")).value;
   const wanted = conversations.list(filter, byId("search").value, me?.id ?? 0);
   showLink(connection.state);
-  showUnread(conversations.unread, Boolean(oldest));
+  // Where even the oldest one that is here is unread, those that are not are likely to be.
+  showUnread(conversations.unread, Boolean(oldest && conversations.list("all", "", 0)[0]?.isUnread));
   list.show(wanted, id, Date.now());
   byId("older-conversations").hidden = !isLive || !(oldest || list.hasOlder());
   byId("none").hidden = conversations.newest !== "" || !isLive;
