@@ -26,6 +26,7 @@ from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server as DaphneServer
 from twisted.internet import defer, reactor
 
+from messaging.protocol.codes import SOCKET_LIMIT
 from messaging_site.flow import Channel, Socket
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,10 @@ logger = logging.getLogger(__name__)
 ASGIApplication = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 BACKLOG = 4096  # Twisted's own 50 makes 1,000 clients that come back at once wait for SYN retries of up to 15 s
-SOCKET_BYTES = 64 * 1024  # of one frame; a larger one closes with 1009 (RFC 6455 section 7.4.1)
 HTTP_SECONDS = 30  # for the answer to one request
 PING_SECONDS = 20
-END_SECONDS = 5  # for the sockets to end once they were told, and again for what they left to be committed
+END_SECONDS = 5  # for sockets and requests to end beyond SHUTDOWN_TIMEOUT, and again for what they left to be committed
+LOOK_SECONDS = 0.05  # between two looks at the requests that are under way when the process stops
 SPREAD = 0.75  # of SHUTDOWN_TIMEOUT: the rest is for the last ones to end
 GC_THRESHOLDS = (10_000, 20, 100)  # Python's own, (700, 10, 10), make the collector a tenth of all the work
 # A socket's `websocket.send_many` takes `texts` and writes them in one go.
@@ -48,7 +49,7 @@ class Server(DaphneServer):
 
     def __init__(self, application: ASGIApplication, *, shutdown_timeout: float = 0.0, **options: Any) -> None:
         options["endpoints"] = [f"{endpoint}:backlog={BACKLOG}" for endpoint in options.get("endpoints", ())]
-        options["websocket_max_message_size"] = options["websocket_max_frame_size"] = SOCKET_BYTES
+        options["websocket_max_message_size"] = options["websocket_max_frame_size"] = SOCKET_LIMIT
         # No age limit for sockets: a visitor may stay. No name: it helps only those who look for a version.
         options |= {"websocket_timeout": -1, "server_name": "", "http_timeout": HTTP_SECONDS}
         options |= {"ping_interval": PING_SECONDS, "ping_timeout": PING_SECONDS}
@@ -119,16 +120,35 @@ class Server(DaphneServer):
         sockets = runtime.get_sockets()
         logger.info("server drains %s sockets over %s s", len(sockets), self._shutdown_timeout)
         sockets.draining = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._shutdown_timeout + END_SECONDS
         # The first endpoint is the application's; the probes go on, and answer that this process is not ready.
-        await defer.maybeDeferred(self._ports[0].stopListening).asFuture(asyncio.get_running_loop())
+        await defer.maybeDeferred(self._ports[0].stopListening).asFuture(loop)
         left = await sockets.drain(self._shutdown_timeout * SPREAD, patience=END_SECONDS)
+        requests = await self._answered(deadline)
         try:
             async with asyncio.timeout(END_SECONDS):
                 await runtime.close()
         except TimeoutError:
             logger.warning("a backend did not close in time")
-        logger.info("server ends, %s sockets left", left)
+        logger.info("server ends, %s sockets left, %s requests not answered", left, requests)
         self.stop()
+
+    async def _answered(self, deadline: float) -> int:
+        """Wait for the requests that are under way. Returns how many still are at `deadline`."""
+        if requests := self._requests():
+            logger.info("server waits for %s requests", requests)
+        while requests and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)  # nobody tells when an answer has gone
+            requests = self._requests()
+        return requests
+
+    def _requests(self) -> int:
+        """How many requests are under way: they still come, are served, or have an answer that is not all sent."""
+        open_ones = [protocol for protocol, details in self.connections.items() if "disconnected" not in details]
+        served = [protocol for protocol in open_ones if not isinstance(protocol, Socket)]
+        writers = reactor.getWriters()  # type: ignore[misc]  # Twisted's interfaces have no self
+        return len(served) + sum(isinstance(getattr(writer, "protocol", None), Channel) for writer in writers)
 
 
 def by_port(application: ASGIApplication, health: ASGIApplication, health_port: int) -> ASGIApplication:

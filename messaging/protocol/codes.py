@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 FRAME_LIMIT = 16 * 1024  # bytes of one client frame that the application accepts
-SOCKET_LIMIT = 64 * 1024  # bytes of one client frame that the server reads before it closes with 1009
+SOCKET_LIMIT = (
+    64 * 1024
+)  # bytes of one client frame that the server reads before it closes with 1009 (RFC 6455 section 7.4.1)
 PAGE_LIMIT = 28 * 1024  # bytes of one history frame: API Gateway's hard limit is 32 KB a frame
 CONTENT_LIMIT = 2_000  # Unicode code points of one message
 CURSOR_LIMIT = 64  # characters
@@ -12,6 +14,7 @@ HISTORY_LIMIT = 100  # messages that one history request may ask for
 HISTORY_DEFAULT = 50
 IDENTIFY_SECONDS = 10  # until the first frame of a connection
 RETRY_MS = 1000  # what a client is told to wait after `unavailable`
+ABNORMAL = 1006  # the close code of a connection that just ended (RFC 6455 section 7.4.1)
 
 
 class CloseCode(IntEnum):

@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from messaging import runtime
 from messaging.contracts import ADMINS, USERS, StoreUnavailable
+from messaging.service import RESTART_MS
 from messaging.tests.test_apigateway import Gate, gate  # noqa: F401  a fixture
 from messaging.transports import apigateway, draining
 
@@ -32,7 +33,7 @@ def test_everybody_is_told_to_come_back_and_closed(gate: Gate) -> None:  # noqa:
     for connection in people:
         told = gate.api.frames[connection][-1]
         assert told["type"] == "serverShutdown"
-        assert 0 <= told["reconnectAfterMs"] < 1000
+        assert 0 <= told["reconnectAfterMs"] < RESTART_MS
         assert gate.state(connection) is None
     assert sorted(gate.api.closed) == sorted(people)
     assert gate.rows(ADMINS) == gate.rows(USERS) == []

@@ -141,8 +141,8 @@ class Connection:
         """Ends the connection without a word."""
         self._socket.transport.abort()
 
-    async def receive(self) -> Frame:
-        async with asyncio.timeout(SOON):
+    async def receive(self, within: float = SOON) -> Frame:
+        async with asyncio.timeout(within):
             while True:
                 frame = json.loads(await self._socket.recv())
                 SERVER_FRAMES.validate(frame)
@@ -197,15 +197,15 @@ class Connection:
         assert frame["type"] == "pong"
         return frames
 
-    async def until_closed(self) -> tuple[list[Frame], object]:
-        """The frames that still come, and the code with which the server then closes.
+    async def until_closed(self, within: float = SOON) -> tuple[list[Frame], object]:
+        """The frames that still come, each `within` seconds, and the code with which the server then closes.
 
         On a gateway the last error says why; the code is its own, and any is right.
         """
         frames = []
         try:
             while True:
-                frames.append(await self.receive())
+                frames.append(await self.receive(within))
         except ConnectionClosed:
             assert self._socket.close_code is not None
             return frames, COUNT if self._gateway else self._socket.close_code

@@ -19,13 +19,14 @@ from zappa.websocket import on_connect, on_disconnect, on_message
 
 from messaging.context import bind
 from messaging.contracts import StoreUnavailable
+from messaging.protocol.codes import ABNORMAL
 from messaging.runtime import get_addresses, get_meter, get_service, get_states, get_tracer
 from messaging.service.actions import Action, Connection, Join, Publish
 from messaging.transports.address import pseudonym_of
 from messaging.transports.kept import copy, dump, restore
 from messaging.transports.management import SecondsLeft
 from messaging.transports.origin import trusted_origin
-from messaging.transports.posting import ABNORMAL, Posting
+from messaging.transports.posting import Posting
 
 logger = logging.getLogger(__name__)
 

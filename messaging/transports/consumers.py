@@ -11,7 +11,7 @@ from channels.consumer import AsyncConsumer
 
 from messaging.context import bind
 from messaging.protocol import encode
-from messaging.protocol.codes import IDENTIFY_SECONDS, CloseCode
+from messaging.protocol.codes import ABNORMAL, IDENTIFY_SECONDS, CloseCode
 from messaging.runtime import get_hub, get_meter, get_service, get_sockets, get_tracer
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish, Reply
 from messaging.transports.address import pseudonym
@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-ABNORMAL = 1006  # the close code of a connection that just ended
 OUTBOX_BYTES = 1024 * 1024  # what may wait for one reader; more closes it, and it recovers by `history`
 
 
@@ -36,7 +35,7 @@ class MessagingConsumer(AsyncConsumer):
         self.outbox_bytes = 0
         self.closing: Close | None = None
         self.writer: asyncio.Task[None] | None = None
-        self.serving = False
+        self.serving = True  # its handshake first: before that is accepted nothing can be sent
         self.restarting = False
 
     # What the hub asks of a member.
@@ -63,7 +62,7 @@ class MessagingConsumer(AsyncConsumer):
             self._write_soon()
 
     def restart(self) -> None:
-        """Send the client elsewhere, after the frame that is being served."""
+        """Send the client elsewhere, after the handshake or the frame that is being served."""
         if self.serving:
             self.restarting = True
         else:
@@ -109,6 +108,7 @@ class MessagingConsumer(AsyncConsumer):
                 await self.sockets.remove(self)
 
     async def dispatch(self, event: dict[str, Any]) -> None:
+        self.serving = True
         match event:
             case {"type": "websocket.connect"}:
                 await self.send_event({"type": "websocket.accept"})
@@ -117,12 +117,11 @@ class MessagingConsumer(AsyncConsumer):
                 self.deadline.cancel()
                 text = event.get("text")
                 frame = event.get("bytes", b"") if text is None else text
-                self.serving = True
                 with self.tracer.served(frame):
                     self.perform(await self._served(frame))
-                self.serving = False
-                if self.restarting:
-                    self.restart()
+        self.serving = False
+        if self.restarting:
+            self.restart()
 
     async def _served(self, frame: str | bytes) -> list[Action]:
         began = time.monotonic()

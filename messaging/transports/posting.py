@@ -9,6 +9,7 @@ from django.conf import settings
 
 from messaging.contracts import StoredConnection, StoreUnavailable
 from messaging.protocol import encode
+from messaging.protocol.codes import ABNORMAL
 from messaging.protocol.frames import Message
 from messaging.runtime import get_addresses, get_gateway, get_meter, get_service, get_states, get_store, get_tracer
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish, Reply, age
@@ -16,8 +17,6 @@ from messaging.transports.kept import restore
 from messaging.transports.management import CONCURRENCY, LEFT, NOBODY, POSTED, SecondsLeft
 
 logger = logging.getLogger(__name__)
-
-ABNORMAL = 1006  # the close code of a WebSocket that just ended
 
 
 class Posting:

@@ -18,7 +18,7 @@ class Restartable(Protocol):
     def connection(self) -> Connection: ...
 
     def restart(self) -> None:
-        """Tell the client and close, after the frame that is being served."""
+        """Tell the client and close, after the handshake or the frame that is being served."""
 
 
 class Sockets:
