@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 FRAME_LIMIT = 16 * 1024  # bytes of one client frame that the application accepts
-SOCKET_LIMIT = (
-    64 * 1024
-)  # bytes of one client frame that the server reads before it closes with 1009 (RFC 6455 section 7.4.1)
+SOCKET_LIMIT = 64 * 1024  # bytes of one client frame; a larger one closes with 1009 (RFC 6455 section 7.4.1)
 PAGE_LIMIT = 28 * 1024  # bytes of one history frame: API Gateway's hard limit is 32 KB a frame
 CONTENT_LIMIT = 2_000  # Unicode code points of one message
 CURSOR_LIMIT = 64  # characters
