@@ -153,13 +153,9 @@ def get_lag() -> LoopLag:
 
 async def close() -> None:
     """Let what is under way finish, then close the hub of this loop and every part that was made."""
-    lag = _lags.pop(asyncio.get_running_loop(), None)
-    if lag is not None:
-        lag.close()
-    _sockets.pop(asyncio.get_running_loop(), None)
-    hub = _hubs.pop(asyncio.get_running_loop(), None)
-    if hub is not None:
-        await hub.close()
+    loop = asyncio.get_running_loop()
+    if loop in _hubs:
+        await _hubs[loop].close()
     for get_part in (get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
         if get_part.cache_info().currsize:
             await get_part().close()
@@ -168,3 +164,8 @@ async def close() -> None:
     if get_tracer.cache_info().currsize:
         await asyncio.to_thread(get_tracer().close)
         get_tracer.cache_clear()
+    if loop in _lags:
+        _lags[loop].close()
+    # Until here probes have asked them: new ones would know of no drain, and begin to work.
+    for of_loops in (_hubs, _sockets, _lags):
+        of_loops.pop(loop, None)

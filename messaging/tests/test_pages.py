@@ -16,7 +16,7 @@ from messaging.adminpage.texts import TEXTS as ADMIN_TEXTS
 from messaging.log.reader import stored
 from messaging.models import Conversation, Message, QuickMessage
 from messaging.pages import TEXTS, Texts
-from messaging.protocol.codes import CloseCode
+from messaging.protocol.codes import RULES, CloseCode
 from messaging.userpage.texts import TEXTS as USER_TEXTS
 
 pytestmark = pytest.mark.django_db
@@ -123,9 +123,11 @@ def test_a_page_has_the_texts_that_its_scripts_ask_for_and_no_other(scripts: tup
 
 def test_the_scripts_know_the_close_codes_by_the_names_of_the_protocol() -> None:
     """And write them down in one place."""
-    codes = re.findall(r"^export const (\w+) = (4\d{3});", (STATIC / "link.js").read_text(), re.MULTILINE)
-    assert {name: int(code) for name, code in codes}.items() <= CloseCode.__members__.items()
-    written = {file.name for file in STATIC.glob("*.js") if re.search(r"\w = 4\d{3};", file.read_text())}
+    codes = re.findall(r"^  (\w+): (4\d{3}),", (STATIC / "link.js").read_text(), re.MULTILINE)
+    known = CloseCode.__members__ | {"BLOCKED": CloseCode.FORBIDDEN}  # an error that closes with another one's code
+    assert {name.upper(): int(code) for name, code in codes}.items() <= known.items()
+    assert {rule.close for rule in RULES.values() if rule.after == 1} <= {int(code) for _, code in codes}
+    written = {file.name for file in STATIC.glob("*.js") if re.search(r"\w(?: =|:) 4\d{3}\b", file.read_text())}
     assert written == {"link.js"}
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from messaging.tests.browser import (
     ABSENT,
@@ -49,6 +49,20 @@ def test_while_it_connects_it_says_so_and_takes_messages(people: People, origin:
     wait_for_thread(page, ("speak german", "waiting"))
     expect(bubble(page, "speak german")).to_contain_text("Waiting")
     inspect(page, "connecting")
+
+
+def test_what_is_written_before_the_script_is_there_stays_in_the_field(people: People, origin: str) -> None:
+    page = people.profile().new_page()
+    held: list[Route] = []
+    page.route("**/user.js", lambda route: held.append(route))
+    page.goto(f"{origin}/user/", wait_until="commit")
+    page.locator("#text").fill("quick fingers")
+    wait_until(lambda: bool(held) or page.wait_for_timeout(10), "the script is asked for")
+    held[0].continue_()
+    wait_until_live(page)
+    expect(page.locator("#text[aria-invalid]")).to_have_value("quick fingers")
+    page.get_by_role("button", name="Send").click()
+    wait_for_thread(page, *sent("quick fingers"))
 
 
 def test_a_connection_that_takes_no_time_is_not_talked_about(people: People, origin: str) -> None:

@@ -35,7 +35,7 @@
  * @property {import("./messages.js").InTurn} inTurn
  */
 
-import { BAD_FRAMES, dial, FORBIDDEN, NO_IDENTIFY, PAGE, Place, UNAUTHORIZED } from "./link.js";
+import { CLOSES, dial, PAGE, Place } from "./link.js";
 import { backoff, delivery } from "./messages.js";
 
 /** A link that was live for so long was a good one: the next failure starts with short delays again. */
@@ -138,7 +138,7 @@ export class Connection {
     } catch {
       return { code: 0 };
     }
-    if (!credentials) return { code: UNAUTHORIZED }; // the person has to sign in
+    if (!credentials) return { code: CLOSES.unauthorized }; // the person has to sign in
     const { url, heartbeatMs } = this.#options;
     const link = dial(url, heartbeatMs, (frame) => this.#receive(frame));
     if (await link.opened) await this.#join(link, credentials);
@@ -155,7 +155,11 @@ export class Connection {
     const { since } = this.#place;
     const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, since });
     if (!answer) return;
-    if (answer.type === "error") return this.#giveUp(link, answer);
+    if (answer.type === "error") {
+      // A new link starts from a clean state. What an error closes by itself, it has closed already.
+      const { retryAfterMs } = answer;
+      return link.drop(link.passes(answer) ? { code: 0, retryAfterMs } : { code: CLOSES.bad_frames });
+    }
     this.#link = link;
     this.#refusals = 0;
     this.#deliver();
@@ -163,12 +167,6 @@ export class Connection {
     this.#liveAt = Date.now();
     this.#enter("live");
     link.beat(this.#onPong);
-  }
-
-  /** An identify without success: a new link starts from a clean state. @param {Link} link @param {Frame} error */
-  #giveUp(link, error) {
-    const { code, retryAfterMs } = error;
-    link.drop(link.passes(error) ? { code: 0, retryAfterMs } : { code: code === "forbidden" ? FORBIDDEN : BAD_FRAMES });
   }
 
   /** @param {Frame} pong */
@@ -208,21 +206,20 @@ export class Connection {
 
   /** @param {import("./messages.js").Entry} entry @param {Frame} ack */
   #acknowledged(entry, ack) {
-    const { messageId, cursor, timestamp } = ack;
-    const { id, content } = entry;
     const conversation = entry.to ?? this.#conversation;
-    const from = this.#options.role;
-    this.#show([/** @type {any} */ ({ messageId, cursor, timestamp, id, content, from, conversation, author: this.#author })]);
+    this.#show([
+      /** @type {any} */ ({ ...ack, content: entry.content, from: this.#options.role, conversation, author: this.#author }),
+    ]);
   }
 
   /** How long to stay away after a loss; Infinity: until a person acts. @param {Loss} loss */
   #delayAfter({ code, retryAfterMs = 0, reconnectAfterMs }) {
-    if (code === UNAUTHORIZED) {
+    if (code === CLOSES.unauthorized) {
       this.#options.forgetCredentials?.();
       if (this.#refusals++ === 0) return 0;
     }
-    // NO_IDENTIFY is in the range that says stop, but it only means that this machine was slow, perhaps asleep.
-    if (code >= 4400 && code < 4500 && code !== NO_IDENTIFY) return Infinity;
+    // `no_identify` is in the range that says stop, but it only means that this machine was slow, perhaps asleep.
+    if (code >= 4400 && code < 4500 && code !== CLOSES.no_identify) return Infinity;
     return reconnectAfterMs ?? retryAfterMs + backoff(this.#failures++);
   }
 

@@ -22,19 +22,19 @@ const ERASED_MS = 1_000;
 
 export const PAGE = 100;
 
-// Close codes, as messaging/protocol/codes.py has them.
-export const RESTART = 4001;
-export const BAD_FRAMES = 4400;
-export const UNAUTHORIZED = 4401;
-export const FORBIDDEN = 4403;
-export const NO_IDENTIFY = 4408;
-
-/** The errors that end a link. The close that follows has the same code, but not on AWS: there it may have any. */
-/** @type {Record<string, number>} */
-const CLOSES = {
-  unauthorized: UNAUTHORIZED,
-  forbidden: FORBIDDEN,
-  blocked: FORBIDDEN,
+/**
+ * Close codes, as messaging/protocol/codes.py has them, some by the name of the error that ends a link: the close that
+ * follows has the same code, but not on AWS, where it may have any.
+ *
+ * @type {Record<string, number>}
+ */
+export const CLOSES = {
+  restart: 4001,
+  bad_frames: 4400,
+  unauthorized: 4401,
+  forbidden: 4403,
+  blocked: 4403,
+  no_identify: 4408,
   too_large: 4413,
 };
 

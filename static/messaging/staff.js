@@ -4,7 +4,7 @@
  * is told of news, and what can be switched on and off on this device.
  */
 
-import { FORBIDDEN, RESTART, UNAUTHORIZED } from "./link.js";
+import { CLOSES } from "./link.js";
 import { byId, clockTime, configuration, showStatus, storage, text } from "./page.js";
 
 const TOKEN_MS = 10_000;
@@ -25,9 +25,9 @@ export async function credentials() {
 
 /** @param {import("./connection.js").State} state */
 export function showLink({ phase, code, lastLive }) {
-  const isSignedOut = phase === "stopped" && code === UNAUTHORIZED;
-  const stopped = isSignedOut ? "signedOut" : code === FORBIDDEN ? "forbidden" : "reload";
-  const trying = !navigator.onLine ? "offline" : code === RESTART ? "draining" : "connecting";
+  const isSignedOut = phase === "stopped" && code === CLOSES.unauthorized;
+  const stopped = isSignedOut ? "signedOut" : code === CLOSES.forbidden ? "forbidden" : "reload";
+  const trying = !navigator.onLine ? "offline" : code === CLOSES.restart ? "draining" : "connecting";
   const since = lastLive ? text("notLiveSince", { time: clockTime(lastLive) }) : text("notLiveYet");
   const words = phase === "live" ? text("live") : `${since} ${text(phase === "stopped" ? stopped : trying)}`;
   showStatus(phase, words, phase === "waiting" || (phase === "stopped" && !isSignedOut));

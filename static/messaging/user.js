@@ -1,7 +1,7 @@
 // @ts-check
 /** The visitor's page. */
 
-import { FORBIDDEN, RESTART } from "./link.js";
+import { CLOSES } from "./link.js";
 import { byId, configuration, connect, showStatus, text, turn } from "./page.js";
 import { Thread } from "./messages.js";
 import { composer, notice, reconcile, say, secondsUntil, threadView, together } from "./view.js";
@@ -54,7 +54,7 @@ const { connection, outbox } = connect(
     handlers: {
       state({ phase, code }) {
         if (phase !== "connecting") letNext();
-        if (phase === "stopped" && code === FORBIDDEN) isBlocked = true;
+        if (phase === "stopped" && code === CLOSES.forbidden) isBlocked = true;
         show();
       },
       messages(messages) {
@@ -164,7 +164,7 @@ function status() {
   if (phase === "stopped") return ["refused"];
   if (phase === "live") return [admins === undefined ? "connected" : admins ? "present" : "absent"];
   if (!navigator.onLine) return ["offline"];
-  if (code === RESTART) return ["switching", SWITCHING_MS];
+  if (code === CLOSES.restart) return ["switching", SWITCHING_MS];
   return lastLive || phase === "waiting" ? ["reconnecting"] : ["connecting", CONNECTING_MS];
 }
 
@@ -192,6 +192,6 @@ function render(toEnd) {
 /** @type {any} */
 let tick;
 const show = together(() => render(false));
-field.open("messaging-draft-user");
+field.open("messaging-draft-user", byId("text").value); // somebody may have been faster than this script
 document.addEventListener("visibilitychange", show);
 connection.run();

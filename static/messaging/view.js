@@ -223,11 +223,11 @@ export function composer(send, isSendKey) {
   return {
     clear: () => write(""),
 
-    /** Write on where this draft was left. @param {string} key */
-    open(key) {
+    /** Write on where this draft was left. @param {string} key @param {string} [typed]  what is to be written instead */
+    open(key, typed) {
       if (key === draftKey) return;
       draftKey = key;
-      write(storage?.getItem(key) ?? "");
+      write(typed || (storage?.getItem(key) ?? ""));
     },
   };
 }
