@@ -28,13 +28,12 @@ class Identity:
         self._retention_days = retention_days
 
     async def identify(self, connection: Connection, frame: frames.Identify) -> list[Action]:
-        await self.become(connection, frame.type, frame.token, frame.version)
+        named = await self.become(connection, frame.type, frame.token, frame.version)
         if frame.version == 1:
             return [Join(), Reply(frames.Identified(frame.type, timestamp()))]
         connection.lang = frame.lang
         # Who was erased comes back as somebody new: that is no history lost.
-        known = tokens.read_visitor(frame.token or "") in (None, connection.conversation)
-        connection.resuming = frame.since is not None and known
+        connection.resuming = frame.since is not None and named in (None, connection.conversation)
         return [Join(), Reply(await self._identified(connection, frame.id, frame.since))]
 
     async def begin_anew(self, connection: Connection) -> frames.Identified:
@@ -68,13 +67,14 @@ class Identity:
             me=_me(connection) if role == "admin" else None,
         )
 
-    async def become(self, connection: Connection, role: Role, token: str | None, version: int) -> None:
-        """Give `connection` its role and protocol version.
+    async def become(self, connection: Connection, role: Role, token: str | None, version: int) -> str | None:
+        """Give `connection` its role and protocol version. Returns the visitor whom `token` names, erased or not.
 
         Raises ProtocolError: unauthorized, forbidden. Raises StoreUnavailable.
         """
         if connection.role not in (None, role):
             raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its role.")
+        named = None
         if role == "admin":
             grant = tokens.read_admin(token or "")
             if grant is None or connection.staff not in (None, grant.staff):
@@ -83,18 +83,16 @@ class Identity:
             connection.password_mark = connection.password_mark or grant.password_mark
             await self._check_rights(connection, grant.staff)
         else:
-            visitor = await self._visitor(token) or connection.conversation or str(uuid4())
+            named = tokens.read_visitor(token or "")
+            known = None if named is None or await self._log.erased(named) else named  # one who was erased is nobody
+            visitor = known or connection.conversation or str(uuid4())
             if connection.conversation not in (None, visitor):
                 raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its visitor.")
             connection.conversation = visitor
         connection.role = role
         connection.version = version
         await self._registry.touch(connection)
-
-    async def _visitor(self, token: str | None) -> str | None:
-        """Whom `token` names; one who was erased is nobody."""
-        visitor = tokens.read_visitor(token or "")
-        return None if visitor is None or await self._log.erased(visitor) else visitor
+        return named
 
     async def recheck(self, connection: Connection) -> None:
         """Look again at an admin's rights when that is due: at each frame where no process watches the connection.
