@@ -1,6 +1,7 @@
 """A Redis as this product uses one: bounded in time, one pipeline at a time, one error for all that can go wrong."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from itertools import islice
@@ -14,6 +15,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
 from messaging.availability import Availability
+from messaging.background import lasting
 from messaging.contracts import StoreUnavailable
 from messaging.redis_url import RedisURL, parse_redis_url, sentinel_options
 
@@ -81,7 +83,7 @@ class RedisClient:
         self._sender = None
 
     def _fail(self, waiting: Sequence[asyncio.Future[list[Any]]], error: Exception) -> None:
-        self._probe = self._probe or asyncio.create_task(self._until_it_answers())
+        self._probe = self._probe or asyncio.create_task(lasting(self._until_it_answers))
         unavailable = self._availability.failed(error)
         for answers in waiting:
             _settle(answers, unavailable)
@@ -98,13 +100,9 @@ class RedisClient:
         answered = False
         while not answered:
             await asyncio.sleep(PROBE_SECONDS)
-            try:
+            with contextlib.suppress(*_FAILURES):
                 (found,) = await self._execute([("EXISTS", "probe")])  # a key, for a cluster to find a node by
                 answered = not isinstance(found, Exception)
-            except _FAILURES:
-                continue
-            except Exception:  # none of Redis'; without a probe it would count as down for ever
-                logger.exception("probe of Redis failed")
         self._probe = None
 
     async def close(self) -> None:
