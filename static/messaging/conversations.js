@@ -122,6 +122,13 @@ export class Conversations {
     return [...this.#all.values()].filter(({ isUnread }) => isUnread).length;
   }
 
+  /** The one that has said nothing for longest. @returns {Conversation | undefined} */
+  get first() {
+    return [...this.#all.values()]
+      .filter(({ cursor }) => cursor)
+      .reduce((first, each) => (first && first.cursor < each.cursor ? first : each), /** @type {any} */ (undefined));
+  }
+
   /** Cursor of the newest message; "": there is none. */
   get newest() {
     return [...this.#all.values()].reduce((newest, { cursor }) => (cursor > newest ? cursor : newest), "");

@@ -113,7 +113,7 @@ function render() {
   const wanted = conversations.list(filter, byId("search").value, me?.id ?? 0);
   showLink(connection.state);
   // Where even the oldest one that is here is unread, those that are not are likely to be.
-  showUnread(conversations.unread, Boolean(oldest && conversations.list("all", "", 0)[0]?.isUnread));
+  showUnread(conversations.unread, Boolean(oldest && conversations.first?.isUnread));
   list.show(wanted, id, Date.now());
   byId("older-conversations").hidden = !isLive || !(oldest || list.hasOlder());
   byId("none").hidden = conversations.newest !== "" || !isLive;
