@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from messaging.tests.aws_services import Ministack
 from messaging.tests.aws_template import Template, load, written
 from messaging.tests.deployments import FOR_TESTS, ROOT, SECRET_KEY, Deployment, create_staff, output
 from messaging.tests.front import Front
-from messaging.tests.services import HOST, INHERITED, MissingProgram, Postgres, as_user
+from messaging.tests.services import HOST, INHERITED, MissingProgram, Postgres, certify
 from messaging.tests.wire import eventually
 
 PROGRAMS = ROOT / ".venv-aws/bin"  # what the function runs on, and Zappa; its Python is the runtime's
@@ -34,14 +33,7 @@ class PostgresWithTLS(Postgres):
         return [*super().command(), "--ssl=on", *(f"--{name}={path}" for name, path in files.items())]
 
     def start(self) -> None:
-        certificate = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
-        subprocess.run(
-            [*certificate, "-keyout", "key", "-out", "certificate"],
-            cwd=self.directory,
-            check=True,
-            capture_output=True,
-            **as_user(self.user),
-        )
+        certify(self.directory, self.user)
         super().start()
 
     def url(self, database: str) -> str:

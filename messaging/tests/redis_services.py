@@ -1,7 +1,6 @@
 """Redis in the three shapes that the product connects to: one server, Sentinel, Cluster."""
 
 import contextlib
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,20 +9,10 @@ import redis
 from messaging.tests.services import HOST, Service, free_port, program, started, wait_until
 
 
-def certify(directory: Path) -> Path:
-    """Makes a certificate for HOST, and its `key` beside it: who trusts it trusts the servers that show it."""
-    certificate = directory / "certificate"
-    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
-    command += ["-addext", f"subjectAltName=IP:{HOST}", "-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
-    files = ["-keyout", certificate.with_name("key"), "-out", certificate]
-    subprocess.run([*command, *files], check=True, capture_output=True)
-    return certificate
-
-
 class Redis(Service):
     """One Redis that keeps nothing on disk: killed and started again, it is empty.
 
-    With a `certificate` (see `certify`) it speaks TLS alone.
+    With a `certificate` (services.certify) it speaks TLS alone.
     """
 
     name = "Redis"

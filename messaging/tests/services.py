@@ -112,6 +112,19 @@ def started(*services: "Service") -> Iterator[None]:
         yield
 
 
+def certify(directory: Path, user: str | None = None) -> Path:
+    """Makes a certificate for HOST, and its `key` beside it: who trusts it trusts the servers that show it.
+
+    Both belong to `user`.
+    """
+    certificate = directory / "certificate"
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
+    command += ["-addext", f"subjectAltName=IP:{HOST}", "-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    files = ["-keyout", certificate.with_name("key"), "-out", certificate]
+    subprocess.run([*command, *files], cwd=directory, check=True, capture_output=True, **as_user(user))
+    return certificate
+
+
 class Service:
     """A program with a port, a directory and a log. Subclasses say its `command` and when it `is_ready`."""
 

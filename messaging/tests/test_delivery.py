@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from messaging.tests.deployments import Deployment, Kubernetes
-from messaging.tests.redis_services import Redis, certify
-from messaging.tests.services import started
+from messaging.tests.redis_services import Redis
+from messaging.tests.services import certify, started
 from messaging.tests.wire import Connection, Frame, admin, message, new_id, visitor
 
 EACH = 25  # messages of each visitor

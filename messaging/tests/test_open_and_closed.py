@@ -2,17 +2,17 @@
 
 import asyncio
 import json
-import re
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from messaging.tests.attacker import HANDSHAKE, frame
-from messaging.tests.deployments import Deployment, Kubernetes, Pod, fetch
+from messaging.tests.deployments import Deployment, Kubernetes, Pod
 from messaging.tests.proxy import ChaosProxy
 from messaging.tests.redis_services import Redis
 from messaging.tests.services import HOST
+from messaging.tests.test_metrics import scrape
 from messaging.tests.test_server import asked
 from messaging.tests.wire import SOON, Connection, eventually, new_id, visitor
 
@@ -34,10 +34,8 @@ async def receive(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return first & 0x0F, await reader.readexactly(length)
 
 
-def open_sockets(pod: Pod) -> int:
-    _, _, text = fetch(f"http://{HOST}:{pod.health_port}/metrics")
-    numbers = re.findall(rb"^messaging_websocket_connections\{.*\} (\d+)", text, re.MULTILINE)
-    return sum(map(int, numbers))
+def open_sockets(pod: Pod) -> float:
+    return sum(number for (name, _), number in scrape(pod).items() if name == "messaging_websocket_connections")
 
 
 async def test_who_is_being_let_in_when_the_server_stops_is_told_once_the_socket_is_open(

@@ -10,7 +10,8 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from messaging.contracts import USERS, StoredConnection
 from messaging.stores.redis import RedisStore
-from messaging.tests.redis_services import RedisSentinel, certify
+from messaging.tests.redis_services import RedisSentinel
+from messaging.tests.services import certify
 from messaging.tests.wire import SOON
 from messaging_site import backends
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from messaging.tests.deployments import PASSWORD, Deployment, Kubernetes, Pod, e
 from messaging.tests.kustomize import manifests
 from messaging.tests.nginx import Nginx
 from messaging.tests.redis_services import Redis
-from messaging.tests.services import HOST, INHERITED, Postgres, free_port, started
+from messaging.tests.services import HOST, INHERITED, Postgres, certify, free_port, started
 
 ROLES = {"websocket-service": "websocket", "user-frontend-service": "user", "admin-frontend-service": "admin"}
 
@@ -120,12 +119,10 @@ def test_without_a_database_it_fails(pod: tuple[Pod, Redis], smoke: Smoke, postg
 
 
 def test_a_certificate_that_nobody_vouches_for_ends_it(smoke: Smoke, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key", tmp_path / "certificate"
-    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    certificate = certify(tmp_path)
     server = ThreadingHTTPServer((HOST, 0), BaseHTTPRequestHandler)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
+    tls.load_cert_chain(certificate, certificate.with_name("key"))
     server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
