@@ -38,12 +38,12 @@ OFFLINE := aws/offline/node_modules/.package-lock.json
 
 test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json $(OFFLINE) ## run every test, with the real services
 	$(if $(CONTAINERS),,@echo 'Left out: tests of the image, which need Linux and root (`make test-image`)')
-	node --test messaging/tests/js/
+	node --test tests/unit/js/
 	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
 	$(VENV)/bin/pytest --cov -m '$(if $(CONTAINERS),,not image)'
 
 faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it three times)
-	RUNS=$(or $(RUNS),50) $(VENV)/bin/pytest messaging/tests/test_faults.py
+	RUNS=$(or $(RUNS),50) $(VENV)/bin/pytest tests/deployments/test_faults.py
 
 lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, workflows, migrations, deployment
 	$(VENV)/bin/ruff check
@@ -79,15 +79,15 @@ bench-database: services $(VENV)/.dev ## measure what people wait for with a mil
 
 screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## picture every state of the pages, into var/screenshots
 	rm -rf var/screenshots
-	SCREENSHOTS=$(CURDIR)/var/screenshots $(VENV)/bin/pytest --no-cov -k 'not aws' messaging/tests/test_*_page*.py
+	SCREENSHOTS=$(CURDIR)/var/screenshots $(VENV)/bin/pytest --no-cov -k 'not aws' tests/pages
 
 lighthouse: services $(VENV)/.dev node_modules/.package-lock.json ## what Lighthouse says of the visitors' page
-	PERFORMANCE=yes $(VENV)/bin/pytest --no-cov -s messaging/tests/test_lighthouse.py
+	PERFORMANCE=yes $(VENV)/bin/pytest --no-cov -s tests/pages/test_lighthouse.py
 
 # Without line numbers and dates, which would change with every other change.
 messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ and compile it: before and after you translate
 	@$(RUN) manage.py makemessages --all --no-location --no-obsolete --no-wrap \
-		--ignore messaging/tests --ignore node_modules --ignore var
+		--ignore tests --ignore node_modules --ignore var
 	@for po in locale/*/LC_MESSAGES/django.po; do \
 		sed -i.with-date '/^"POT-Creation-Date:/d' $$po && rm $$po.with-date && \
 		msgfmt --check-format --statistics --output-file $${po%.po}.mo $$po || exit; done

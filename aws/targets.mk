@@ -20,7 +20,7 @@ aws-cold-start: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.inst
 
 test-aws-timeouts: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.installed $(OFFLINE) ## pages against API Gateway's limits of time
 	@.venv-aws/bin/python -m aws package production
-	$(VENV)/bin/pytest -m timeouts messaging/tests/test_aws_timeouts.py
+	$(VENV)/bin/pytest -m timeouts tests/platforms/aws/test_timeouts.py
 
 # No scripts of packages run: none is needed.
 $(OFFLINE): aws/offline/package.json aws/offline/package-lock.json

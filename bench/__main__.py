@@ -34,7 +34,7 @@ from bench.plan import FULL, QUICK, Plan
 from bench.report import FAILED, Run, markdown
 from bench.search import highest_rate, processes
 from bench.workloads import Workload
-from messaging.tests.deployments import ROOT
+from tests.support.paths import ROOT
 
 VAR = ROOT / "var"
 EVERYBODY = (STOCK_CORE, STOCK_PUBSUB, WEBSOCKETS, NODE, PRODUCT)

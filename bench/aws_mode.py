@@ -12,9 +12,9 @@ from bench.exchange import Closed
 from bench.generator import Generator
 from bench.metering import Row
 from bench.plan import Plan
-from messaging.tests.aws_deployment import STAGE, PostgresWithTLS, deployed
-from messaging.tests.aws_services import Ministack
-from messaging.tests.services import MissingProgram, started
+from tests.support.aws_deployment import STAGE, PostgresWithTLS, deployed
+from tests.support.ministack import Ministack
+from tests.support.services import MissingProgram, started
 
 
 class DurablePostgresWithTLS(DurablePostgres, PostgresWithTLS):

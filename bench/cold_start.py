@@ -20,10 +20,11 @@ from typing import ClassVar
 
 from aws.packaging import NOBODY, PACKAGES
 from aws.rehearsal import HTTP, websocket
-from messaging.tests.aws_deployment import PROGRAMS, STAGE, PostgresWithTLS
-from messaging.tests.aws_services import Ministack
-from messaging.tests.deployments import FOR_TESTS, ROOT, manage
-from messaging.tests.services import HOST, started
+from tests.support.aws_deployment import PROGRAMS, STAGE, PostgresWithTLS
+from tests.support.deployments import FOR_TESTS, manage
+from tests.support.ministack import Ministack
+from tests.support.paths import ROOT
+from tests.support.services import HOST, started
 
 RUNS = 7
 HELLO = websocket("MESSAGE", '{"action":"identify","v":2,"type":"user","id":"hello"}')

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.machine import on_every_core, pinned
-from messaging.tests.deployments import ROOT, Kubernetes, Pod
-from messaging.tests.redis_services import Redis
-from messaging.tests.services import HOST, MissingProgram, Postgres, Service, started
+from tests.support.deployments import Kubernetes, Pod
+from tests.support.paths import ROOT
+from tests.support.redis_services import Redis
+from tests.support.services import HOST, MissingProgram, Postgres, Service, started
 
 PEERS = ROOT / "bench" / "peers"
 MOST_SOCKETS = "20000"  # of one process, more than any workload opens

@@ -1,6 +1,6 @@
 """`make bench-database`: what people wait for with a million messages in PostgreSQL, through the product's own code.
 
-Fills a new database (messaging/tests/archive.py), then times every hot path (messaging/tests/hot_paths.py), a process
+Fills a new database (tests/support/archive.py), then times every hot path (tests/support/hot_paths.py), a process
 that catches up while much is written, pruning beside traffic, and an export. Plans go to var/database-plans.txt.
 """
 
@@ -21,9 +21,10 @@ import django
 import psycopg
 
 from bench.contenders import DurablePostgres
-from messaging.tests.archive import MILLION, fill
-from messaging.tests.deployments import ROOT, LocalServer, prepare_database
-from messaging.tests.services import started
+from tests.support.archive import MILLION, fill
+from tests.support.deployments import LocalServer, prepare_database
+from tests.support.paths import ROOT
+from tests.support.services import started
 
 PLANS = ROOT / "var" / "database-plans.txt"
 WARM = 5  # calls of each path that do not count
@@ -62,7 +63,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def paths(samples: int) -> None:
-    from messaging.tests.hot_paths import Recorder, everybody, explained
+    from tests.support.hot_paths import Recorder, everybody, explained
 
     recorder = Recorder()
     PLANS.parent.mkdir(exist_ok=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from bench import plots
 from bench.report import Run, markdown
-from messaging.tests.deployments import ROOT
+from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Self
 
 from bench.exchange import Burst, Closed, Grow, Open, Outcome, Reconnect, Return, Setup, encode
-from messaging.tests.deployments import ROOT
+from tests.support.paths import ROOT
 
 PATIENCE = 300  # seconds for one answer: 10,000 connections on a slow machine
 

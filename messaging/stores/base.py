@@ -1,4 +1,4 @@
-"""The promise of every connection store; `messaging/tests/test_stores.py` is the suite that each one passes."""
+"""The promise of every connection store; `tests/backends/test_stores.py` is the suite that each one passes."""
 
 from abc import ABC, abstractmethod
 

@@ -1,0 +1,234 @@
+"""Fan-out: who is handed what, once and in one order, and what happens while the channel layer is away."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import channel_layers
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from django.db import connections
+
+from messaging.contracts import ADMINS, USERS, NewMessage
+from messaging.limits.memory import MemoryLimiter
+from messaging.log import MessageLog, reader
+from messaging.protocol import encode, frames
+from messaging.protocol.codes import CloseCode
+from messaging.service import MessagingService
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
+from messaging.service.throttle import Rates
+from messaging.stores.memory import MemoryStore
+from messaging.transports.hub import Hub
+from tests.support.connections import eventually
+from tests.support.redis_services import Redis
+from tests.support.services import started
+
+UNLIMITED = Rates(visitor=None, address=None, admin=None, identify=None)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@dataclass(eq=False)
+class Member:
+    id: str = "c1"
+    staff: int = 1
+    version: int = 2
+    got: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+    performed: list[Action] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.connection = Connection(self.id, role="admin", version=self.version, staff=self.staff)
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        self.performed += actions
+
+    def push(self, text: str, cursor: str) -> None:
+        self.got.put_nowait((text, cursor))
+
+    def close(self, closing: Close) -> None:
+        self.got.put_nowait(("", str(int(closing.code))))
+
+    async def next(self, seconds: float = 10) -> str:
+        async with asyncio.timeout(seconds):
+            return (await self.got.get())[1]
+
+
+def publish(number: int, group: str = ADMINS, **rules: object) -> Publish:
+    cursor = f"{number:013x}.{number:011x}"
+    return Publish(group, frames.Message(str(number), "hello", "t", "user", cursor, "v"), **rules)
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[MessageLog]:
+    log = MessageLog()
+    yield log
+    await log.close()
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def service(log: MessageLog) -> MessagingService:
+    options = {"limiter": MemoryLimiter(), "rates": UNLIMITED, "heartbeat_ms": 25_000, "retention_days": 30}
+    return MessagingService(MemoryStore(), log, pod="pod-a", **options)
+
+
+@pytest.fixture
+async def hub(service: MessagingService) -> AsyncIterator[Hub]:
+    hub = Hub(service)
+    yield hub
+    await hub.close()
+
+
+async def test_a_group_is_handed_the_encoded_frame_with_its_cursor(hub: Hub) -> None:
+    admin, stranger = Member(), Member("c2")
+    hub.join(admin, [ADMINS])
+    hub.join(stranger, ["conversation:x"])
+    hub.publish([publish(1)])
+    assert await admin.got.get() == (encode(publish(1).frame), publish(1).frame.cursor)
+    assert stranger.got.empty()
+
+
+async def test_the_excluded_and_those_of_an_older_version_are_left_out(hub: Hub) -> None:
+    old, sender, colleague, other = Member("old", version=1), Member("c1"), Member("c2"), Member("c3", staff=2)
+    for member in (old, sender, colleague, other):
+        hub.join(member, [ADMINS])
+    hub.publish([publish(1, min_version=2, exclude="c1"), publish(2, min_version=2, exclude="staff:1"), publish(3)])
+    assert [await other.next() for _ in range(3)] == [publish(n).frame.cursor for n in (1, 2, 3)]
+    assert [await colleague.next() for _ in range(2)] == [publish(n).frame.cursor for n in (1, 3)]
+    assert [await sender.next(), await old.next()] == [publish(3).frame.cursor] * 2
+
+
+async def test_who_has_left_is_handed_nothing(hub: Hub) -> None:
+    gone, there = Member(), Member("c2")
+    hub.join(gone, [ADMINS])
+    hub.join(there, [ADMINS])
+    hub.leave(gone, [ADMINS])
+    hub.publish([publish(1)])
+    await there.next()
+    assert gone.got.empty()
+
+
+async def test_what_is_published_again_is_handed_on_once(hub: Hub) -> None:
+    member = Member()
+    hub.join(member, [ADMINS])
+    hub.publish([publish(1)])
+    hub.publish([publish(1), publish(2)])
+    assert [await member.next(), await member.next()] == [publish(1).frame.cursor, publish(2).frame.cursor]
+
+
+async def test_what_is_no_message_is_handed_on_every_time(hub: Hub) -> None:
+    member = Member()
+    hub.join(member, [ADMINS])
+    read = frames.Read("v", "user", "m", publish(1).frame.cursor, "t")
+    hub.publish([publish(1), Publish(ADMINS, read), Publish(ADMINS, read)])
+    hub.publish([Publish(ADMINS, read)])
+    cursors = [await member.next() for _ in range(4)]
+    assert cursors == [publish(1).frame.cursor, "", "", ""]  # nor does it move what the connection has to have
+
+
+async def test_a_group_is_closed_behind_all_frames_but_for_the_excluded(hub: Hub) -> None:
+    asker, other, old = Member("c1"), Member("c2"), Member("c3", version=1)
+    for member in (asker, other, old):
+        hub.join(member, [ADMINS])
+    hub.publish([CloseGroup(ADMINS, CloseCode.RESTART, exclude="c1"), publish(1, min_version=2)])
+    assert [await other.next(), await other.next(), await old.next()] == [publish(1).frame.cursor, "4001", "4001"]
+    assert await asker.next() == publish(1).frame.cursor
+    hub.publish([publish(2)])
+    assert await asker.next() == publish(2).frame.cursor
+
+
+async def test_who_is_there_is_told_once_and_again_when_it_changes(hub: Hub, service: MessagingService) -> None:
+    member = Member()
+    member.connection = Connection("v", role="user", version=2, conversation=str(uuid4()))
+    hub.join(member, [USERS, *member.connection.groups])  # two groups, and one member
+    await eventually(lambda: bool(member.performed), "the number is told")
+    admins = [Connection(f"a{number}", role="admin", version=2, staff=number) for number in range(2)]
+    for admin in admins:
+        await service._registry.touch(admin)
+    await eventually(lambda: len(member.performed) > 1, "the change is told")
+    for admin in admins:
+        await service.disconnect(admin)
+    await eventually(lambda: len(member.performed) > 2, "the next change is told")
+    assert [min(reply.frame.admins, 1) for reply in member.performed] == [0, 1, 0]
+
+
+async def test_a_message_that_nobody_announced_is_found_in_the_log(hub: Hub, log: MessageLog) -> None:
+    member = Member()
+    hub.join(member, [ADMINS])
+    visitor = str(uuid4())
+    appended = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-1", "user", "hello"))
+    assert await member.next() == str(appended.message.cursor)
+
+
+async def test_a_fault_of_ours_ends_no_background_work(
+    hub: Hub, log: MessageLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    member, visitor = Member(), str(uuid4())
+    hub.join(member, [ADMINS])
+    positions = reader.positions
+
+    def fails(floor: int | None) -> None:
+        monkeypatch.setattr(reader, "positions", positions)
+        raise LookupError(floor)
+
+    first = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-1", "user", "hello"))
+    assert await member.next() == str(first.message.cursor)
+    monkeypatch.setattr(reader, "positions", fails)
+    second = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-2", "user", "hello"))
+    assert await member.next() == str(second.message.cursor)
+    (failed,) = (record for record in caplog.records if record.message == "background work failed")
+    assert (failed.work, failed.exc_info[0]) == ("Hub._catch_up", LookupError)
+
+
+async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(service: MessagingService) -> None:
+    redis = Redis()
+    with started(redis):
+        host = {"address": redis.url, "socket_timeout": 15, "socket_connect_timeout": 1}
+        before = channel_layers.set("default", RedisPubSubChannelLayer(hosts=[host]))
+        here, there = Hub(service), Hub(service)
+        channel_layers.set("default", before)
+        mine, theirs = Member(), Member()
+        here.join(mine, [ADMINS])
+        there.join(theirs, [ADMINS])
+        numbers = list(range(1, 101))
+        while theirs.got.empty():  # until both have subscribed
+            here.publish([publish(numbers[0])])
+            there.publish([publish(numbers[0])])
+            await asyncio.sleep(0.05)
+        for number in numbers[1:]:
+            (here if number % 2 else there).publish([publish(number)])
+        orders = [[await member.next() for _ in numbers] for member in (mine, theirs)]
+        assert orders[0] == orders[1]
+        assert sorted(orders[0]) == [publish(number).frame.cursor for number in numbers]
+
+        redis.kill()
+        here.publish([publish(500)])
+        assert await mine.next() == publish(500).frame.cursor
+        assert not here.layer_up
+        redis.start()
+        number = 600
+        while not here.layer_up:
+            here.publish([publish(number)])
+            number += 1
+            await asyncio.sleep(0.1)
+        await here.close()
+        await there.close()
+
+
+async def test_a_process_that_hears_nothing_says_so_and_subscribes_when_it_can(service: MessagingService) -> None:
+    redis = Redis()
+    with started(redis), redis.client() as client:
+        client.config_set("requirepass", "secret")
+        before = channel_layers.set("default", RedisPubSubChannelLayer(hosts=[redis.url]))
+        hub = Hub(service)
+        channel_layers.set("default", before)
+        await eventually(lambda: not hub.layer_up, "the hub knows that it is deaf")
+        client.config_set("requirepass", "")
+        await eventually(lambda: hub.layer_up, "the hub has subscribed")
+        member = Member()
+        hub.join(member, [ADMINS])
+        hub.publish([publish(1)])
+        assert await member.next() == publish(1).frame.cursor
+        await hub.close()

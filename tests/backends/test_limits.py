@@ -1,0 +1,203 @@
+"""Rate limits: what every limiter promises, whose address counts, and how limits are set."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings as SettingsWrapper
+
+from messaging.contracts import StoreUnavailable
+from messaging.limits import Limiter, Rate
+from messaging.limits.dynamodb import DynamoDBLimiter
+from messaging.limits.memory import MemoryLimiter
+from messaging.limits.redis import RedisLimiter
+from messaging.redis_client import PROBE_SECONDS, RedisClient
+from messaging.transports.address import client_address, pseudonym
+from messaging_site import env
+from tests.support.buckets import bucket
+from tests.support.connections import eventually
+from tests.support.dynamodb_table import DynamoDBTable
+from tests.support.redis_services import Redis
+from tests.support.services import started
+
+LIMITERS = {
+    "memory": None,
+    "redis": "redis_server",
+    "redis_cluster": "redis_cluster",
+    "dynamodb": "dynamodb_table",
+}
+
+
+@pytest.fixture(params=LIMITERS)
+async def make_limiter(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Limiter]]:
+    fixture = LIMITERS[request.param]
+    server = request.getfixturevalue(fixture) if fixture else None
+    made: list[Limiter] = []
+
+    def make() -> Limiter:
+        match server:
+            case None:
+                made.append(MemoryLimiter())
+            case DynamoDBTable():
+                made.append(DynamoDBLimiter(**server.options, timeout=5))
+            case _:
+                made.append(RedisLimiter(url=server.url, timeout=2))
+        return made[-1]
+
+    yield make
+    for limiter in made:
+        await limiter.close()
+
+
+@pytest.fixture
+def limiter(make_limiter: Callable[[], Limiter]) -> Limiter:
+    return make_limiter()
+
+
+async def test_a_burst_passes_and_the_next_one_waits(limiter: Limiter) -> None:
+    mine, other = bucket(), bucket()
+    assert [await limiter.take([mine]) for _ in range(3)] == [0, 0, 0]
+    assert 30 < await limiter.take([mine]) <= 60
+    assert await limiter.take([other]) == 0
+
+
+async def test_the_bucket_fills_again(limiter: Limiter) -> None:
+    fast = bucket(Rate(burst=2, seconds=0.2))
+    while not (wait := await limiter.take([fast])):
+        pass
+    assert 0 < wait <= 0.2
+    await asyncio.sleep(wait + 0.05)
+    assert await limiter.take([fast]) == 0
+
+
+async def test_of_several_buckets_the_emptiest_decides(limiter: Limiter) -> None:
+    shared = bucket()
+    for _ in range(3):
+        assert await limiter.take([bucket(), shared]) == 0
+    assert 30 < await limiter.take([bucket(), shared]) <= 60
+
+
+async def test_refusals_do_not_make_the_wait_longer(limiter: Limiter) -> None:
+    mine = bucket()
+    waits = [await limiter.take([mine]) for _ in range(20)]
+    assert max(waits) <= 60
+
+
+@pytest.mark.parametrize("make_limiter", ["redis", "redis_cluster", "dynamodb"], indirect=True)
+async def test_processes_share_a_limit(make_limiter: Callable[[], Limiter]) -> None:
+    here, there, mine = make_limiter(), make_limiter(), bucket()
+    assert [await here.take([mine]), await there.take([mine]), await here.take([mine])] == [0, 0, 0]
+    assert await there.take([mine]) > 30
+
+
+async def test_without_redis_this_process_goes_on_to_limit_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "messaging")
+    redis = Redis()
+    with started(redis):
+        limiter, mine = RedisLimiter(url=redis.url, timeout=2), bucket()
+        assert await limiter.take([mine]) == 0
+        redis.kill()
+        assert [await limiter.take([mine]) for _ in range(3)] == [0, 0, 0]
+        assert await limiter.take([mine]) > 30
+        assert caplog.messages == ["Redis down for limits"]
+        redis.start()
+        while "Redis up for limits" not in caplog.messages:
+            await limiter.take([bucket()])
+            await asyncio.sleep(0.05)
+        for _ in range(3):
+            await limiter.take([bucket()])
+        assert caplog.messages == ["Redis down for limits", "Redis up for limits"]
+        await limiter.close()
+
+
+async def test_only_the_first_waits_for_a_redis_that_hangs() -> None:
+    redis = Redis()
+    with started(redis):
+        limiter = RedisLimiter(url=redis.url)
+        assert await limiter.take([bucket()]) == 0
+        redis.send_signal(signal.SIGSTOP)
+        try:
+            assert await limiter.take([bucket()]) == 0
+            probed = time.monotonic() + 3 * PROBE_SECONDS
+            while time.monotonic() < probed:
+                with pytest.raises(StopIteration):  # it has its answer without giving up its turn
+                    limiter.take([bucket()]).send(None)
+                await asyncio.sleep(0.05)
+        finally:
+            redis.send_signal(signal.SIGCONT)
+        await limiter.close()
+
+
+async def test_who_asks_for_what_is_no_command_is_told_and_nobody_else_waits(redis_server: Redis) -> None:
+    client = RedisClient(redis_server.url, None, timeout=1, purpose="tests")
+    with pytest.raises(IndexError):
+        await client.run(())
+    assert await client.run(("PING",)) == [True]
+    await client.close()
+
+
+async def test_a_probe_outlives_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = Redis()
+    with started(redis):
+        client = RedisClient(redis.url, None, timeout=1, purpose="tests")
+        redis.kill()
+        with pytest.raises(StoreUnavailable):
+            await client.run(("PING",))
+        faults = []
+
+        def pipeline(transaction: bool) -> None:
+            faults.append(transaction)
+            raise LookupError
+
+        monkeypatch.setattr(client.redis, "pipeline", pipeline)
+        await eventually(lambda: len(faults) > 1, "it goes on")
+        monkeypatch.undo()
+        redis.start()
+        while client._probe is not None:
+            await asyncio.sleep(0.05)
+        assert await client.run(("PING",)) == [True]
+        await client.close()
+
+
+def scope(client: str, *forwarded: str) -> dict[str, object]:
+    return {"client": [client, 1234], "headers": [(b"x-forwarded-for", value.encode()) for value in forwarded]}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "expected"),
+    [
+        (0, ("6.6.6.6",), "10.0.0.1"),
+        (1, ("6.6.6.6, 1.2.3.4",), "1.2.3.4"),
+        (1, ("6.6.6.6", "1.2.3.4"), "1.2.3.4"),
+        (2, ("6.6.6.6, 1.2.3.4, 10.0.0.2",), "1.2.3.4"),
+        (2, ("1.2.3.4",), "10.0.0.1"),
+        (1, ("<script>",), "10.0.0.1"),
+        (1, (), "10.0.0.1"),
+    ],
+)
+def test_only_what_our_own_proxies_say_is_believed(
+    settings: SettingsWrapper, proxies: int, forwarded: tuple[str, ...], expected: str
+) -> None:
+    settings.TRUSTED_PROXY_COUNT = proxies
+    assert client_address(scope("10.0.0.1", *forwarded)) == expected
+
+
+def test_an_address_is_known_by_a_pseudonym_and_an_ipv6_network_by_one() -> None:
+    assert pseudonym(scope("10.0.0.1")) == pseudonym(scope("10.0.0.1")) != pseudonym(scope("10.0.0.2"))
+    assert pseudonym(scope("2001:db8::1")) == pseudonym(scope("2001:db8::ffff")) != pseudonym(scope("2001:db8:0:1::1"))
+    assert "10.0.0.1" not in pseudonym(scope("10.0.0.1"))
+
+
+def test_a_limit_is_set_by_burst_and_seconds_or_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert env.rate("RATE", 5, 2.0) == Rate(5, 2.0)
+    monkeypatch.setenv("RATE", "10/0.5")
+    assert env.rate("RATE", 5, 2.0) == Rate(10, 0.5)
+    monkeypatch.setenv("RATE", "off")
+    assert env.rate("RATE", 5, 2.0) is None
+    for wrong in ("5", "0/1", "5/0", "5/x", "1/2/3", "-1/2"):
+        monkeypatch.setenv("RATE", wrong)
+        with pytest.raises(ImproperlyConfigured, match=r"RATE='.*' must be BURST/SECONDS, as in 5/2, or off"):
+            env.rate("RATE", 5, 2.0)

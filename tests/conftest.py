@@ -1,0 +1,187 @@
+"""What all tests share: the real services, and the product deployed on them.
+
+PostgreSQL starts before Django's settings load, so that tests of the ORM run on it. That is why pyproject.toml does
+not name the settings: pytest-django would load them before it loads this file.
+"""
+
+import contextlib
+import os
+from collections.abc import Generator, Iterator
+from uuid import uuid4
+
+import hypothesis
+import pytest
+from django.conf import settings
+
+from tests.support import containers
+from tests.support.aws_deployment import AwsDeployment, PostgresWithTLS, deployed
+from tests.support.browser import browser, origin, own_deployment, people, prepared_database  # noqa: F401  fixtures
+from tests.support.chaos_proxy import ChaosProxy
+from tests.support.cluster import Cluster, cluster
+from tests.support.deployments import SECRET_KEY, Deployment, Kubernetes, local
+from tests.support.dynamodb_table import DynamoDBTable
+from tests.support.ministack import Ministack
+from tests.support.moving_site import site  # noqa: F401  a fixture
+from tests.support.redis_services import Redis, RedisCluster, RedisSentinel
+from tests.support.services import HOST, MissingProgram, Postgres, Service, program, running, started, stopped
+
+UNIT_DATABASE = "unit"
+LOG_LINES = 60  # of each service, in the report of a failed test
+
+# How long an example takes depends on who else uses the machine.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
+
+already_logged = pytest.StashKey[dict[Service, int]]()
+services = pytest.StashKey[contextlib.ExitStack]()
+postgres_key = pytest.StashKey[Postgres]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.help or config.option.version:
+        return
+    try:
+        for name in ("postgres", "initdb", "redis-server", "nginx"):
+            program(name)
+    except MissingProgram as missing:
+        raise pytest.UsageError(str(missing)) from None
+    postgres = config.stash[postgres_key] = Postgres()
+    stack = config.stash[services] = contextlib.ExitStack()
+    stack.enter_context(started(postgres))
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "messaging_site.settings",
+        "DEPLOYMENT_MODE": "local",
+        "DATABASE_URL": postgres.create_database(UNIT_DATABASE),
+        "SECRET_KEY": SECRET_KEY,
+    }
+    settings.DATABASES  # noqa: B018  loads them: pytest-django sets up what is configured when its turn comes
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if services in config.stash:
+        config.stash[services].close()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds the image before the first test, where one needs it: no test's time would be enough."""
+    if not session.config.option.collectonly and any(item.get_closest_marker("image") for item in session.items):
+        try:
+            containers.build()
+        except (AssertionError, MissingProgram) as failed:
+            raise pytest.UsageError(str(failed)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    stopped.clear()
+    item.stash[already_logged] = {service: len(service.log) for service in running}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows what the services logged during a test that failed."""
+    report = yield
+    if report.failed:
+        for service, log in [*((service, service.log) for service in running), *stopped]:
+            new = log[item.stash[already_logged].get(service, 0) :].splitlines()[-LOG_LINES:]
+            if new:
+                report.sections.append((f"log of {service.name} on port {service.port}", "\n".join(new)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Postgres:
+    return pytestconfig.stash[postgres_key]
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[Redis]:
+    """One module's: processes of another would hear its hints and count its connections."""
+    redis = Redis()
+    with started(redis):
+        yield redis
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel() -> Iterator[RedisSentinel]:
+    redis = RedisSentinel()
+    with redis.started():
+        yield redis
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    redis = RedisCluster()
+    with redis.started():
+        yield redis
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[Ministack]:
+    ministack = Ministack()
+    with started(ministack):
+        yield ministack
+
+
+@pytest.fixture
+def dynamodb_table(ministack: Ministack, monkeypatch: pytest.MonkeyPatch) -> DynamoDBTable:
+    """A table of the test's own, and the environment that leads boto3 there."""
+    for name, value in ministack.environment_for_clients.items():
+        monkeypatch.setenv(name, value)
+    table = DynamoDBTable(f"connections-{uuid4().hex}", ministack)
+    table.create()
+    return table
+
+
+@pytest.fixture
+def dynamodb_network(dynamodb_table: DynamoDBTable, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChaosProxy]:
+    """What lies between that table and the clients that are made from now on."""
+    with ChaosProxy([(HOST, dynamodb_table.ministack.port)]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{proxy.port}")
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def kubernetes(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Kubernetes:
+    return Kubernetes(postgres, tmp_path_factory.mktemp("static"))
+
+
+@pytest.fixture(scope="session")
+def local_deployment() -> Iterator[Deployment]:
+    with local() as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def kubernetes_deployment(kubernetes: Kubernetes) -> Iterator[Deployment]:
+    redis = Redis()  # nobody else's: hints of another database would pass for messages of this one
+    with started(redis), kubernetes.deployed(redis.url) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def aws_deployment(ministack: Ministack) -> Iterator[AwsDeployment]:
+    postgres = PostgresWithTLS()
+    with started(postgres), deployed(ministack, postgres) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def containers_deployment(postgres: Postgres) -> Iterator[Cluster]:
+    with cluster(postgres, "cluster") as deployment:
+        yield deployment
+
+
+CONTAINERS = pytest.param("containers", marks=pytest.mark.image)
+
+
+@pytest.fixture(scope="session", params=["local", "kubernetes", "aws", CONTAINERS])
+def deployment(request: pytest.FixtureRequest) -> Deployment:
+    """What behaves alike in every mode."""
+    return request.getfixturevalue(f"{request.param}_deployment")
+
+
+@pytest.fixture(scope="session", params=["kubernetes", "aws", CONTAINERS])
+def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
+    """What behaves alike wherever several processes share the work: two of them, or a function."""
+    return request.getfixturevalue(f"{request.param}_deployment")

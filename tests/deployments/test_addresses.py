@@ -1,0 +1,198 @@
+"""Sockets of one client address: counted over all processes, and what happens to the count when something breaks."""
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from uuid import uuid4
+
+import pytest
+from websockets.asyncio.client import connect as websocket
+
+from messaging.limits import redis_addresses
+from messaging.limits.addresses import Addresses, MemoryAddresses
+from messaging.limits.redis_addresses import RedisAddresses
+from tests.support.connections import SOON, Frame, error, visitor
+from tests.support.deployments import Deployment, Kubernetes
+from tests.support.redis_services import Redis
+from tests.support.services import started
+
+BACKENDS = {"memory": None, "redis": "redis_server", "redis_cluster": "redis_cluster"}
+MakeAddresses = Callable[[], Addresses]
+
+
+@pytest.fixture(params=BACKENDS)
+async def make_addresses(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[MakeAddresses]:
+    monkeypatch.setattr(redis_addresses, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(redis_addresses, "LOST_SECONDS", 3)
+    monkeypatch.setattr(redis_addresses, "PATIENCE_SECONDS", 5)
+    fixture = BACKENDS[request.param]
+    url = request.getfixturevalue(fixture).url if fixture else None
+    made: list[Addresses] = []
+
+    def make() -> Addresses:
+        made.append(RedisAddresses(url=url, timeout=2) if url else MemoryAddresses())
+        return made[-1]
+
+    yield make
+    for addresses in made:
+        await addresses.close()
+
+
+@pytest.fixture
+def address() -> str:
+    return uuid4().hex
+
+
+shared = pytest.mark.parametrize("make_addresses", ["redis", "redis_cluster"], indirect=True)
+
+
+async def until_one_more_is(number: int, addresses: Addresses, address: str) -> None:
+    """Until one more socket would be the one with this number."""
+    async with asyncio.timeout(SOON):
+        while await addresses.enter(address, "one more") != number:
+            await addresses.leave(address, "one more")
+            await asyncio.sleep(0.02)
+    await addresses.leave(address, "one more")
+
+
+async def test_sockets_of_an_address_are_counted(make_addresses: MakeAddresses, address: str) -> None:
+    addresses = make_addresses()
+    assert [await addresses.enter(address, socket) for socket in ("a", "b", "b", "c")] == [1, 2, 2, 3]
+    assert await addresses.enter(uuid4().hex, "d") == 1
+    for socket in ("a", "a", "unknown"):
+        await addresses.leave(address, socket)
+    assert await addresses.enter(address, "e") == 3
+
+
+async def test_of_many_at_once_each_has_its_own_number(make_addresses: MakeAddresses, address: str) -> None:
+    addresses = make_addresses()
+    numbers = await asyncio.gather(*(addresses.enter(address, str(socket)) for socket in range(1_000)))
+    assert numbers == list(range(1, 1_001))
+
+
+async def test_who_gives_up_waiting_takes_the_answer_from_nobody(make_addresses: MakeAddresses, address: str) -> None:
+    addresses = make_addresses()
+    leaver, stayer = (asyncio.create_task(addresses.enter(address, socket)) for socket in ("a", "b"))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    assert await stayer == 2
+
+
+@shared
+async def test_processes_count_together(make_addresses: MakeAddresses, address: str) -> None:
+    here, there = make_addresses(), make_addresses()
+    assert [await here.enter(address, "a"), await there.enter(address, "b"), await here.enter(address, "c")] == [
+        1,
+        2,
+        3,
+    ]
+    await there.leave(address, "b")
+    await until_one_more_is(3, here, address)
+
+
+@shared
+async def test_a_process_that_dies_leaves_nothing_behind(make_addresses: MakeAddresses, address: str) -> None:
+    here, there = make_addresses(), make_addresses()
+    for socket in "abc":
+        await there.enter(address, socket)
+    await until_one_more_is(4, here, address)
+    await there.close()  # its sockets have not left
+    await until_one_more_is(1, here, address)
+
+
+@shared
+async def test_a_process_that_lives_goes_on_to_count(make_addresses: MakeAddresses, address: str) -> None:
+    here, there = make_addresses(), make_addresses()
+    await there.enter(address, "a")
+    await asyncio.sleep(2 * redis_addresses.LOST_SECONDS)
+    assert await here.enter(address, "b") == 2
+
+
+@pytest.mark.parametrize("make_addresses", ["redis"], indirect=True)
+async def test_a_redis_that_lost_its_data_is_told_again(
+    make_addresses: MakeAddresses, address: str, redis_server: Redis
+) -> None:
+    here, there = make_addresses(), make_addresses()
+    await there.enter(address, "a")
+    with redis_server.client() as client:
+        client.flushall()
+    await until_one_more_is(2, here, address)
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    redis = Redis()
+    with started(redis):
+        yield redis
+
+
+async def test_without_redis_each_process_counts_its_own_and_says_so_once(
+    own_redis: Redis, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "messaging")
+    here = RedisAddresses(url=own_redis.url, timeout=2)
+    assert await here.enter(address, "a") == 1
+    await asyncio.to_thread(own_redis.kill)
+    assert [await here.enter(address, socket) for socket in "cdefg"] == [2, 3, 4, 5, 6]
+    assert caplog.messages == ["Redis down for addresses"]
+    await here.leave(address, "a")
+    await asyncio.to_thread(own_redis.start)
+    there = RedisAddresses(url=own_redis.url, timeout=2)
+    await there.enter(address, "b")
+    await until_one_more_is(7, there, address)
+    await until_one_more_is(7, here, address)
+    assert caplog.messages == ["Redis down for addresses", "Redis up for addresses"]
+    await asyncio.gather(here.close(), there.close())
+
+
+async def test_what_ended_while_redis_was_silent_does_not_count_when_it_is_back(own_redis: Redis, address: str) -> None:
+    """Silent, not dead: it keeps what it was told before."""
+    here, there = RedisAddresses(url=own_redis.url), RedisAddresses(url=own_redis.url)
+    for socket in "abc":
+        await here.enter(address, socket)
+    own_redis.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(SOON):
+            assert await here.enter(address, "d") == 4  # nobody waits for it for ever
+        for socket in "abc":
+            await here.leave(address, socket)
+    finally:
+        own_redis.send_signal(signal.SIGCONT)
+    await until_one_more_is(2, there, address)
+    await asyncio.gather(here.close(), there.close())
+
+
+@pytest.fixture
+def strict(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
+    with kubernetes.deployed(redis_server.url, SOCKETS_PER_ADDRESS="3") as deployment:
+        yield deployment
+
+
+async def test_an_address_has_so_many_sockets_on_all_pods_together(strict: Deployment) -> None:
+    here, there = strict.websocket_urls
+    async with contextlib.AsyncExitStack() as stack:
+        for url in (here, there):
+            await stack.enter_async_context(visitor(url))
+        async with visitor(here):
+            for url in (here, there):
+                async with asyncio.timeout(SOON):
+                    while (told := await refusal(url)) is None:  # until both pods have told Redis of theirs
+                        await asyncio.sleep(0.02)
+                assert told == (error("rate_limited", retryAfterMs=1000), 4029)
+        async with asyncio.timeout(SOON):
+            while await refusal(there) is not None:
+                await asyncio.sleep(0.02)
+
+
+async def refusal(url: str) -> tuple[Frame, int | None] | None:
+    """What one more socket is told, and the code it is closed with; None where it is welcome."""
+    async with websocket(url, proxy=None) as socket:
+        frame = json.loads(await socket.recv())
+        if frame["type"] == "connection":
+            return None
+        await socket.wait_closed()
+        return frame, socket.close_code

@@ -1,0 +1,163 @@
+"""`messaging_demo`: invented visitors, through a deployment that works, stops meanwhile, or should be left alone."""
+
+import contextlib
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.support.aws_deployment import PROGRAMS
+from tests.support.configurations import AWS
+from tests.support.deployments import PASSWORD, Deployment, LocalServer, Server, prepare_database
+from tests.support.paths import ROOT
+from tests.support.services import HOST, INHERITED, free_port, started, wait_until
+
+KEPT = "SELECT (SELECT count(*) FROM messaging_conversation), (SELECT count(*) FROM messaging_message)"
+ANSWERED = "SELECT count(*) FROM messaging_message WHERE author <> ''"
+
+
+@pytest.fixture
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Demo"]:
+    demo = Demo(
+        {"VAR_DIR": str(tmp_path_factory.mktemp("var")), "SMOKE_USERNAME": "colleague", "SMOKE_PASSWORD": PASSWORD}
+    )
+    yield demo
+    demo.kill()
+
+
+class Demo:
+    """Runs the command with settings of its own, as on an operator's machine."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {key: os.environ[key] for key in INHERITED if key in os.environ} | environment
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, url: str, *options: str) -> None:
+        command = [sys.executable, "manage.py", "messaging_demo", url, *options]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
+        """The exit code and the last line."""
+        assert self._process is not None
+        if number is not None:
+            self._process.send_signal(number)
+        output, _ = self._process.communicate(timeout=60)
+        return self._process.returncode, output.splitlines()[-1]
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def counts(line: str) -> dict[str, int]:
+    return {name: int(number) for name, number in re.findall(r"([a-z][a-z ]*): (\d+)", line)}
+
+
+def found_in(server: Server, query: str) -> tuple[int, ...]:
+    with contextlib.closing(sqlite3.connect(server.environment["DATABASE_URL"].removeprefix("sqlite:///"))) as database:
+        return database.execute(query).fetchone()
+
+
+@pytest.fixture
+def server(local_deployment: Deployment) -> Server:
+    return local_deployment.servers[0]
+
+
+def test_visitors_write_staff_answer_and_ctrl_c_ends_it(server: Server, demo: Demo) -> None:
+    conversations, messages = found_in(server, KEPT)
+    answered = found_in(server, ANSWERED)
+    demo.start(server.origin, "--rate", "20", "--visitors", "3", "--answer")
+
+    def all_have_written_and_one_is_answered() -> bool:
+        return found_in(server, ANSWERED) > answered and found_in(server, KEPT)[0] == conversations + 3
+
+    wait_until(all_have_written_and_one_is_answered, "all have written, and somebody has answered", timeout=60)
+    code, line = demo.end(signal.SIGINT)
+    found = counts(line)
+    assert code == 0
+    assert found["written"] == found["acknowledged"] > found["of them answers"] > 0
+    assert found_in(server, KEPT) == (conversations + 3, messages + found["written"])
+
+
+def test_what_they_wrote_is_erased_if_that_is_wanted(server: Server, demo: Demo) -> None:
+    before = found_in(server, KEPT)
+    demo.start(server.origin, "--rate", "20", "--visitors", "2", "--seconds", "1", "--forget")
+    code, line = demo.end()
+    assert (code, counts(line)["erased conversations"]) == (0, 2)
+    assert found_in(server, KEPT) == before
+
+
+def test_a_server_that_stops_meanwhile_costs_no_message(demo: Demo) -> None:
+    server = LocalServer()
+    prepare_database(server.environment)
+    with started(server):
+        demo.start(server.origin, "--rate", "20", "--visitors", "3")
+        wait_until(lambda: found_in(server, KEPT)[1] > 5, "they write", timeout=60)
+        server.kill()
+        before = found_in(server, KEPT)[1]
+        server.start()
+        wait_until(lambda: found_in(server, KEPT)[1] > before + 5, "they write again", timeout=60)
+        code, line = demo.end(signal.SIGINT)
+        found = counts(line)
+        assert code == 0
+        assert found["connected again"] >= 3
+        assert found_in(server, KEPT)[1] == found["written"] == found["acknowledged"]
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("https://chat.example.org", (), "chat.example.org is not this machine: .* Nothing was written."),
+        ("chat.example.org", (), "'chat.example.org' must be a URL"),
+        ("http://localhost", ("--rate", "0"), "argument --rate: '0' must be a number over 0"),
+        (
+            "http://localhost",
+            ("--visitors", "many"),
+            "argument --visitors: 'many' must be a whole number from 1 to 1000",
+        ),
+        (f"http://{HOST}:{free_port()}", ("--seconds", "1"), "Connection refused"),
+    ],
+)
+def test_it_says_why_it_does_not_begin(url: str, options: tuple[str, ...], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        call_command("messaging_demo", url, *options)
+
+
+def test_it_says_that_nothing_was_acknowledged(server: Server, demo: Demo) -> None:
+    demo.start(server.origin, "--rate", "0.000001", "--seconds", "0.5")
+    said = "CommandError: no message was acknowledged: `messaging_smoke` says what does not work"
+    assert demo.end() == (1, said)
+
+
+def test_a_function_says_what_is_not_for_it() -> None:
+    code = """
+import django
+from django.core.management import CommandError, call_command
+django.setup()
+for command in ("messaging_demo http://localhost", "messaging_smoke http://localhost", "messaging_operator",
+                "messaging_export"):
+    try:
+        call_command(*command.split())
+    except CommandError as error:
+        print(error)
+"""
+    environment = AWS | {"DJANGO_SETTINGS_MODULE": "messaging_site.settings"}
+    ended = subprocess.run([PROGRAMS / "python", "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (ended.stdout.splitlines(), ended.stderr) == (
+        [
+            *["No module named 'websockets'. A function can't do this: run it on a machine of yours."] * 2,
+            "The password would stay in the function's log: use createsuperuser, as docs/aws.md says.",
+            "What was said would stay in the function's log: export it in the Django admin, or on a machine that "
+            "reaches the database, with DATABASE_URL alone set.",
+        ],
+        "",
+    )

@@ -1,0 +1,67 @@
+"""Sockets that nobody uses for longer than the time-outs underneath, and more of them than its pools hold."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.connections import Connection, admin, connect, visitor
+from tests.support.deployments import Deployment, Kubernetes
+from tests.support.redis_services import Redis
+from tests.support.services import started
+
+CROWD = 150  # redis-py's pool holds 100 connections
+SAMPLE = 5
+IDLE_SECONDS = 6.5  # redis-py gives up reading after 5 s, and so do some layers; all else is set to 1 s here
+FOUND_SECONDS = 1.0  # no message is found in the log before it is so old: what comes earlier was announced
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    redis = Redis("--timeout", "1")  # it too drops who is idle
+    with started(redis):
+        yield redis
+
+
+@pytest.fixture
+def hasty_deployment(kubernetes: Kubernetes, own_redis: Redis) -> Iterator[Deployment]:
+    with kubernetes.deployed(own_redis.url, DJANGO_SETTINGS_MODULE="tests.support.hasty_settings") as deployment:
+        yield deployment
+
+
+async def test_a_crowd_of_idle_sockets_still_receives(hasty_deployment: Deployment, own_redis: Redis) -> None:
+    here, there = hasty_deployment.websocket_urls
+    async with contextlib.AsyncExitStack() as stack:
+        operator = await stack.enter_async_context(admin(here, await hasty_deployment.admin_token()))
+        pages = [stack.enter_async_context(visitor(url)) for url in (here, there) for _ in range(CROWD // 2)]
+        crowd = await asyncio.gather(*pages)
+        await asyncio.sleep(IDLE_SECONDS)
+        with own_redis.client() as client:
+            assert list(client.scan_iter("connection:*")) == []  # the store has forgotten them all
+        for sockets in (crowd[:SAMPLE], crowd[-SAMPLE:]):  # in the operator's process, and in the other one
+            assert min([await seconds_between(socket, operator) for socket in sockets]) < FOUND_SECONDS
+            to_pages = [await seconds_between(operator, socket, to=socket.conversation) for socket in sockets]
+            assert min(to_pages) < FOUND_SECONDS
+        await asyncio.gather(*(socket.say("hello") for socket in crowd))
+        told = await operator.receive_many(CROWD)
+        assert {frame["conversation"] for frame in told} == {socket.conversation for socket in crowd}
+        for socket in crowd:
+            await operator.say(f"to {socket.conversation}", to=socket.conversation)
+        received = [await socket.receive() for socket in crowd]
+        assert [frame["content"] for frame in received] == [f"to {socket.conversation}" for socket in crowd]
+        assert await operator.until_pong() == []
+
+
+async def seconds_between(author: Connection, reader: Connection, **fields: str) -> float:
+    """How long after its ack a message is with its reader."""
+    await author.say("hello", **fields)
+    began = time.monotonic()
+    assert (await reader.receive())["content"] == "hello"
+    return time.monotonic() - began
+
+
+async def test_a_socket_that_never_says_who_it_is_is_closed(kubernetes_deployment: Deployment) -> None:
+    async with connect(kubernetes_deployment.websocket_urls[0]) as silent:
+        assert await silent.until_closed() == ([], 4408)

@@ -1,0 +1,191 @@
+"""Metrics: what is counted, under which names, and that no client makes a series of its own."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from messaging.observability import names
+from messaging.observability.emf import EmfRecorder
+from messaging.observability.lag import LoopLag
+from tests.support.connections import admin, connect, eventually, new_id, visitor
+from tests.support.deployments import Deployment, Kubernetes, fetch
+from tests.support.metrics import scrape, value
+from tests.support.redis_services import Redis
+from tests.support.services import HOST, started, wait_until
+
+SERIES = 500  # of one process
+
+
+@pytest.fixture
+def pods(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
+    with kubernetes.deployed(redis_server.url, MAX_CONNECTIONS="5", VERSION="1.2.3") as deployment:
+        yield deployment
+
+
+async def test_a_message_is_counted_where_it_was_acked_and_where_it_was_handed_over(pods: Deployment) -> None:
+    here, there = pods.servers
+    async with visitor(here.websocket_url) as page, admin(there.websocket_url, await pods.admin_token()) as operator:
+        id = new_id()
+        await page.say("hello", id=id)
+        await page.request("sendMessage", id=id, content="hello")
+        assert (await operator.receive())["content"] == "hello"
+        assert {name: value(here, name) for name in CONNECTION_STATE} == CONNECTION_STATE
+        assert value(here, "messaging_websocket_connections", "user") == 1
+        assert value(there, "messaging_websocket_connections", "admin") == 1
+    assert value(here, "messaging_messages_total", "accepted", "user") == 1
+    assert value(here, "messaging_messages_total", "duplicate", "user") == 1
+    assert value(here, "messaging_message_ack_seconds_count") == 2
+    assert value(here, "messaging_commit_messages_sum") == 2
+    assert value(there, "messaging_messages_total", "accepted", "user") == 0
+    assert value(there, "messaging_message_delivery_seconds_count") == 1
+    assert value(there, "messaging_message_delivery_seconds_sum") < 5
+    for pod in pods.servers:
+        assert value(pod, "messaging_build_info", "1.2.3") == 1
+
+
+CONNECTION_STATE = {
+    "messaging_websocket_connections_limit": 5,
+    "messaging_outbound_queue_bytes": 0,
+    "messaging_log_waiting_messages": 0,
+    "messaging_database_up": 1,
+    "messaging_layer_up": 1,
+    "messaging_draining": 0,
+}
+
+
+async def test_connections_are_counted_by_how_they_begin_and_end(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    async with visitor(pod.websocket_url):
+        pass
+    async with connect(pod.websocket_url) as stranger:
+        for _ in range(5):
+            await stranger.send_raw("{")
+        assert (await stranger.until_closed())[1] == 4400
+    with pytest.raises(InvalidStatus):
+        await connect(pod.websocket_url, origin="http://evil.example.org").__aenter__()
+    await eventually(lambda: value(pod, "messaging_websocket_connects_total", "origin") == 1, "it is counted")
+    counted = {
+        ("messaging_websocket_connects_total", ("accepted",)): 2,
+        ("messaging_websocket_disconnects_total", ("1000", "user")): 1,
+        ("messaging_websocket_disconnects_total", ("4400", "unidentified")): 1,
+        ("messaging_websocket_connection_duration_seconds_count", ()): 2,
+        ("messaging_errors_total", ("bad_json",)): 5,
+    }
+    await eventually(lambda: counted.items() <= scrape(pod).items(), "they are counted")
+
+
+async def test_a_client_that_comes_back_resumes_or_has_a_gap(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    async with visitor(pod.websocket_url) as page:
+        acked = await page.say("hello")
+        token = page.token
+    for since in (acked["cursor"], "from another database"):
+        async with connect(pod.websocket_url) as again:
+            await again.request("identify", v=2, type="user", token=token, since=since)
+    async with visitor(pod.websocket_url) as erased:
+        acked = await erased.say("forget me")
+        token = erased.token
+        await erased.request("forget", id=new_id())
+    async with connect(pod.websocket_url) as again:  # somebody new, with no history that could have a gap
+        await again.request("identify", v=2, type="user", token=token, since=acked["cursor"])
+    assert (value(pod, "messaging_resume_total", "ok"), value(pod, "messaging_resume_total", "gap")) == (1, 1)
+
+
+async def test_a_redis_that_is_down_is_seen(kubernetes: Kubernetes) -> None:
+    redis = Redis()
+    with started(redis), kubernetes.deployed(redis.url, pods=1) as deployment:
+        (pod,) = deployment.servers
+        assert value(pod, "messaging_layer_up") == 1
+        await asyncio.to_thread(redis.kill)
+        async with visitor(pod.websocket_url) as page:
+            await page.say("hello")
+            await eventually(lambda: value(pod, "messaging_layer_publish_errors_total") > 0, "it is counted")
+            down = {("messaging_layer_up", ()): 0, ("messaging_store_up", ("connections",)): 0}
+            await eventually(lambda: down.items() <= scrape(pod).items(), "it is seen")
+
+
+async def test_whatever_clients_do_a_process_has_the_same_few_series(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    before = scrape(pod).keys()
+    async with visitor(pod.websocket_url) as page:
+        for action in ("nonsense", new_id(), "history"):
+            await page.send(action, id=new_id(), content=new_id())
+            await page.receive()
+        await page._socket.close(3999)
+    async with connect(pod.websocket_url) as stranger:
+        await stranger.request("identify", v=2, type=new_id(), token=new_id())
+    closed = ("messaging_websocket_disconnects_total", ("other", "user"))
+    await eventually(lambda: scrape(pod)[closed] == 1, "an unknown code is counted")
+    assert scrape(pod).keys() == before
+    assert len(before) < SERIES
+
+
+async def test_a_handler_that_blocks_the_loop_is_seen_by_everybody() -> None:
+    lag = LoopLag()
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251  it blocks, that is the point
+    await eventually(lambda: lag.seconds > 0.3, "it is seen")
+    lag.close()
+
+
+def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    assert [fetch(pod.origin + path)[0] for path in ("/user/", "/nothing", "/nothing")] == [200, 404, 404]
+
+    def counted() -> dict[str, float]:
+        return {status: value(pod, "messaging_http_request_seconds_count", status) for status in names.STATUSES}
+
+    # A client has its answer a moment before it is counted.
+    wait_until(lambda: counted() == {"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 2, "5xx": 0}, "they are counted")
+
+
+def test_a_scraper_gets_openmetrics_if_it_asks_for_it(pods: Deployment) -> None:
+    (pod, _) = pods.servers
+    _, _, body = fetch(f"http://{HOST}:{pod.health_port}/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert body.decode().endswith("# EOF\n")
+
+
+def test_a_line_for_cloudwatch_has_what_one_invocation_measured(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    recorder = EmfRecorder(version="1.2.3")
+    for _ in range(2):
+        recorder.count(names.MESSAGES, "user", "accepted")
+    recorder.observe(names.ACK_SECONDS, 0.25)
+    recorder.observe(names.ACK_SECONDS, 0.5)
+    recorder.observe(names.COMMIT_MESSAGES, 1)
+    recorder.flush()
+    recorder.flush()  # there is nothing left
+    by_role, plain = [vars(record) for record in caplog.records]
+    assert {name: by_role[name] for name in ("role", "result", "messaging_messages_total")} == {
+        "role": "user", "result": "accepted", "messaging_messages_total": 2
+    }  # fmt: skip
+    assert by_role["_aws"]["CloudWatchMetrics"] == [
+        {
+            "Namespace": "messaging",
+            "Dimensions": [["role", "result"]],
+            "Metrics": [{"Name": "messaging_messages_total", "Unit": "Count"}],
+        }
+    ]
+    assert (plain["messaging_message_ack_seconds"], plain["messaging_commit_messages"]) == ([0.25, 0.5], [1])
+    assert plain["_aws"]["CloudWatchMetrics"] == [
+        {
+            "Namespace": "messaging",
+            "Dimensions": [[]],
+            "Metrics": [
+                {"Name": "messaging_message_ack_seconds", "Unit": "Seconds"},
+                {"Name": "messaging_commit_messages", "Unit": "Count"},
+            ],
+        }
+    ]
+    assert abs(plain["_aws"]["Timestamp"] - time.time() * 1000) < 60_000
+
+
+def test_every_metric_is_named_as_prometheus_asks_for() -> None:
+    metrics = names.METRICS
+    assert len({metric.name for metric in metrics}) == len(metrics) > 20
+    for metric in metrics:
+        assert metric.name.startswith("messaging_")
+        assert metric.name.endswith("_total") == isinstance(metric, names.Counter)

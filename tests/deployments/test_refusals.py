@@ -1,0 +1,142 @@
+"""What the server refuses, with which error, and which connections it then closes; the same in every mode."""
+
+import json
+
+import pytest
+
+from tests.support.connections import Connection, Frame, admin, connect, error, visitor
+from tests.support.deployments import Deployment
+
+# What was wrong in one frame; the connection stays open.
+REFUSED = {
+    "no JSON": ("{", error("bad_json")),
+    "NaN, which is not JSON": ('{"action":"ping","x":NaN}', error("bad_json")),
+    "JSON nested too deep": ("[" * 16_000, error("bad_json")),
+    "not an object": ("[]", error("bad_frame")),
+    "no action": ("{}", error("bad_frame")),
+    "an action that is no text": ('{"action":7,"id":"a"}', error("bad_frame", id="a")),
+    "an unknown action": ('{"action":"dance","id":"a"}', error("unknown_action", id="a")),
+    "binary": (b'{"action":"ping"}', error("unsupported")),
+    "no content": ('{"action":"sendMessage","id":"message-1"}', error("empty", id="message-1")),
+    "blank content": (
+        '{"action":"sendMessage","id":"message-1","content":" \\n "}', error("empty", id="message-1")
+    ),
+    "long content": (
+        json.dumps({"action": "sendMessage", "id": "message-1", "content": "x" * 2_001}),
+        error("too_long", id="message-1", limit=2_000),
+    ),
+    "content that is no text": (
+        '{"action":"sendMessage","id":"message-1","content":[]}', error("bad_frame", id="message-1")
+    ),
+    "half a surrogate pair": (
+        '{"action":"sendMessage","id":"message-1","content":"\\ud83d"}', error("bad_frame", id="message-1")
+    ),
+    "no id": ('{"action":"sendMessage","content":"x"}', error("bad_id")),
+    "a short id": ('{"action":"sendMessage","content":"x","id":"short"}', error("bad_id", id="short")),
+    "an id with a blank": ('{"action":"sendMessage","content":"x","id":"not an id"}', error("bad_id")),
+    "an unknown role": ('{"action":"identify","v":2,"type":"king"}', error("bad_type")),
+    "history without id": ('{"action":"history"}', error("bad_id")),
+    "a limit over 100": ('{"action":"history","id":"h","limit":101}', error("bad_frame", id="h", limit=100)),
+    "since and before": ('{"action":"history","id":"h","since":"a","before":"b"}', error("bad_frame", id="h")),
+    "a long cursor": (
+        json.dumps({"action": "history", "id": "h", "since": "x" * 65}), error("bad_frame", id="h", limit=64)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_the_connection_survives(case: str, deployment: Deployment) -> None:
+    if case == "binary":
+        deployment.needs_own_sockets("binary frames")
+    if case == "JSON nested too deep":
+        deployment.needs_own_sockets("what its route selection fails on")
+    data, answer = REFUSED[case]
+    async with visitor(deployment.websocket_urls[0]) as socket:
+        await socket.send_raw(data)
+        assert await socket.receive() == answer
+        assert await socket.until_pong() == []
+
+
+@pytest.mark.parametrize("case", ["no JSON", "no action", "binary"])
+async def test_the_fifth_senseless_frame_closes(case: str, deployment: Deployment) -> None:
+    if case == "binary":
+        deployment.needs_own_sockets("binary frames")
+    data, answer = REFUSED[case]
+    async with visitor(deployment.websocket_urls[0]) as socket:
+        for _ in range(5):
+            await socket.send_raw(data)
+        assert await socket.until_closed() == ([answer] * 5, 4400)
+
+
+async def test_other_errors_do_not_count_towards_the_fifth(deployment: Deployment) -> None:
+    async with visitor(deployment.websocket_urls[0]) as socket:
+        for _ in range(10):
+            assert await socket.request("dance") == error("unknown_action")
+        assert await socket.until_pong() == []
+
+
+def padded(size: int) -> str:
+    """A ping of `size` bytes, each character of the padding two bytes long."""
+    frame = '{"action":"ping","id":"p","x":"%s"}'
+    room = size - len(frame % "")
+    return frame % ("ä" * (room // 2) + "x" * (room % 2))
+
+
+async def test_a_frame_of_16_kib_is_served(deployment: Deployment) -> None:
+    async with visitor(deployment.websocket_urls[0]) as socket:
+        await socket.send_raw(padded(16 * 1024))
+        assert (await socket.receive())["type"] == "pong"
+
+
+async def test_a_larger_frame_closes_with_4413(deployment: Deployment) -> None:
+    async with visitor(deployment.websocket_urls[0]) as socket:
+        await socket.send_raw(padded(16 * 1024 + 1))
+        assert await socket.until_closed() == ([error("too_large", limit=16_384)], 4413)
+
+
+async def test_a_frame_over_64_kib_is_not_even_read(deployment: Deployment) -> None:
+    deployment.needs_own_sockets("frames over 32 KB")
+    async with visitor(deployment.websocket_urls[0]) as socket:
+        await socket.send_raw(padded(64 * 1024 + 1))
+        assert await socket.until_closed() == ([], 1009)
+
+
+async def test_a_visitor_cannot_become_another_visitor(deployment: Deployment) -> None:
+    url = deployment.websocket_urls[0]
+    async with visitor(url) as ada, visitor(url) as bob:
+        await bob.send("identify", v=2, type="user", token=ada.token)
+        assert await bob.until_closed() == ([error("forbidden")], 4403)
+
+
+async def test_a_visitor_cannot_become_an_admin(deployment: Deployment) -> None:
+    async with visitor(deployment.websocket_urls[0]) as socket:
+        await socket.send("identify", v=2, type="admin", token=await deployment.admin_token())
+        assert await socket.until_closed() == ([error("forbidden")], 4403)
+
+
+async def refused_reply(socket: Connection, **fields: object) -> Frame:
+    return await socket.request("sendMessage", content="an answer", id="message-1", **fields)
+
+
+async def test_a_reply_needs_a_conversation_that_exists(deployment: Deployment) -> None:
+    async with admin(deployment.websocket_urls[0], await deployment.admin_token()) as operator:
+        assert await refused_reply(operator) == error("bad_frame", id="message-1")
+        for nobody in ("no-uuid", "00000000-0000-4000-8000-000000000000"):
+            assert await refused_reply(operator, to=nobody) == error("not_found", id="message-1")
+        assert await operator.until_pong() == []
+
+
+async def test_a_reply_needs_the_right_to_add_messages(deployment: Deployment) -> None:
+    url = deployment.websocket_urls[0]
+    async with visitor(url) as ada, admin(url, await deployment.admin_token("reader")) as reader:
+        await ada.say("a question")
+        await reader.receive()
+        await reader.send("sendMessage", content="an answer", id="message-1", to=ada.conversation)
+        assert await reader.until_closed() == ([error("forbidden", id="message-1")], 4403)
+        assert await ada.until_pong() == []
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/"])
+async def test_both_forms_of_the_path_are_served(path: str, deployment: Deployment) -> None:
+    async with connect(deployment.websocket_urls[0].removesuffix("/ws") + path) as socket:
+        assert await socket.until_pong() == []

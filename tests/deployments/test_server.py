@@ -1,0 +1,238 @@
+"""The server as an operator and a hostile client meet it: drain, backpressure, limits."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psycopg
+import pytest
+import redis
+from websockets.asyncio.client import connect as websocket
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.connections import SOON, eventually, new_id, visitor
+from tests.support.deployments import PASSWORD, Deployment, Kubernetes, Pod, fetch, manage, probe, waiting_for_locks
+from tests.support.raw_http import asked
+from tests.support.redis_services import Redis
+from tests.support.services import HOST, wait_until
+
+PAGES = 300
+SLOT_SECONDS = 0.05  # three quarters of SHUTDOWN_TIMEOUT, 20 by default, for PAGES
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return {"SHUTDOWN_TIMEOUT": "8"}
+
+
+@pytest.fixture
+def pods(kubernetes: Kubernetes, redis_server: Redis, environment: dict[str, str]) -> Iterator[Deployment]:
+    with kubernetes.deployed(redis_server.url, MAX_CONNECTIONS="320", **environment) as deployment:
+        yield deployment
+
+
+def ended(pod: Pod) -> bool:
+    return pod._process.poll() is not None
+
+
+async def drains(pod: Pod) -> None:
+    """Returns when the server has been told to stop and takes no connection any more."""
+    pod.send_signal(signal.SIGTERM)
+    await eventually(lambda: probe(pod, "/ready")[0] == 503, "not ready")
+    assert probe(pod, "/health") == (200, {"status": "alive"})
+    with pytest.raises(OSError, match="refused"):
+        await asyncio.to_thread(socket.create_connection, (HOST, pod.port), 5)
+
+
+@pytest.mark.parametrize("environment", [{"SHUTDOWN_TIMEOUT": "20", "SOCKETS_PER_ADDRESS": "1000"}])
+async def test_sigterm_sends_every_socket_elsewhere_and_leaves_nothing_behind(
+    pods: Deployment, redis_server: Redis
+) -> None:
+    pod = pods.servers[0]
+    ids: set[str] = set()
+    last_frames: list[dict[str, object]] = []
+    codes: Counter[object] = Counter()
+
+    async def page() -> None:
+        async with visitor(pod.websocket_url) as connection:
+            ids.add(connection.id)
+            frames, code = await connection.until_closed(within=20 + SOON)
+            last_frames.append(frames[-1])
+            codes[code] += 1
+
+    with redis_server.client() as client:
+        pages = [asyncio.create_task(page()) for _ in range(PAGES)]
+        await eventually(lambda: len(ids) == PAGES, "all pages are open")
+        await eventually(lambda: kept(client, ids) > 0, "they are known")
+        await eventually(lambda: str(PAGES) in counted(client).values(), "all are counted")
+        (process,) = (name for name, count in counted(client).items() if count == str(PAGES))
+        ready = {"status": "ready", "database": "ok", "redis": "ok", "draining": False}
+        assert probe(pod, "/ready") == (200, ready)
+        await drains(pod)
+        await asyncio.gather(*pages)
+        await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+        assert pod._process.returncode == 0
+        assert kept(client, ids) == 0
+        assert process not in counted(client)
+    assert codes == {4001: PAGES}
+    assert {frame["type"] for frame in last_frames} == {"serverShutdown"}
+    assert max(come_back(last_frames).values()) <= PAGES * 8 // 100
+    assert "Traceback" not in pod.log
+
+
+def kept(client: redis.Redis, ids: set[str]) -> int:
+    """How many of these connections have something in the store."""
+    keys = client.scan_iter("connection*")
+    members = [client.zrange(key, 0, -1) if client.type(key) == "zset" else [key.partition(":")[2]] for key in keys]
+    return len(ids & {member for found in members for member in found})
+
+
+def counted(client: redis.Redis) -> dict[str, str]:
+    """How many sockets of an address each process has that gives signs of life, by the process' name."""
+    alive = client.zrange("sockets:processes", 0, -1)
+    keys = [key for key in client.scan_iter("sockets:*") if client.type(key) == "hash"]
+    return {name: count for key in keys for name, count in client.hgetall(key).items() if name in alive}
+
+
+def come_back(last_frames: list[dict[str, object]]) -> Counter[int]:
+    """How many the server has told to come back in each second, by what it has told them.
+
+    There is a slot for each, in which it is told, and nobody is told before: this finds where the slots begin. Whoever
+    is told behind the slot is late because the machine stood still, and counts where the slot ends. A second then has
+    at most 23 of 300, whatever delays were drawn: those whose slots begin in it or up to 0.15 s before, as the slot is
+    0.05 s and a delay less than 0.1 s.
+    """
+    told = sorted(
+        (datetime.fromisoformat(frame["timestamp"]).timestamp(), frame["reconnectAfterMs"] / 1000)
+        for frame in last_frames
+    )
+    assert len({delay for _, delay in told}) > 50
+    begin = min(at - SLOT_SECONDS * number for number, (at, _) in enumerate(told))
+    after = [at - begin - SLOT_SECONDS * number for number, (at, _) in enumerate(told)]
+    assert statistics.median(after) < 0.5
+    seconds = [
+        SLOT_SECONDS * number + min(after[number], SLOT_SECONDS) + delay for number, (_, delay) in enumerate(told)
+    ]
+    return Counter(map(int, seconds))
+
+
+async def test_what_is_under_way_when_the_process_stops_is_committed_and_acked(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    writing: set[int] = set()
+    acked: list[str] = []
+
+    async def write(page: int) -> None:
+        async with visitor(pod.websocket_url) as connection:
+            writing.add(page)
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    id = new_id()
+                    await connection.send("sendMessage", id=id, content=f"{page}")
+                    frame = await connection.receive()
+                    if frame["type"] == "ack":
+                        acked.append(frame["id"])
+
+    writers = [asyncio.create_task(write(page)) for page in range(20)]
+    await eventually(lambda: len(writing) == 20 and len(acked) > 100, "messages flow from all")
+    pod.send_signal(signal.SIGTERM)
+    await asyncio.gather(*writers)
+    await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+    code = "from messaging.models import Message; print(*Message.objects.values_list('client_id', flat=True))"
+    stored = set(pods.run(code).split())
+    assert set(acked) <= stored
+    assert pod._process.returncode == 0
+
+
+async def login(pods: Deployment) -> bytes:
+    """The request of a staff member who logs in."""
+    pod, session = pods.servers[0], pods.session("operator")
+    await asyncio.to_thread(session.request, "/admin/login/")
+    token = session.cookies["csrftoken"]
+    body = urlencode({"username": "operator", "password": PASSWORD, "next": "/admin/", "csrfmiddlewaretoken": token})
+    return (
+        f"POST /admin/login/ HTTP/1.1\r\nHost: {HOST}:{pod.port}\r\nOrigin: {pod.origin}\r\n"
+        f"Cookie: csrftoken={token}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+def largest_file(pod: Pod) -> tuple[Path, bytes]:
+    """The path and the content of what is largest under /static/."""
+    root = Path(pod.environment["STATIC_ROOT"])
+    file = max((path for path in root.rglob("*.*") if path.is_file()), key=lambda path: path.stat().st_size)
+    return file.relative_to(root), file.read_bytes()
+
+
+async def test_requests_that_are_under_way_when_the_process_stops_are_answered(pods: Deployment) -> None:
+    """One waits for the database, one is still being sent, and the answer to one is not read."""
+    pod, request = pods.servers[0], await login(pods)
+    path, content = largest_file(pod)
+    get = f"GET /static/{path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    async with asyncio.timeout(4 * SOON), asked(pod, get) as (page, _), contextlib.AsyncExitStack() as stack:
+        assert (await page.readline()).startswith(b"HTTP/1.1 200 ")
+        with psycopg.connect(pods.database) as holder:
+            holder.execute("LOCK TABLE django_session IN ACCESS EXCLUSIVE MODE")
+            served, _ = await stack.enter_async_context(asked(pod, request))
+            await eventually(lambda: waiting_for_locks(pods) == 1, "one waits for the database")
+            coming, upload = await stack.enter_async_context(asked(pod, request[:-1]))
+            await asyncio.to_thread(probe, pod, "/health")  # by then the server has read what is there of it
+            pod.send_signal(signal.SIGTERM)
+            await eventually(lambda: "server waits for 3 requests" in pod.log, "it waits")
+            upload.write(request[-1:])
+            await eventually(lambda: waiting_for_locks(pods) == 2, "the other waits as well")
+        for answer in (served, coming):
+            assert (await answer.readline()) == b"HTTP/1.1 302 Found\r\n"
+            assert b"Set-Cookie: sessionid=" in await answer.readuntil(b"\r\n\r\n")
+        await page.readuntil(b"\r\n\r\n")
+        assert await page.read() == content
+    await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+    assert pod._process.returncode == 0
+    assert "server ends, 0 sockets left, 0 requests not answered" in pod.log
+
+
+@pytest.mark.parametrize("environment", [{"SHUTDOWN_TIMEOUT": "120"}])
+async def test_a_second_signal_ends_the_process_at_once(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    async with visitor(pod.websocket_url), visitor(pod.websocket_url):
+        await drains(pod)
+        pod.send_signal(signal.SIGTERM)
+        # The second of two sockets would be told after 45 s.
+        await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+    assert "second signal: server ends at once" in pod.log
+    assert "sockets left" not in pod.log
+
+
+async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    async with visitor(pod.websocket_url) as page:
+        behind_a_proxy = pod.environment | {"http_proxy": "http://127.0.0.1:9"}  # which probes do not ask
+        drained = asyncio.create_task(asyncio.to_thread(manage, behind_a_proxy, "messaging_drain"))
+        frames, code = await page.until_closed()
+        assert (frames[-1]["type"], code) == ("serverShutdown", 4001)
+    assert await drained == "The server has ended.\n"
+    await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+
+
+async def test_a_header_does_not_move_the_application(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    headers = {"Daphne-Root-Path": "/evil"}
+    status, url, _ = await asyncio.to_thread(fetch, f"{pod.origin}/", **headers)
+    assert (status, url) == (200, f"{pod.origin}/user/")
+    async with websocket(pod.websocket_url, proxy=None, additional_headers=headers) as page:
+        assert json.loads(await page.recv())["type"] == "connection"
+
+
+def test_probes_are_not_on_the_applications_port(pods: Deployment) -> None:
+    pod = pods.servers[0]
+    for path in ("/health", "/ready", "/metrics", "/drain"):
+        assert fetch(f"{pod.origin}{path}")[0] == 404
+    assert probe(pod, "/nothing")[0] == 404
+    assert probe(pod, "/drain")[0] == 404  # GET does not stop a server

@@ -1,0 +1,53 @@
+"""An admin's connection lives as long as the right to it, on whichever pod either is."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.support.connections import admin, error
+from tests.support.deployments import PASSWORD, Deployment
+
+CHANGES = {
+    "deactivated": "user.is_active = False",
+    "password changed": "user.set_password('another')",
+    "no longer staff": "user.is_staff = False",
+}
+
+
+async def ends(deployment: Deployment, username: str, change: object) -> None:
+    """`change` (blocking) closes `username`'s connections on both pods, and nobody else's, within 10 s."""
+    here, there = deployment.websocket_urls
+    tokens = [await deployment.admin_token(username) for _ in range(2)]
+    async with (
+        admin(here, tokens[0]) as first,
+        admin(there, tokens[1]) as second,
+        admin(here, await deployment.admin_token("operator")) as other,
+    ):
+        await asyncio.to_thread(change)
+        began = time.monotonic()
+        assert [await page.until_closed() for page in (first, second)] == [([error("unauthorized")], 4401)] * 2
+        assert time.monotonic() - began < 10
+        assert await other.until_pong() == []
+
+
+async def test_logging_out_closes_that_persons_connections(shared_deployment: Deployment) -> None:
+    session = shared_deployment.session("leaver")
+    shared_deployment.run(hire("leaver"))
+    await ends(shared_deployment, "leaver", lambda: session.request("/admin/logout/", {}))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_losing_the_account_closes_that_persons_connections(
+    kubernetes_deployment: Deployment, change: str
+) -> None:
+    username = change.replace(" ", "-")
+    kubernetes_deployment.run(hire(username))
+    code = f"from django.contrib.auth.models import User; user = User.objects.get(username={username!r})"
+    code = f"{code}; {CHANGES[change]}; user.save()"
+    await ends(kubernetes_deployment, username, lambda: kubernetes_deployment.run(code))
+
+
+def hire(username: str) -> str:
+    user = f"User.objects.create_superuser({username!r}, password={PASSWORD!r})"
+    return f"from django.contrib.auth.models import User; {user}"

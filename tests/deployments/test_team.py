@@ -1,0 +1,221 @@
+"""What staff and visitors see of each other beside the messages, the same in every mode."""
+
+import asyncio
+
+from tests.support.connections import (
+    COUNT,
+    CURSOR,
+    QUICK,
+    SOON,
+    TEXT,
+    TIME,
+    UUID,
+    Connection,
+    Frame,
+    admin,
+    connect,
+    error,
+    new_id,
+    visitor,
+)
+from tests.support.deployments import Deployment
+
+MANAGER = {"id": COUNT, "name": "manager"}
+OPERATOR = {"id": COUNT, "name": "operator"}
+
+
+def told(socket: Connection, status: str, op: str, **fields: object) -> Frame:
+    return {
+        "type": "conversation", "conversation": socket.conversation, "status": status, "op": op, "timestamp": TIME,
+    } | fields  # fmt: skip
+
+
+def done(*, duplicate: bool = False) -> Frame:
+    return {"type": "ack", "id": "c", "timestamp": TIME, "duplicate": duplicate}
+
+
+async def change(socket: Connection, conversation: str, op: str) -> Frame:
+    """The answer to an op."""
+    return await socket.request("conversation", id="c", conversation=conversation, op=op)
+
+
+async def change_told(
+    operator: Connection, others: list[Connection], ada: Connection, op: str, **expected: object
+) -> None:
+    """An op that all admins are told in the same words, the one who did it as well."""
+    assert await change(operator, ada.conversation, op) == done()
+    fields = {"status": "open"} | expected
+    for socket in (operator, *others):
+        assert await socket.receive() == told(ada, op=op, **fields)
+
+
+async def states(socket: Connection, **fields: object) -> list[Frame]:
+    return (await socket.request("history", id="h", **fields))["conversations"]
+
+
+async def test_the_visitor_sees_that_staff_have_read_and_staff_that_the_visitor_has(deployment: Deployment) -> None:
+    here, there = deployment.websocket_urls[0], deployment.websocket_urls[-1]
+    async with (
+        visitor(here) as ada,
+        admin(there, await deployment.admin_token()) as operator,
+        admin(here, await deployment.admin_token("reader")) as reader,
+    ):
+        sent = await ada.say("hello")
+        for socket in (operator, reader):
+            await socket.receive()
+        place = {key: sent[key] for key in ("messageId", "cursor")}
+        read = {"type": "read", "conversation": ada.conversation, "upTo": sent["messageId"], "cursor": sent["cursor"]}
+        up_to = {"upTo": sent["messageId"]}
+        answer = await operator.request("read", id="c", conversation=ada.conversation, **up_to)
+        assert answer == done() | place
+        for socket in (ada, reader):
+            assert await socket.receive() == read | {"by": "admin", "timestamp": TIME}
+        assert await ada.request("read", id="c", **up_to) == done() | place
+        for socket in (operator, reader):
+            assert await socket.receive() == read | {"by": "user", "timestamp": TIME}
+        answer = await reader.request("read", id="c", conversation=ada.conversation, **up_to)
+        assert answer == done(duplicate=True) | place
+        assert [await socket.until_pong() for socket in (ada, operator, reader)] == [[], [], []]
+        assert await states(reader, conversation=ada.conversation) == [
+            {"conversation": ada.conversation, "status": "open", "timestamp": TIME}
+            | {"readByStaff": sent["cursor"], "readByVisitor": sent["cursor"]}
+        ]
+    async with connect(there) as again:
+        assert (await again.identify(token=ada.token))["read"] == sent["cursor"]
+
+
+async def test_a_claim_is_seen_by_all_staff_and_only_one_can_have_it(deployment: Deployment) -> None:
+    here, there = deployment.websocket_urls[0], deployment.websocket_urls[-1]
+    async with (
+        visitor(here) as ada,
+        admin(here, await deployment.admin_token()) as operator,
+        admin(there, await deployment.admin_token("manager")) as manager,
+    ):
+        await ada.say("hello")
+        for socket in (operator, manager):
+            await socket.receive()
+        await change_told(operator, [manager], ada, "claim", claimedBy=OPERATOR, by="operator")
+        refused = error("already_claimed", id="c", by="operator")
+        assert await change(manager, ada.conversation, "claim") == refused
+        (state,) = await states(manager, conversation=ada.conversation)
+        assert state == {"conversation": ada.conversation, "status": "open", "timestamp": TIME, "claimedBy": OPERATOR}
+        await change_told(operator, [manager], ada, "release", by="operator")
+        await change_told(manager, [operator], ada, "claim", claimedBy=MANAGER, by="manager")
+        assert [await socket.until_pong() for socket in (ada, operator, manager)] == [[], [], []]
+
+
+async def test_a_closed_conversation_is_opened_again_by_its_visitors_next_message(deployment: Deployment) -> None:
+    here, there = deployment.websocket_urls[0], deployment.websocket_urls[-1]
+    async with (
+        visitor(here) as ada,
+        admin(here, await deployment.admin_token()) as operator,
+        admin(there, await deployment.admin_token("manager")) as manager,
+    ):
+        await ada.say("hello")
+        for socket in (operator, manager):
+            await socket.receive()
+        await change_told(operator, [manager], ada, "close", status="closed", by="operator")
+        assert await change(manager, ada.conversation, "close") == done(duplicate=True)
+        await ada.say("one more thing")
+        for socket in (operator, manager):
+            frames = await socket.receive_many(2)
+            by_type = {frame["type"]: frame for frame in frames}
+            assert by_type["message"]["content"] == "one more thing"
+            assert by_type["conversation"] == told(ada, "open", "reopen")
+        assert await ada.until_pong() == []
+
+
+async def test_a_blocked_visitor_is_told_and_may_write_again_when_staff_say(deployment: Deployment) -> None:
+    here, there = deployment.websocket_urls[0], deployment.websocket_urls[-1]
+    async with visitor(here) as ada, admin(there, await deployment.admin_token("manager")) as manager:
+        await ada.say("hello")
+        await manager.receive()
+        await change_told(manager, [], ada, "block", blockedUntil=TIME, by="manager")
+        (state,) = await states(manager, conversation=ada.conversation)
+        assert state == {"conversation": ada.conversation, "status": "open", "timestamp": TIME, "blockedUntil": TIME}
+        async with asyncio.timeout(SOON):
+            assert await until_refused(ada) == "blocked"
+        assert await ada.until_closed() == ([], COUNT if deployment.gateway else 4403)
+    async with asyncio.timeout(SOON), admin(there, await deployment.admin_token("manager")) as manager:
+        await change_told(manager, [], ada, "unblock", by="manager")
+        await until_taken(here, ada.token)
+
+
+async def until_refused(socket: Connection) -> str:
+    """The error that a visitor gets at last who goes on writing; blocks take effect within seconds."""
+    while (answer := await socket.request("sendMessage", content="hello", id=new_id()))["type"] == "ack":
+        await asyncio.sleep(0.1)
+    return answer["code"]
+
+
+async def until_taken(url: str, token: str) -> None:
+    """Returns when a message of a visitor is taken; until then each one ends its connection."""
+    answer: Frame = {}
+    while answer.get("type") != "ack":
+        async with visitor(url, token) as socket:
+            answer = await socket.request("sendMessage", content="hello", id=new_id())
+
+
+async def test_a_visitor_who_asks_for_it_is_forgotten_everywhere(deployment: Deployment) -> None:
+    here, there = deployment.websocket_urls[0], deployment.websocket_urls[-1]
+    async with (
+        visitor(here) as ada,
+        visitor(there, ada.token) as other_page,
+        admin(there, await deployment.admin_token()) as operator,
+    ):
+        await ada.say("forget this")
+        for socket in (other_page, operator):
+            await socket.receive()
+        before = ada.conversation
+        assert await ada.request("forget", id="c") == done()
+        frame = await ada.receive()
+        assert frame == {
+            "type": "identified", "connectionType": "user", "timestamp": TIME, "v": 2, "token": TEXT,
+            "message": "Connection identified successfully", "conversation": UUID, "cursor": CURSOR,
+            "recovered": False, "quick": QUICK, "presence": {"admins": COUNT},
+        }  # fmt: skip
+        erased = {"type": "conversation", "conversation": before, "status": "erased", "op": "forget", "timestamp": TIME}
+        assert await operator.receive() == erased
+        assert await other_page.until_closed() == ([erased], COUNT if deployment.gateway else 4001)
+        gone = {"conversation": before, "status": "erased", "timestamp": TIME}
+        page = await operator.request("history", id="h", conversation=before)
+        assert (page["messages"], page["conversations"]) == ([], [gone])
+        # The same connection goes on as somebody else's, both ways.
+        ada.conversation = frame["conversation"]
+        await ada.say("hello again")
+        assert (await operator.receive())["conversation"] == ada.conversation != before
+        await operator.say("hello", to=ada.conversation)
+        assert (await ada.receive())["content"] == "hello"
+    async with visitor(here, ada.token) as late:
+        assert late.conversation not in (before, ada.conversation)
+    async with visitor(here, frame["token"]) as back:
+        assert back.conversation == ada.conversation
+
+
+async def test_staff_are_told_who_is_there_and_a_visitor_that_somebody_is(deployment: Deployment) -> None:
+    here, there = deployment.websocket_urls[0], deployment.websocket_urls[-1]
+    async with visitor(here) as ada:
+        await until_told(ada, {"admins": 0})
+        async with admin(there, await deployment.admin_token()) as operator:
+            await until_told(ada, {"admins": 1})
+            await until_told(operator, {"admins": 1, "users": 1})
+            async with visitor(here):
+                await until_told(operator, {"admins": 1, "users": 2})
+            await until_told(operator, {"admins": 1, "users": 1})
+        await until_told(ada, {"admins": 0})
+
+
+async def test_quick_messages_come_in_the_language_that_was_asked_for(deployment: Deployment) -> None:
+    deployment.run("from messaging.models import QuickMessage as Q; Q.objects.update(label_de='Bitte Deutsch')")
+    async with asyncio.timeout(SOON), visitor(deployment.websocket_urls[0]) as ada:
+        while (await ada.identify(lang="de"))["quick"] != [{**QUICK[0], "label": "Bitte Deutsch"}]:
+            await asyncio.sleep(0.5)  # servers read them every few seconds
+        assert (await ada.identify(lang="en"))["quick"][0]["label"] != "Bitte Deutsch"
+
+
+async def until_told(socket: Connection, expected: Frame) -> None:
+    """Returns when this is what `socket` was told last of who is there; on a gateway a ping may bring it."""
+    async with asyncio.timeout(SOON):
+        while {name: socket.presence[name] for name in ("admins", "users") if name in socket.presence} != expected:
+            assert await socket.until_pong() == []
+            await asyncio.sleep(0.1)

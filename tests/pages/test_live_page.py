@@ -1,0 +1,707 @@
+"""The live page of the staff: every state that it can be in, the desk's whole job, a flood, the tally and the stage."""
+
+import asyncio
+import json
+import re
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from websockets.asyncio.client import connect
+
+from tests.support.browser import (
+    DESKTOP,
+    People,
+    inspect,
+    log_in,
+    open_conversation,
+    sent,
+    status,
+    try_now,
+    wait_for_thread,
+    wait_until_live,
+    write,
+)
+from tests.support.chaos_proxy import ChaosProxy
+from tests.support.connections import new_id
+from tests.support.deployments import Deployment
+from tests.support.services import HOST, wait_until
+
+Result = TypeVar("Result")
+REPLIES = """
+from messaging.models import QuickMessage
+QuickMessage.objects.create(key="hello", kind="reply", label="Greeting", content="Hello! What can I do for you?")
+QuickMessage.objects.create(key="bye", kind="reply", label="Goodbye", content="Thank you, goodbye.", position=1)
+"""
+MANAGE = """
+from django.contrib.auth.models import Permission, User
+rights = Permission.objects.filter(codename__in=["change_conversation", "add_block", "delete_block"])
+User.objects.get(username="colleague").user_permissions.add(*rights)
+"""
+SMALL = {"width": 320, "height": 568}
+LONGEST_TASK_MS = 200
+# What the page does for more than 50 ms at a time, as the browser sees it.
+WATCH_TASKS = """
+window.tasks = [];
+new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration)))
+    .observe({ type: "longtask" });
+"""
+# What the page would have shown and played outside of itself.
+WATCH_ALERTS = """
+window.notified = [];
+window.blips = 0;
+window.Notification = class { constructor(title, { body }) { notified.push([title, body]); }
+    static requestPermission = async () => "granted" };
+const start = OscillatorNode.prototype.start;
+OscillatorNode.prototype.start = function (...when) { blips++; start.apply(this, when); };
+"""
+READ_ALL = """
+from messaging.models import Conversation, Message
+Conversation.objects.update(read_by_staff=Message.objects.latest("seq").seq)
+"""
+
+
+async def _write(url: str, messages: Sequence[dict[str, str]]) -> str:
+    async with connect(url, proxy=None, max_size=None) as socket:
+        await socket.send(json.dumps({"action": "identify", "v": 2, "type": "user"}))
+        while (frame := json.loads(await socket.recv()))["type"] != "identified":
+            pass
+        for message in messages:
+            await socket.send(json.dumps({"action": "sendMessage", "id": new_id()} | message))
+            while json.loads(await socket.recv())["type"] != "ack":
+                pass
+        return frame["conversation"]
+
+
+def apart(work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` returns: this thread's event loop is Playwright's."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+def visitor_writes(deployment: Deployment, *contents: str, **fields: str) -> str:
+    """A new visitor's id, who has written all of this and gone."""
+    return apart(_write(deployment.websocket_urls[0], [{"content": content} | fields for content in contents]))
+
+
+def crowd_writes(deployment: Deployment, count: int, prefix: str = "message", **fields: str) -> None:
+    """Each message by a visitor of its own, fifty at a time."""
+
+    async def crowd() -> None:
+        room = asyncio.Semaphore(50)
+
+        async def one(number: int) -> None:
+            async with room:
+                await _write(deployment.websocket_urls[0], [{"content": f"{prefix} {number}"} | fields])
+
+        await asyncio.gather(*map(one, range(count)))
+
+    apart(crowd())
+
+
+def rows(page: Page) -> Locator:
+    return page.get_by_role("navigation", name="Conversations").get_by_role("listitem")
+
+
+def lines(page: Page) -> list[str]:
+    """What was last said in each conversation of the list."""
+    return page.locator("[data-part=last]").all_text_contents()
+
+
+def wait_for_lines(page: Page, *expected: str) -> None:
+    wait_until(lambda: lines(page) == list(expected), f"the list shows {expected}", timeout=40)
+
+
+def open_row(page: Page, content: str) -> None:
+    rows(page).filter(has_text=content).get_by_role("link").click()
+
+
+def choose(page: Page, name: str) -> None:
+    page.get_by_role("radio", name=re.compile(rf"^{name}\b")).check()  # behind it there may be a number
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def focused(page: Page) -> str:
+    return page.evaluate("() => document.activeElement.id || document.activeElement.textContent.trim()")
+
+
+def look_at(page: Page, state: str) -> None:
+    """Light and dark, and for pictures in every size; then the page is as it was."""
+    inspect(page, state, SMALL)
+    page.set_viewport_size(DESKTOP)
+
+
+def is_grey(page: Page, selector: str) -> bool:
+    return page.locator(selector).evaluate("element => getComputedStyle(element).filter") == "grayscale(1)"
+
+
+def altered(page: Page, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """From its next connection on, frames of the server reach the page as `change` leaves them; None: they do not."""
+
+    def route(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def forward(text: str | bytes) -> None:
+            frame = change(json.loads(text))
+            if frame is not None:
+                socket.send(json.dumps(frame))
+
+        server.on_message(forward)
+
+    page.route_web_socket("**/ws", route)
+
+
+# --- States ---------------------------------------------------------------------------------------------------
+
+
+def test_before_it_is_connected_it_says_so_and_shows_nothing_as_live(people: People, origin: str) -> None:
+    page = people.admin(origin)
+    page.route_web_socket("**/ws", lambda _: None)
+    page.reload()
+    expect(status(page)).to_have_text("Not live yet. Connecting …")
+    assert is_grey(page, "#list")
+    look_at(page, "live-connecting")
+
+
+def test_an_empty_desk_says_that_nobody_has_written(people: People, origin: str) -> None:
+    page = people.admin(origin)
+    expect(page.get_by_text("Nobody has written yet.")).to_be_visible()
+    expect(page.locator("#presence")).to_have_text("1 admin, 0 visitors")
+    look_at(page, "live-empty")
+
+
+def test_a_killed_server_leaves_a_grey_list_and_comes_back(people: People, own_deployment: Deployment) -> None:
+    server = own_deployment.servers[0]
+    page = people.admin(server.origin)
+    visitor_writes(own_deployment, "hello")
+    wait_for_lines(page, "hello")
+    server.kill()
+    expect(status(page)).to_have_text(re.compile(r"^Not live since .+\. Connecting …$"))
+    expect(page.get_by_role("button", name="Try now")).to_be_visible()
+    assert is_grey(page, "#list")
+    look_at(page, "live-lost")
+    server.start()
+    try_now(page)
+    wait_until_live(page)
+    assert not is_grey(page, "#list")
+
+
+def test_a_machine_without_network_says_so(people: People, own_deployment: Deployment) -> None:
+    server = own_deployment.servers[0]
+    page = people.admin(server.origin)
+    server.kill()
+    page.context.set_offline(True)
+    expect(status(page)).to_have_text(re.compile(r"^Not live since .+\. You are offline\.$"))
+    look_at(page, "live-offline")
+    server.start()
+    page.context.set_offline(False)
+    wait_until_live(page)
+
+
+def test_a_server_that_stops_says_so_before_it_is_missed(people: People, own_deployment: Deployment) -> None:
+    server = own_deployment.servers[0]
+    page = people.admin(server.origin)
+    page.route("**/admin/live/token/", lambda route: None)  # a next server: a refusal at once would be what it says
+    server.send_signal(signal.SIGTERM)
+    expect(status(page)).to_have_text(re.compile(r"^Not live since .+\. Switching server …$"))
+    page.unroute("**/admin/live/token/")
+    server.kill()
+    server.start()
+    wait_until_live(page)
+
+
+def test_a_silent_link_is_found_dead_and_nothing_looks_live(people: People, own_deployment: Deployment) -> None:
+    """Nothing tells the browser: packets just stay away."""
+    with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
+        page = people.admin(f"http://{HOST}:{proxy.port}")
+        visitor_writes(own_deployment, "hello")
+        wait_for_lines(page, "hello")
+        proxy.silence_all()
+        proxy.refusing = True
+        page.context.set_offline(True)  # or it would take until the next heartbeat
+        expect(status(page)).to_have_text(re.compile("^Not live since"))
+        assert is_grey(page, "#list")
+        page.context.set_offline(False)
+        proxy.refusing = False
+        proxy.cut_all()  # the silent ones end at last
+        wait_until_live(page)
+
+
+def test_a_session_that_ends_keeps_the_draft_and_leads_back_to_the_conversation(
+    people: People, own_deployment: Deployment
+) -> None:
+    server = own_deployment.servers[0]
+    page = people.admin(server.origin)
+    visitor_writes(own_deployment, "hello")
+    open_conversation(page)
+    page.get_by_role("textbox").fill("not finis")
+    page.context.clear_cookies(name="sessionid")
+    server.kill()
+    server.start()
+    expect(status(page)).to_have_text(
+        re.compile("^Not live since .* You are signed out. What you have written is kept.$")
+    )
+    look_at(page, "live-signed-out")
+    page.get_by_role("link", name="Sign in again").click()
+    log_in(page, "operator")
+    wait_for_thread(page, *sent("hello"))
+    expect(page.get_by_role("textbox")).to_have_value("not finis")
+
+
+def test_a_conversation_that_its_visitor_erases_goes_away_while_it_is_open(
+    people: People, own_deployment: Deployment
+) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    visitor = people.visitor(own_deployment.servers[0].origin)
+    write(visitor, "please forget me")
+    open_conversation(page)
+    wait_for_thread(page, *sent("please forget me"))
+    visitor.get_by_role("button", name="Delete my messages").click()
+    visitor.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_text("This conversation is gone")).to_be_visible()
+    expect(rows(page)).to_have_count(0)
+    wait_for_thread(page)
+    look_at(page, "live-gone")
+
+
+@pytest.mark.parametrize("recovered", [True, False], ids=["goes-on", "begins-anew"])
+def test_an_open_conversation_that_is_old_is_there_after_a_reconnect(
+    people: People, own_deployment: Deployment, recovered: bool
+) -> None:
+    """The newest message is erased meanwhile. `recovered` False: the server has to begin anew, as from a backup."""
+    server = own_deployment.servers[0]
+    page = people.admin(server.origin)
+    conversation = visitor_writes(own_deployment, "an old one")
+    page.goto(f"{server.origin}/admin/live/#{conversation}")  # a pointer that stayed in the list would hold it still
+    crowd_writes(own_deployment, 100)
+    newest = visitor_writes(own_deployment, "the newest")
+    wait_until(lambda: lines(page)[-1:] == ["an old one"] and len(lines(page)) == 102, "all are there", timeout=40)
+
+    def answer(frame: dict[str, Any]) -> dict[str, Any]:
+        if frame["type"] != "identified":
+            return frame
+        assert frame["recovered"]  # what was erased is no history that got lost
+        return frame | {"recovered": recovered}
+
+    altered(page, answer)
+    server.kill()
+    expect(status(page)).to_have_text(re.compile("^Not live since"))
+    own_deployment.run(f"from messaging.log import conversations; conversations.erase({newest!r})")
+    server.start()
+    try_now(page)
+    wait_until_live(page)
+    expect(rows(page).filter(has_text="the newest")).to_have_count(0)
+    wait_for_thread(page, *sent("an old one"))
+    expect(page.get_by_text("This conversation is gone")).to_be_hidden()
+
+
+def test_an_error_does_not_make_a_conversation_look_gone(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    visitor_writes(own_deployment, "an old one")
+    open_conversation(page)
+    crowd_writes(own_deployment, 100)
+    errors: list[str] = []
+
+    def answer(frame: dict[str, Any]) -> dict[str, Any]:
+        if frame["type"] != "history" or frame["id"].startswith("catch-up") or errors:
+            return frame
+        errors.append(frame["id"])
+        return {"type": "error", "code": "unavailable", "id": frame["id"], "message": "Not now."}
+
+    altered(page, answer)
+    page.reload()
+    wait_for_thread(page, *sent("an old one"))
+    expect(page.get_by_text("This conversation is gone")).to_be_hidden()
+    assert len(errors) == 1
+
+
+def test_an_address_of_no_conversation_says_that_there_is_none(people: People, origin: str) -> None:
+    page = people.admin(origin)
+    page.goto(f"{origin}/admin/live/#nonsense")
+    expect(page.get_by_text("This conversation is gone")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(4403, "This account may not do that."), (4400, "Please reload the page.")]
+)
+def test_a_page_that_the_server_turns_away_says_what_to_do(people: People, origin: str, code: int, words: str) -> None:
+    page = people.admin(origin)
+    page.route_web_socket("**/ws", lambda route: route.close(code=code))
+    page.reload()
+    expect(status(page)).to_have_text(f"Not live yet. {words}")
+    expect(page.get_by_role("button", name="Try now")).to_be_visible()
+    look_at(page, f"live-turned-away-{code}")
+
+
+# --- The team's desk ------------------------------------------------------------------------------------------
+
+
+def test_two_admins_see_who_answers_what_is_read_and_what_is_done(people: People, own_deployment: Deployment) -> None:
+    own_deployment.run(MANAGE)
+    origin = own_deployment.servers[0].origin
+    ada, bob = people.admin(origin), people.admin(origin, "colleague")
+    expect(ada.locator("#presence")).to_have_text("2 admins, 0 visitors")
+    visitor_writes(own_deployment, "hello")
+    for page in (ada, bob):
+        expect(page).to_have_title(re.compile(r"^\(1\) Live"))
+    open_conversation(ada)
+    expect(bob).to_have_title(re.compile("^Live"))  # the team has read it
+    expect(rows(bob).get_by_text("Unread:")).to_be_hidden()
+
+    open_conversation(bob)
+    ada.get_by_role("button", name="Claim").click()
+    expect(ada.locator("#facts")).to_have_text("You answer here")
+    expect(bob.locator("#facts")).to_have_text("operator answers here")
+    expect(rows(bob)).to_contain_text("Claimed by operator")
+    for name in ("Claim", "Release", "Close"):
+        expect(bob.get_by_role("button", name=name)).to_have_count(0)
+    look_at(bob, "live-claimed-by-another")
+    look_at(ada, "live-thread")
+    ada.get_by_role("button", name="Release").click()
+    expect(bob.get_by_role("button", name="Claim")).to_be_visible()
+
+    bob.get_by_role("button", name="Close").click()
+    expect(ada.locator("#facts")).to_have_text("Closed")
+    ada.get_by_role("button", name="Reopen").click()
+    expect(bob.locator("#facts")).to_have_text("")
+
+
+def test_who_loses_the_race_for_a_conversation_is_told_who_won(people: People, own_deployment: Deployment) -> None:
+    own_deployment.run(MANAGE)
+    origin = own_deployment.servers[0].origin
+    visitor_writes(own_deployment, "hello")
+    ada, bob = people.admin(origin), people.admin(origin, "colleague")
+    altered(bob, lambda frame: None if frame["type"] == "conversation" else frame)  # so bob clicks before he can know
+    bob.reload()
+    for page in (ada, bob):
+        open_conversation(page)
+    ada.get_by_role("button", name="Claim").click()
+    expect(ada.locator("#facts")).to_have_text("You answer here")
+    bob.get_by_role("button", name="Claim").click()
+    expect(bob.get_by_role("alert").filter(has_text="operator was faster and answers here now.")).to_be_visible()
+    look_at(bob, "live-lost-race")
+
+
+def test_blocking_asks_first_and_can_be_undone(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    visitor_writes(own_deployment, "rubbish")
+    open_conversation(page)
+    page.get_by_role("button", name="Block").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(re.compile("^\\s*Block .+ for 24 hours?"))
+    look_at(page, "live-confirm")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#facts")).to_have_text("")
+    page.get_by_role("button", name="Block").click()
+    dialog.get_by_role("button", name="Block").click()
+    expect(page.locator("#facts")).to_have_text(re.compile("^Blocked until"))
+    expect(rows(page).get_by_text("Blocked")).to_be_visible()
+    look_at(page, "live-blocked")
+    page.get_by_role("button", name="Unblock").click()
+    expect(page.locator("#facts")).to_have_text("")
+
+
+def test_what_was_tried_without_a_connection_is_not_claimed_to_be_done(
+    people: People, own_deployment: Deployment
+) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    visitor_writes(own_deployment, "hello")
+    open_conversation(page)
+    expect(page.get_by_role("button", name="Claim")).to_be_visible()
+    own_deployment.servers[0].kill()
+    expect(status(page)).to_have_text(re.compile("^Not live since"))
+    page.get_by_role("button", name="Claim").click()
+    expect(page.get_by_role("alert").filter(has_text="Not done: there is no connection.")).to_be_visible()
+    expect(page.locator("#facts")).to_have_text("")
+
+
+def test_a_reader_is_offered_nothing_that_the_server_would_refuse(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin, "reader")
+    visitor_writes(own_deployment, "hello")
+    open_conversation(page)
+    wait_for_thread(page, *sent("hello"))
+    expect(page.locator("#composer, #replies, #claim, #close, #block").locator("visible=true")).to_have_count(0)
+    look_at(page, "live-reader")
+
+
+def test_a_reply_is_seen_when_the_visitor_has_it_in_view(people: People, own_deployment: Deployment) -> None:
+    origin = own_deployment.servers[0].origin
+    page, visitor = people.admin(origin), people.visitor(origin)
+    write(visitor, "hello")
+    open_conversation(page)
+    write(page, "Hello to you!")
+    expect(page.get_by_role("log")).to_contain_text("Seen")
+
+
+def test_filters_and_search_show_what_they_say(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    for content in ("about apples", "about pears", "about plums"):
+        visitor_writes(own_deployment, content)
+    wait_for_lines(page, "about plums", "about pears", "about apples")
+    open_row(page, "pears")
+    page.get_by_role("button", name="Claim").click()
+    expect(page.locator("#facts")).to_have_text("You answer here")
+    open_row(page, "apples")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#facts")).to_have_text("Closed")
+    for name, expected in {
+        "Unread": ["about plums"],
+        "Mine": ["about pears"],
+        "Unclaimed": ["about plums"],
+        "Closed": ["about apples"],
+        "All": ["about plums", "about pears", "about apples"],
+    }.items():
+        choose(page, name)
+        wait_for_lines(page, *expected)
+    page.get_by_role("searchbox").fill("APPLES")
+    wait_for_lines(page, "about apples")
+    look_at(page, "live-search")
+    page.get_by_role("searchbox").fill("bananas")
+    expect(page.get_by_text("No conversation here is like that.")).to_be_visible()
+
+
+def test_how_many_are_unread_is_said_with_a_plus_where_not_all_are_loaded(
+    people: People, own_deployment: Deployment
+) -> None:
+    origin = own_deployment.servers[0].origin
+    crowd_writes(own_deployment, 120)
+    page = people.admin(origin)
+    expect(page).to_have_title(re.compile(r"^\(100\+\) Live"))
+    expect(page.get_by_role("radio", name="Unread (100+)")).to_be_visible()
+    look_at(page, "live-unread")
+    page.get_by_role("button", name="Older conversations").click()
+    expect(page).to_have_title(re.compile(r"^\(120\) Live"))
+    expect(page.get_by_role("radio", name="Unread (120)")).to_be_visible()
+    own_deployment.run(READ_ALL)
+    visitor_writes(own_deployment, "news")
+    expect(people.admin(origin, "colleague")).to_have_title(re.compile(r"^\(1\) Live"))
+
+
+def test_staff_choose_their_language_where_they_work(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Deutsch").click()
+    expect(page).to_have_url(re.compile(r"/admin/live/$"))
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    wait_until_live(page)
+    page.get_by_role("button", name="Einstellungen").click()
+    look_at(page, "live-settings-german")
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("button", name="Settings")).to_be_visible()
+
+
+def test_the_whole_job_is_done_by_keyboard(people: People, own_deployment: Deployment) -> None:
+    own_deployment.run(REPLIES)
+    page = people.admin(own_deployment.servers[0].origin)
+    visitor_writes(own_deployment, "first")
+    visitor_writes(own_deployment, "second")
+    wait_for_lines(page, "second", "first")
+    press(page, "j", "j", "k", "j", "Enter")
+    wait_for_thread(page, *sent("first"))
+    press(page, "c")
+    expect(page.locator("#facts")).to_have_text("You answer here")
+    press(page, "1")
+    expect(page.get_by_role("textbox")).to_have_value("Hello! What can I do for you?")
+    press(page, "Control+Enter")
+    wait_for_thread(page, *sent("first", "Hello! What can I do for you?"))
+    press(page, "Escape", "r")
+    page.keyboard.type("j k c e b 1 ?")  # in a field these are text
+    press(page, "Control+Enter")
+    wait_for_thread(page, *sent("first", "Hello! What can I do for you?", "j k c e b 1 ?"))
+    press(page, "Escape", "b")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").press("Enter")
+    press(page, "e")
+    expect(page.locator("#facts")).to_have_text("Closed")
+    press(page, "Escape")
+    expect(page.get_by_text("Choose a conversation.")).to_be_visible()
+    press(page, "/")
+    page.keyboard.type("seco")
+    wait_for_lines(page, "second")
+    press(page, "Escape", "Enter")
+    wait_for_thread(page, *sent("second"))
+
+
+def test_keys_that_are_characters_can_be_switched_off_for_good(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    visitor_writes(own_deployment, "hello")
+    open_conversation(page)
+    press(page, "?")
+    look_at(page, "live-settings")
+    page.get_by_role("checkbox", name="Keys that are characters").uncheck()
+    page.get_by_role("button", name="Done").click()
+    page.reload()
+    wait_until_live(page)
+    press(page, "/", "r", "?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert focused(page) not in ("search", "text")
+
+
+# --- What arrives ---------------------------------------------------------------------------------------------
+
+
+def test_arrivals_move_neither_the_focus_nor_what_a_person_looks_at(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    for number in range(30):
+        visitor_writes(own_deployment, f"message {number}")
+    expect(rows(page)).to_have_count(30)
+    third = rows(page).nth(2).get_by_role("link")
+    third.focus()
+    name, place = third.text_content(), third.bounding_box()
+    for number in range(3):
+        visitor_writes(own_deployment, f"news {number}")
+    pill = page.get_by_role("button", name="3 new")
+    expect(pill).to_be_visible()
+    assert (third.text_content(), third.bounding_box()) == (name, place)
+    expect(third).to_be_focused()
+    look_at(page, "live-news")
+    pill.click()
+    wait_until(lambda: lines(page)[:3] == ["news 2", "news 1", "news 0"], "the list is sorted anew")
+
+
+def test_an_open_conversation_stays_where_it_is_read(people: People, own_deployment: Deployment) -> None:
+    origin = own_deployment.servers[0].origin
+    page, visitor = people.admin(origin), people.visitor(origin)
+    write(visitor, "a long one\n" * 100)
+    open_conversation(page)
+    log = page.get_by_role("log")
+    log.hover()
+    # The log may not have been ready for the first turn of the wheel.
+    wait_until(lambda: page.mouse.wheel(0, -5000) or log.evaluate("log => log.scrollTop") == 0, "it is scrolled up")
+    page.get_by_role("textbox").focus()
+    write(visitor, "news")
+    pill = page.get_by_role("button", name="1 new")
+    expect(pill).to_be_visible()
+    assert log.evaluate("log => log.scrollTop") == 0
+    expect(page.get_by_role("textbox")).to_be_focused()
+    pill.click()
+    expect(page.get_by_text("news", exact=True).last).to_be_in_viewport()
+    expect(pill).to_be_hidden()
+
+
+def test_a_flood_leaves_the_page_responsive_and_short(people: People, own_deployment: Deployment) -> None:
+    """Other processes of the machine can only make a task longer, so the best of three floods counts."""
+    context = people.profile()
+    context.add_init_script(WATCH_TASKS)
+    page = context.new_page()
+    page.goto(f"{own_deployment.servers[0].origin}/admin/live/")
+    log_in(page, "operator")
+    wait_until_live(page)
+    longest = []
+    for flood in range(3):
+        page.evaluate("tasks.length = 0")
+        crowd_writes(own_deployment, 1000, f"flood {flood} message")
+        wait_until(lambda: page.title().startswith(f"({1000 * (flood + 1)})"), "all have arrived", timeout=60)
+        longest.append(max(page.evaluate("tasks"), default=0))
+        if longest[-1] < LONGEST_TASK_MS:
+            break
+    assert min(longest) < LONGEST_TASK_MS, longest
+    expect(rows(page)).to_have_count(500)
+    page.get_by_role("button", name="Older conversations").click()
+    expect(page.get_by_role("button", name="Newer conversations")).to_be_visible()
+    expect(rows(page)).to_have_count(500)
+
+
+def test_a_flood_is_told_in_summary(people: People, own_deployment: Deployment) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    page.evaluate(
+        """() => { window.told = []; new MutationObserver(() => told.push(document.getElementById("said").textContent))
+            .observe(document.getElementById("said"), { childList: true }); }"""
+    )
+    visitor_writes(own_deployment, "hello")
+    wait_until(lambda: any(text.endswith(": hello") for text in page.evaluate("told")), "a message is read out")
+    crowd_writes(own_deployment, 100)
+    news = re.compile(r"^(\d+) new messages from \d+ visitors$")
+
+    def told() -> list[int]:
+        return [int(found[1]) for text in page.evaluate("told") if (found := news.match(text))]
+
+    wait_until(lambda: sum(told()) >= 99, "the flood is told", timeout=40)  # one may have been read out alone
+    assert len(told()) <= 5
+
+
+def test_sound_and_notifications_come_when_they_were_asked_for(people: People, own_deployment: Deployment) -> None:
+    context = people.profile()
+    context.add_init_script(WATCH_ALERTS)
+    page = context.new_page()
+    page.goto(f"{own_deployment.servers[0].origin}/admin/live/")
+    log_in(page, "operator")
+    wait_until_live(page)
+    visitor_writes(own_deployment, "unheard")
+    expect(page).to_have_title(re.compile(r"^\(1\)"))
+    assert page.evaluate("[blips, notified]") == [0, []]
+
+    page.get_by_role("button", name="Settings").click()
+    for name in ("Sound when a visitor writes", "Notifications while this page is in the background"):
+        page.get_by_role("checkbox", name=name).check()
+    page.get_by_role("button", name="Done").click()
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+    visitor_writes(own_deployment, "secret")
+    wait_until(lambda: page.evaluate("notified") == [["1 new message", ""]], "a notification without the text")
+    assert page.evaluate("blips") == 2  # one to show what it sounds like
+
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("checkbox", name="Notifications show what was written").check()
+    page.get_by_role("button", name="Done").click()
+    visitor_writes(own_deployment, "public")
+    wait_until(lambda: str(page.evaluate("notified.at(-1)[1]")).endswith(": public"), "a notification with it")
+
+
+# --- Tally and stage ------------------------------------------------------------------------------------------
+
+
+def figures(page: Page) -> list[list[str]]:
+    """Each quick message, and how often it was sent in one and in ten minutes."""
+    return page.locator("#tally-rows tr").evaluate_all(
+        """rows => rows.map(row => ["label", "one", "ten"].map(
+            part => row.querySelector(`[data-part=${part}]`).textContent))"""
+    )
+
+
+def wait_for_figures(page: Page, *expected: list[str]) -> None:
+    wait_until(lambda: figures(page) == list(expected), f"the tally shows {expected}", timeout=40)
+
+
+def test_the_tally_counts_what_was_tapped_before_and_after_it_was_opened(
+    people: People, own_deployment: Deployment
+) -> None:
+    page = people.admin(own_deployment.servers[0].origin)
+    crowd_writes(own_deployment, 3, quick="speak-german")
+    page.get_by_role("link", name="Tally").click()
+    wait_for_figures(page, ["Please speak German", "3", "3"])
+    crowd_writes(own_deployment, 120, quick="speak-german")  # more than the newest page of history
+    wait_for_figures(page, ["Please speak German", "123", "123"])
+    look_at(page, "live-tally")
+    page.reload()
+    wait_for_figures(page, ["Please speak German", "123", "123"])
+
+
+def test_the_stage_shows_figures_and_the_way_here_and_no_words_of_visitors(
+    people: People, own_deployment: Deployment
+) -> None:
+    origin = own_deployment.servers[0].origin
+    page = people.admin(origin)
+    crowd_writes(own_deployment, 2, quick="speak-german")
+    page.get_by_role("link", name="Stage").click()
+    wait_until_live(page)
+    wait_for_figures(page, ["Please speak German", "2", "2"])
+    expect(page.get_by_text(f"{origin}/user/")).to_be_visible()
+    expect(page.get_by_role("img", name="QR code of the page below")).to_have_js_property("complete", value=True)
+    assert page.get_by_role("img").evaluate("image => image.naturalWidth > 0")
+    visitor_writes(own_deployment, "not for everybody")
+    wait_for_figures(page, ["Please speak German", "2", "2"])
+    expect(page.get_by_text("not for everybody")).to_have_count(0)
+    look_at(page, "stage")
+    page.get_by_role("checkbox", name="Show what visitors write").check()
+    expect(page.get_by_text("not for everybody")).to_be_visible()
+    look_at(page, "stage-with-text")
+    own_deployment.servers[0].kill()
+    expect(status(page)).to_have_text(re.compile("^Not live since"))
+    assert is_grey(page, ".stage-tally")
+    look_at(page, "stage-lost")

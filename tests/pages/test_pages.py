@@ -1,0 +1,264 @@
+"""What the two pages and the token endpoint answer, and to whom."""
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AbstractBaseUser, Permission, User
+from django.test import Client
+from django.utils import timezone
+
+from messaging import tokens
+from messaging.adminpage.texts import TEXTS as ADMIN_TEXTS
+from messaging.log.reader import stored
+from messaging.models import Conversation, Message, QuickMessage
+from messaging.pages import TEXTS, Texts
+from messaging.protocol.codes import RULES, CloseCode
+from messaging.userpage.texts import TEXTS as USER_TEXTS
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.django_db
+
+STATIC = ROOT / "static/messaging"
+
+
+def staff(*rights: str) -> User:
+    user = User.objects.create_user("staff", password="secret", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="messaging", codename__in=rights))
+    return user
+
+
+def signed_in(user: AbstractBaseUser, **options: bool) -> Client:
+    client = Client(**options)
+    client.force_login(user)
+    return client
+
+
+def configuration(page: str) -> dict[str, Any]:
+    found = re.search(r'<script id="messaging-config" type="application/json">(.*?)</script>', page)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_visitor_page_shows_the_active_quick_messages_in_their_order(client: Client) -> None:
+    QuickMessage.objects.all().delete()
+    QuickMessage.objects.create(key="louder", label="Louder", content="speak up", position=2)
+    QuickMessage.objects.create(key="slower", label="Slower", content="slow down", position=1)
+    QuickMessage.objects.create(key="old", label="Old", content="old", active=False)
+    page = client.get("/user/").content.decode()
+    assert re.findall(r'<button[^>]* data-key="([^"]*)"[^>]*>([^<]*)<', page) == [
+        ("slower", "Slower"),
+        ("louder", "Louder"),
+    ]
+
+
+def test_the_visitor_page_is_asked_for_anew_but_kept_for_the_back_button(client: Client) -> None:
+    assert client.get("/user/")["Cache-Control"] == "private, no-cache"
+
+
+def test_a_static_file_of_another_version_is_asked_for_again_until_it_is_clear_that_nobody_has_it(
+    client: Client,
+) -> None:
+    path = "/static/messaging/user.0123456789ab.js"
+    asked = [client.get(path)]
+    while asked[-1].status_code == 302:
+        assert asked[-1]["Cache-Control"] == "no-store"
+        asked.append(client.get(asked[-1]["Location"]))
+    assert [answer["Location"] for answer in asked[:-1]] == [f"{path}?try={number}" for number in range(1, 16)]
+    assert asked[-1].status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/static/messaging/nothing.js", "/user/user.0123456789ab.js"])
+def test_what_is_no_static_file_of_any_version_is_not_found(path: str, client: Client) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_a_page_names_the_web_socket_of_its_own_host(client: Client) -> None:
+    page = client.get("/user/", headers={"host": "localhost:8000"}).content.decode()
+    expected = {"webSocketUrl": "ws://localhost:8000/ws", "heartbeatMs": 25_000, "language": "en"}
+    expected |= {"cookie": ";Path=/user/;SameSite=Lax;Max-Age=2592000"}
+    found = configuration(page)
+    assert found.pop("texts")["present"] == "Someone is here"
+    assert found == expected
+
+
+def test_a_script_gets_its_texts_in_the_language_of_the_page(client: Client) -> None:
+    page = client.get("/user/", headers={"Accept-Language": "de"}).content.decode()
+    texts = configuration(page)["texts"]
+    assert (texts["sent"], texts["present"]) == ("Gesendet", "Jemand ist da")
+
+
+def keys(script: str) -> set[str]:
+    """Of the texts that a script asks for: `text(…)` names them, or what it takes them from does."""
+    found = set()
+    for argument in re.findall(r"(?<!function )\btext\(((?:\([^)]*\)|[^(),])*)", script):
+        sources = [argument]
+        for name in re.findall(r"(?<!\")\b[a-z]\w*", argument):
+            sources += re.findall(rf"\b{name}\b[^;=\n]* = ([^;]*);", script)
+        for function in re.findall(r"^(\w+)\(\)$", "\n".join(sources), re.MULTILINE):
+            sources += re.findall(rf"^function {function}\(\) {{.*?^}}", script, re.MULTILINE | re.DOTALL)
+        found |= {key for source in sources for key in re.findall(r'(?<!== )"(\w+)"', source)}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scripts", "texts"),
+    [
+        (("page", "view", "user"), USER_TEXTS),
+        (
+            ("page", "view", "staff", "live", "list", "conversationpane", "conversations", "alerts", "tally", "stage"),
+            ADMIN_TEXTS,
+        ),
+    ],
+    ids=["visitor", "staff"],
+)
+def test_a_page_has_the_texts_that_its_scripts_ask_for_and_no_other(scripts: tuple[str, ...], texts: Texts) -> None:
+    asked = {key for name in scripts for key in keys((STATIC / f"{name}.js").read_text())}
+    forms = {f"{key}One" for key in asked}  # of a count of one
+    errors = {key for key in TEXTS if key.startswith("failed_")}
+    assert asked == {*TEXTS, *texts} - forms - errors
+
+
+def test_the_scripts_know_the_close_codes_by_the_names_of_the_protocol() -> None:
+    """And write them down in one place."""
+    codes = re.findall(r"^  (\w+): (4\d{3}),", (STATIC / "link.js").read_text(), re.MULTILINE)
+    known = CloseCode.__members__ | {"BLOCKED": CloseCode.FORBIDDEN}  # an error that closes with another one's code
+    assert {name.upper(): int(code) for name, code in codes}.items() <= known.items()
+    assert {rule.close for rule in RULES.values() if rule.after == 1} <= {int(code) for _, code in codes}
+    written = {file.name for file in STATIC.glob("*.js") if re.search(r"\w(?: =|:) 4\d{3}\b", file.read_text())}
+    assert written == {"link.js"}
+
+
+def test_the_visitor_page_says_how_long_messages_are_kept(client: Client, settings: Any) -> None:
+    settings.MESSAGE_RETENTION_DAYS = 7
+    assert "Messages are deleted after 7 days." in client.get("/user/").content.decode()
+
+
+def test_a_page_over_https_names_a_secure_web_socket(client: Client) -> None:
+    page = client.get("/user/", secure=True, headers={"host": "localhost"}).content.decode()
+    assert configuration(page)["webSocketUrl"] == "wss://localhost/ws"
+
+
+def test_a_public_url_of_the_web_socket_replaces_the_own_one(client: Client, settings: Any) -> None:
+    settings.WEBSOCKET_PUBLIC_URL = "wss://sockets.example.org/production"
+    page = client.get("/user/").content.decode()
+    assert configuration(page)["webSocketUrl"] == "wss://sockets.example.org/production"
+
+
+def test_a_page_has_no_inline_code(client: Client) -> None:
+    pages = [client.get("/user/"), signed_in(staff("view_message")).get("/admin/live/")]
+    for page in pages:
+        assert (
+            re.findall(r"<style|<script(?! id=\"messaging-config\")(?![^>]* src=)|\son\w+=", page.content.decode())
+            == []
+        )
+
+
+def test_the_live_page_asks_a_stranger_to_sign_in(client: Client) -> None:
+    answer = client.get("/admin/live/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/admin/live/")
+
+
+def test_the_live_page_needs_the_right_to_read_messages() -> None:
+    assert signed_in(staff()).get("/admin/live/").status_code == 403
+
+
+def test_the_live_page_tells_its_script_where_tokens_are() -> None:
+    user = staff("view_message")
+    page = signed_in(user).get("/admin/live/").content.decode()
+    texts = configuration(page)["texts"]
+    assert configuration(page) == {
+        "webSocketUrl": "ws://testserver/ws",
+        "heartbeatMs": 25_000,
+        "language": "en",
+        "texts": texts,
+        "staff": user.pk,
+        "tokenUrl": "/admin/live/token/",
+        "tallyUrl": "/admin/live/tally/",
+        "loginUrl": "/admin/login/?next=%2Fadmin%2Flive%2F",
+    }
+    assert texts["seen"] == "Seen"
+    assert texts["notLiveSince"] == "Not live since {time}."
+
+
+def test_the_stage_view_names_the_visitors_page_and_draws_its_code() -> None:
+    client = signed_in(staff("view_message"))
+    page = client.get("/admin/live/?view=stage", headers={"host": "localhost"}).content.decode()
+    assert "http://localhost/user/" in page
+    assert 'src="data:image/svg+xml' in page
+    assert configuration(page)["loginUrl"] == "/admin/login/?next=%2Fadmin%2Flive%2F%3Fview%3Dstage"
+
+
+def said(minutes_ago: float, quick: str, sender: str = "user") -> Message:
+    conversation = Conversation.objects.create()
+    message = Message.objects.create(
+        conversation=conversation,
+        principal=f"user:{conversation.id}",
+        client_id="message-1",
+        sender=sender,
+        content="hello",
+        quick=quick,
+    )
+    Message.objects.filter(pk=message.pk).update(created_at=timezone.now() - timedelta(minutes=minutes_ago))
+    message.refresh_from_db()
+    return message
+
+
+def test_the_tally_counts_the_quick_messages_of_ten_minutes_by_second() -> None:
+    said(11, "slower")
+    early, late = said(9, "slower"), said(1, "louder")
+    same = said(0, "louder")
+    Message.objects.filter(pk=same.pk).update(created_at=late.created_at)
+    said(0, "")
+    newest = said(0, "slower", sender="admin")
+    answer = signed_in(staff("view_message")).get("/admin/live/tally/")
+    counts = answer.json()["counts"]
+    assert counts == [
+        {"quick": "slower", "second": int(early.created_at.timestamp()), "count": 1},
+        {"quick": "louder", "second": int(late.created_at.timestamp()), "count": 2},
+    ]
+    assert answer.json()["cursor"] == str(stored(newest).cursor)
+    assert abs(answer.json()["now"] / 1000 - timezone.now().timestamp()) < 60
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_the_tally_is_for_those_who_may_read_messages(client: Client) -> None:
+    assert client.get("/admin/live/tally/").status_code == 403
+    assert signed_in(staff()).get("/admin/live/tally/").status_code == 403
+
+
+def test_the_admin_index_links_to_the_live_page_for_those_who_may_open_it() -> None:
+    client = signed_in(user := staff())
+    assert b'href="/admin/live/"' not in client.get("/admin/").content
+    user.user_permissions.add(Permission.objects.get(codename="view_message"))
+    assert b'href="/admin/live/"' in client.get("/admin/").content
+
+
+def test_a_token_names_the_staff_member_who_asked() -> None:
+    user = staff("view_message")
+    answer = signed_in(user).post("/admin/live/token/")
+    token = answer.json()["token"]
+    assert (answer.status_code, answer.json()) == (200, {"token": token, "expiresIn": 60})
+    assert tokens.read_admin(token).staff == user.pk
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_a_stranger_gets_an_error_instead_of_a_token(client: Client) -> None:
+    answer = client.post("/admin/live/token/")
+    assert (answer.status_code, answer.json()) == (403, {"error": "Not signed in."})
+
+
+def test_staff_without_the_right_to_read_gets_an_error_instead_of_a_token() -> None:
+    answer = signed_in(staff()).post("/admin/live/token/")
+    assert (answer.status_code, answer.json()) == (403, {"error": "This account may not read messages."})
+
+
+def test_a_token_is_not_given_to_a_foreign_page() -> None:
+    client = signed_in(staff("view_message"), enforce_csrf_checks=True)
+    assert client.post("/admin/live/token/").status_code == 403
+
+
+def test_a_token_is_not_given_to_a_get() -> None:
+    assert signed_in(staff("view_message")).get("/admin/live/token/").status_code == 405

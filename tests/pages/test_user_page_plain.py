@@ -1,0 +1,208 @@
+"""The visitor's page without a script: its forms do what the script would, in every mode, by the same service."""
+
+import re
+from html import unescape
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.support import connections as wire
+from tests.support.browser import BUTTON, DESKTOP, PHONE, People, inspect, sent, serving, wait_for_thread
+from tests.support.deployments import Deployment
+from tests.support.services import wait_until
+
+
+class Form:
+    """A browser that runs no script, of one visitor."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self.cookies = CookieJar()
+        self._opener: OpenerDirector = build_opener(ProxyHandler({}), HTTPCookieProcessor(self.cookies))
+        self.page = self._open("/user/")[1]
+
+    def _open(self, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
+        data = urlencode(form).encode() if form is not None else None
+        request = Request(self._origin + path, data, {"Origin": self._origin})  # noqa: S310  always http
+        try:
+            with self._opener.open(request, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as answer:
+            return answer.code, answer.read().decode()
+
+    def submit(self, path: str = "/user/send/", **fields: str) -> int:
+        """The status of the page that the form of the last page leads to; that page is the last one then."""
+        hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', self.page))
+        status, self.page = self._open(path, hidden | fields)
+        return status
+
+    @property
+    def messages(self) -> list[tuple[str, bool]]:
+        """What the page shows, and whether it is this visitor's own."""
+        found = re.findall(r'data-own="(\w+)">\s*<p class="message-content" dir="auto">(.*?)</p>', self.page, re.DOTALL)
+        return [(unescape(content), own == "true") for own, content in found]
+
+    @property
+    def notice(self) -> str:
+        return unescape(re.findall(r'role="alert">(.*?)</strong>', self.page)[0])
+
+
+@pytest.fixture
+def form(deployment: Deployment) -> Form:
+    return Form(deployment.servers[0].origin)
+
+
+async def test_a_form_writes_to_the_staff_and_shows_what_they_answer(deployment: Deployment, form: Form) -> None:
+    token = await deployment.admin_token("colleague")
+    async with wire.admin(deployment.websocket_urls[-1], token) as colleague:
+        assert form.submit(content="Grüß <b>Gott</b>\r\n& so on") == 200
+        message = await colleague.receive()
+        assert (message["content"], message["from"]) == ("Grüß <b>Gott</b>\n& so on", "user")
+        await colleague.say("Servus", to=message["conversation"])
+    assert form.submit(quick="speak-german") == 200
+    assert form.messages == [("Grüß <b>Gott</b>\n& so on", True), ("Servus", False), ("speak german", True)]
+
+
+async def test_what_is_sent_twice_is_stored_once(form: Form) -> None:
+    page = form.page
+    for content in ("once", "once", "another"):
+        form.page = page  # by a second tap, or the back button
+        form.submit(content=content)
+    assert form.messages == [("once", True), ("another", True)]
+
+
+async def test_what_is_refused_is_explained_and_stays_in_the_field(form: Form) -> None:
+    assert form.submit(content="  ") == 400
+    assert form.notice == "Not sent: nothing is left of it"
+    assert form.submit(content="x" * 2001) == 400
+    assert form.notice == "Not sent: it is too long"
+    assert "x" * 2001 in form.page
+    assert form.submit(quick="there-is-no-such") == 400
+    assert form.messages == []
+
+
+async def test_a_foreign_page_can_write_in_nobodys_name(form: Form) -> None:
+    assert form.submit(csrfmiddlewaretoken="forged", content="hello") == 403
+    assert form.submit("/user/forget/", csrfmiddlewaretoken="forged") == 403
+
+
+async def test_a_forged_cookie_is_nobody(form: Form) -> None:
+    form.submit(content="mine")
+    cookie = next(cookie for cookie in form.cookies if cookie.name == "messaging-visitor")
+    assert (cookie.path, cookie.get_nonstandard_attr("SameSite")) == ("/user/", "Lax")
+    cookie.value = f"{cookie.value}x"
+    form.submit(content="another's")
+    assert form.messages == [("another's", True)]
+
+
+async def test_who_is_forgotten_is_somebody_new(deployment: Deployment, form: Form) -> None:
+    form.submit(content="a secret")
+    (old,) = [cookie.value for cookie in form.cookies if cookie.name == "messaging-visitor"]
+    assert form.submit("/user/forget/") == 200
+    assert form.messages == []
+    (cookie,) = [cookie for cookie in form.cookies if cookie.name == "messaging-visitor"]
+    assert cookie.value != old
+    cookie.value = old  # as another browser of this visitor still has it
+    form.submit(content="after that")
+    assert form.messages == [("after that", True)]
+
+
+def test_a_form_waits_its_turn_as_everybody_does(prepared_database: Path) -> None:
+    with serving(prepared_database, RATE_LIMIT_VISITOR="2/60") as deployment:
+        form = Form(deployment.servers[0].origin)
+        assert [form.submit(content=content) for content in ("one", "two", "three")] == [200, 200, 429]
+        assert re.fullmatch(r"Slow down – again in \d\d s", form.notice)
+        assert form.messages == [("one", True), ("two", True)]
+
+
+def test_a_blocked_visitor_is_refused_by_the_form(prepared_database: Path) -> None:
+    with serving(prepared_database) as deployment:
+        form = Form(deployment.servers[0].origin)
+        form.submit(content="something rude")
+        deployment.run(
+            "from messaging.models import *; Block.objects.create(conversation=Conversation.objects.get())\n"
+        )
+        deployment.servers[0].kill()
+        deployment.servers[0].start()  # a block takes effect within seconds, and here at once
+        assert form.submit(content="again") == 403
+        assert form.notice == "Not sent: you can’t send messages here at the moment"
+        assert form.messages == [("something rude", True)]
+
+
+def test_a_browser_without_scripts_writes_and_reads_and_one_with_them_goes_on(people: People, origin: str) -> None:
+    context = people.profile(java_script_enabled=False, viewport=PHONE)
+    page = context.new_page()
+    page.goto(f"{origin}/user/")
+    expect(page.locator("#status")).to_be_hidden()
+    page.get_by_role("button", name=BUTTON).click()
+    expect(page.locator(".message")).to_have_count(1)
+    page.get_by_role("textbox").fill("without a script")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".message")).to_have_count(2)
+    expect(page.locator(".message").last).to_contain_text("without a script")
+    page.get_by_role("button", name="Deutsch").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Schreib uns")
+    page.get_by_role("button", name="English").click()
+
+    scripted = people.profile()
+    scripted.add_cookies(context.cookies())
+    live = scripted.new_page()
+    live.goto(f"{origin}/user/")
+    wait_for_thread(live, *sent("speak german", "without a script"))
+
+    page.get_by_role("button", name="Delete my messages").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator(".message")).to_have_count(0)
+    wait_for_thread(live)
+
+
+# What a browser that runs no scripts shows, once it may run axe: the <noscript> and the rules that go with it.
+STILL_PLAIN = """() => {
+    for (const element of document.querySelectorAll("noscript")) {
+        const shown = document.createElement("div");
+        shown.append(...element.childNodes);
+        element.replaceWith(shown);
+    }
+    for (const { cssRules } of document.styleSheets)
+        for (const { media } of cssRules) if (media?.mediaText === "(scripting: none)") media.mediaText = "all";
+}"""
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_axe_finds_nothing_on_a_page_whose_scripts_do_not_run(
+    people: People, origin: str, size: dict[str, int]
+) -> None:
+    page = people.profile(viewport=size).new_page()
+    browser = page.context.new_cdp_session(page)
+
+    def let_scripts_run(run: bool) -> None:
+        browser.send("Emulation.setScriptExecutionDisabled", {"value": not run})
+
+    def inspect_plain(state: str) -> None:
+        page.wait_for_load_state()  # a script that loads later would run
+        plain = page.locator("body").inner_text().split()
+        let_scripts_run(True)  # axe is one
+        page.evaluate(STILL_PLAIN)
+        wait_until(lambda: page.locator("body").inner_text().split() == plain, f"{state} shows what it did")
+        inspect(page, state)
+        let_scripts_run(False)
+        page.goto(f"{origin}/user/")
+
+    let_scripts_run(False)
+    page.goto(f"{origin}/user/")
+    inspect_plain("plain-empty")
+    page.get_by_role("button", name=BUTTON).click()
+    expect(page.locator(".message")).to_be_visible()
+    inspect_plain("plain")
+    page.get_by_role("textbox").fill("x" * 2001)
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("alert")).to_have_text("Not sent: it is too long")
+    inspect_plain("plain-refused")
+    page.get_by_role("button", name="Delete my messages").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    inspect_plain("plain-delete")

@@ -1,0 +1,35 @@
+"""The API Gateway transport in this process."""
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import Settings
+
+from messaging import log, runtime
+from messaging.transports import apigateway
+from messaging_site import backends
+from tests.support import gateway_events
+from tests.support.dynamodb_table import DynamoDBTable
+from tests.support.gateway import Gate
+from tests.support.gateway_events import ORIGIN
+from tests.support.services import PATIENCE_SECONDS
+
+
+@pytest.fixture
+def gate(dynamodb_table: DynamoDBTable, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    monkeypatch.setattr(log, "ANSWER_SECONDS", PATIENCE_SECONDS)
+    chosen = backends.dynamodb(dynamodb_table.name, dynamodb_table.region, ttl=7_800)
+    for name in ("store", "states", "limiter", "addresses"):
+        backend = getattr(chosen, name)
+        patient = {"OPTIONS": {**backend["OPTIONS"], "timeout": 5}}  # a busy machine is not a table that is down
+        setattr(settings, f"MESSAGING_{name.upper()}", backend | patient)
+    settings.MESSAGING_METRICS = {"BACKEND": chosen.metrics, "OPTIONS": {"version": "dev"}}
+    with gateway_events.management_api() as api:
+        settings.AWS_REGION = dynamodb_table.region
+        settings.WEBSOCKET_API_ENDPOINT = api.url
+        settings.CSRF_TRUSTED_ORIGINS = [ORIGIN]
+        try:
+            yield Gate(api)
+        finally:
+            api.release()
+            apigateway.run(runtime.close())

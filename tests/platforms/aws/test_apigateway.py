@@ -1,0 +1,667 @@
+"""The API Gateway transport: events go into its handler, frames arrive at a management API. The stores are real."""
+
+import asyncio
+import json
+import logging
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection as database
+from django.test import Client
+from pytest_django import Settings
+from zappa import websocket
+
+from messaging import runtime, tokens
+from messaging.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
+from messaging.limits import Rate
+from messaging.models import Message
+from messaging.protocol.codes import ErrorCode
+from messaging.service.actions import Connection
+from messaging.transports import apigateway, management
+from messaging.transports.kept import dump, restore
+from messaging.transports.posting import Posting
+from tests.support import gateway_events
+from tests.support.connections import Frame
+from tests.support.gateway import Gate, staff
+from tests.support.gateway_events import HANG, ORIGIN, Context
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def errors(frames: list[Frame]) -> list[str]:
+    return [frame["code"] for frame in frames if frame["type"] == "error"]
+
+
+# --- Events ---------------------------------------------------------------------------------------------------
+
+
+def test_zappa_finds_a_handler_for_all_three_routes() -> None:
+    assert websocket._registry == dict.fromkeys(("$connect", "$disconnect", "$default"), apigateway.handler)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": ORIGIN}, 200),
+        ({"origin": ORIGIN}, 200),
+        ({"ORIGIN": "https://CHAT.example.org"}, 200),
+        ({}, 200),
+        ({"Origin": "https://evil.test"}, 403),
+        ({"origin": "null"}, 403),
+        ({"Origin": f"https://{gateway_events.DOMAIN}"}, 403),
+    ],
+)
+def test_browsers_connect_from_trusted_pages_only(gate: Gate, headers: dict[str, str], status: int) -> None:
+    assert gate.event(gateway_events.connect("c1=", headers)) == status
+    assert (gate.state("c1=") is not None) == (status == 200)
+    gate.event(gateway_events.disconnect("c1="))
+
+
+def test_a_handshake_without_any_headers_is_served(gate: Gate) -> None:
+    event = gateway_events.connect("c1=")
+    assert gate.event(event | {"headers": None, "multiValueHeaders": None}) == 200
+    assert gate.event(gateway_events.disconnect("c1=")) == 200
+
+
+def test_one_address_has_so_many_connections_and_no_more(gate: Gate, settings: Settings) -> None:
+    settings.SOCKETS_PER_ADDRESS = 2
+    first, second = gate.connect(), gate.connect()
+    assert gate.event(gateway_events.connect("third=")) == 429
+    assert gate.state("third=") is None
+    gate.connect(source_ip="203.0.113.8")
+    gate.event(gateway_events.disconnect(first))
+    third = gate.connect()
+    assert gate.event(gateway_events.connect("fourth=")) == 429
+    for ended in (second, third):
+        gate.api.always_answers(ended, 410)
+        gate.send(ended, "ping")
+    assert [gate.event(gateway_events.connect(name)) for name in ("fifth=", "sixth=", "seventh=")] == [200, 200, 429]
+    assert "203.0.113.7" not in json.dumps(gate.state("fifth="))
+
+
+def test_nothing_is_posted_during_connect_and_the_greeting_comes_once_with_the_first_answer(gate: Gate) -> None:
+    connection = gate.connect()
+    assert gate.api.frames[connection] == []
+    greeting, identified = gate.send(connection, "identify", type="user", v=2)
+    assert (greeting["type"], greeting["connectionId"], identified["type"]) == ("connection", connection, "identified")
+    assert [frame["type"] for frame in gate.send(connection, "ping")] == ["pong"]
+
+
+def test_a_message_is_acked_and_reaches_every_admin_and_the_visitors_other_pages(gate: Gate) -> None:
+    admins, visitor = [gate.admin(), gate.admin()], gate.visitor()
+    other = gate.connect()
+    gate.send(other, "identify", type="user", v=2, token=tokens.mint_visitor(gate.conversations[visitor]))
+    stranger = gate.visitor()
+    assert gate.say(visitor)["type"] == "ack"
+    assert {name: gate.contents(name) for name in (*admins, other, visitor, stranger)} == {
+        admins[0]: ["hello"],
+        admins[1]: ["hello"],
+        other: ["hello"],
+        visitor: [],
+        stranger: [],
+    }
+
+
+def test_a_reply_reaches_its_visitor_the_other_admins_and_its_authors_other_pages(gate: Gate) -> None:
+    ada = staff()
+    author, authors_other, colleague = gate.admin(ada), gate.admin(ada), gate.admin()
+    visitor, stranger = gate.visitor(), gate.visitor()
+    gate.say(visitor)
+    assert gate.say(author, "hallo", to=gate.conversations[visitor])["type"] == "ack"
+    assert [gate.contents(name) for name in (visitor, colleague, authors_other, author, stranger)] == [
+        ["hallo"],
+        ["hello", "hallo"],
+        ["hello", "hallo"],
+        ["hello"],
+        [],
+    ]
+
+
+def test_a_version_1_visitor_gets_version_1_frames_only(gate: Gate) -> None:
+    connection, admin = gate.connect(), gate.admin()
+    frames = gate.send(connection, "sendMessage", data={"content": "hello"})
+    assert [frame["type"] for frame in frames] == ["connection", "messageStatus"]
+    conversation = gate.api.frames[admin][-1]["conversation"]
+    gate.say(admin, "hallo", to=conversation)
+    assert gate.contents(connection) == []
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 4001])
+def test_who_disconnects_is_forgotten(gate: Gate, code: int) -> None:
+    admin = gate.admin()
+    assert gate.rows(ADMINS) == [admin]
+    assert gate.event(gateway_events.disconnect(admin, code, "")) == 200
+    assert (gate.rows(ADMINS), gate.state(admin)) == ([], None)
+
+
+def test_the_end_of_an_unknown_connection_is_no_error(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    assert gate.event(gateway_events.disconnect("never=")) == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_frame_of_an_unknown_connection_closes_it(gate: Gate) -> None:
+    assert gate.event(gateway_events.message("unknown=", '{"action":"ping"}')) == 200
+    assert (gate.api.closed, gate.api.frames["unknown="]) == (["unknown="], [])
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b'{"action":"dance"}', "unknown_action"),
+        (b"\xff\xfe\x00", "unsupported"),
+        (b"", "bad_json"),
+    ],
+)
+def test_a_base64_body_is_decoded_and_binary_is_refused(gate: Gate, data: bytes, code: str) -> None:
+    connection = gate.visitor()
+    assert errors(gate.frame(connection, b64encode(data).decode(), base64=True)) == [code]
+
+
+def test_a_body_that_is_no_base64_is_refused(gate: Gate) -> None:
+    connection = gate.visitor()
+    assert errors(gate.frame(connection, "no base64", base64=True)) == ["unsupported"]
+    event = gateway_events.message(connection, "")
+    del event["body"]
+    assert gate.event(event) == 200
+    assert errors(gate.api.frames[connection]) == ["unsupported", "bad_json"]
+
+
+@pytest.mark.parametrize("size", [16 * 1024 + 1, 32 * 1024 + 1])
+def test_a_frame_that_is_too_large_is_refused_and_its_connection_closed(gate: Gate, size: int) -> None:
+    connection = gate.visitor()
+    assert errors(gate.frame(connection, '{"action":"ping","x":"' + "x" * (size - 24) + '"}')) == ["too_large"]
+    assert gate.api.closed == [connection]
+    assert gate.state(connection) is None
+
+
+def test_who_is_closed_is_told_first_and_forgotten(gate: Gate) -> None:
+    connection = gate.visitor()
+    group = conversation_group(gate.conversations[connection])
+    for _ in range(4):
+        assert errors(gate.frame(connection, "{")) == ["bad_json"]
+    assert (gate.api.closed, gate.rows(group)) == ([], [connection])
+    assert errors(gate.frame(connection, "{")) == ["bad_json"]
+    assert (gate.api.closed, gate.rows(group), gate.state(connection)) == ([connection], [], None)
+    assert gate.event(gateway_events.disconnect(connection, 1000, "")) == 200
+
+
+def test_no_text_of_an_exception_leaves_the_process(
+    gate: Gate, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = gate.visitor()
+
+    async def fail(*_: object) -> None:
+        raise TypeError("the password is secret")
+
+    monkeypatch.setattr(runtime.get_service(), "receive", fail)
+    caplog.clear()
+    assert gate.event(gateway_events.message(connection, '{"action":"ping"}')) == 500
+    assert "secret" not in json.dumps(gate.api.frames)
+    assert gate.api.closed == [connection]  # the client comes back and sends it again
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert (record.message, record.exc_info is not None) == ("event not served", True)
+
+
+# --- What is kept between two events --------------------------------------------------------------------------
+
+
+def test_a_connection_is_the_same_in_another_process() -> None:
+    connection = Connection(
+        "c1=",
+        held=False,
+        address="pseudonym",
+        greeted=True,
+        role="admin",
+        version=2,
+        staff=7,
+        session="digest",
+        password_mark="mark",
+        name="Ada",
+        may_reply=True,
+        head="0000000000001.00000000001",
+        strikes={ErrorCode.BAD_JSON: 3},
+    )
+    state = json.loads(json.dumps(dump(connection))) | {"of a later version": True}
+    assert restore("c1=", state) == connection
+
+
+def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Settings) -> None:
+    settings.MESSAGING_RATES = replace(settings.MESSAGING_RATES, identify=Rate(burst=3, seconds=60))
+    visitor = gate.visitor()
+    for _ in range(2):
+        assert errors(gate.send(visitor, "identify", type="user", v=2)) == []
+    apigateway.run(runtime.close())  # the next event is another process'
+    assert errors(gate.send(visitor, "identify", type="user", v=2)) == ["rate_limited"]
+
+
+def test_a_plain_message_writes_no_state(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, visitor = gate.admin(), gate.visitor()  # in this order: the visitor has no news of who is there
+    states, saved = runtime.get_states(), []
+    save = states.save
+
+    async def count(connection: str, state: dict[str, Any], **fields: Any) -> bool:
+        saved.append(connection)
+        return await save(connection, state, **fields)
+
+    monkeypatch.setattr(states, "save", count)
+    gate.say(visitor)
+    gate.send(visitor, "ping")
+    assert (gate.contents(admin), saved) == (["hello"], [])
+    gate.send(visitor, "sendMessage", id="short", content="counts as an error")
+    gate.frame(visitor, "{")
+    assert saved == [visitor]
+
+
+def test_frames_that_are_served_at_the_same_time_do_not_undo_who_the_connection_is(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, states = gate.connect(), runtime.get_states()
+    load, identified = states.load, []
+
+    async def identify_meanwhile(connection_id: str) -> dict[str, Any] | None:
+        state = await load(connection_id)
+        monkeypatch.setattr(states, "load", load)
+        frame = json.dumps({"action": "identify", "type": "user", "v": 2})
+        await apigateway._receive(connection_id, frame, Posting(lambda: 20.0))
+        identified.append(gate.api.frames[connection][-1]["conversation"])
+        return state
+
+    monkeypatch.setattr(states, "load", identify_meanwhile)
+    assert errors(gate.frame(connection, "{")) == ["bad_json"]
+    assert gate.state(connection)["conversation"] == identified[0]
+    monkeypatch.setattr(states, "load", load)
+    assert [frame["type"] for frame in gate.send(connection, "history", id="h")] == ["history"]
+
+
+def test_who_ended_meanwhile_stays_forgotten(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection, states = gate.visitor(), runtime.get_states()
+    load = states.load
+
+    async def end_meanwhile(connection_id: str) -> dict[str, Any] | None:
+        state = await load(connection_id)
+        await Posting(lambda: 20.0).forget(connection_id)
+        return state
+
+    with monkeypatch.context() as patched:
+        patched.setattr(states, "load", end_meanwhile)
+        gate.frame(connection, "{")
+    assert gate.state(connection) is None
+
+
+def test_an_admin_whom_messages_would_not_find_is_sent_away(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: StoredConnection) -> None:
+        raise StoreUnavailable("no answer")
+
+    connection, user = gate.connect(), staff()
+    monkeypatch.setattr(runtime.get_store(), "touch", fail)
+    frames = gate.send(connection, "identify", type="admin", v=2, token=tokens.mint_admin(user.pk), id="i")
+    assert [(frame["type"], frame.get("code"), frame.get("id")) for frame in frames] == [
+        ("connection", None, None),
+        ("error", "unavailable", "i"),
+    ]
+    assert gate.api.closed == [connection]
+
+
+def test_an_admin_whose_state_is_not_kept_is_sent_away(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailable("no answer")
+
+    connection, user = gate.connect(), staff()
+    monkeypatch.setattr(runtime.get_states(), "save", fail)
+    assert errors(gate.send(connection, "identify", type="admin", v=2, token=tokens.mint_admin(user.pk))) == [
+        "unavailable"
+    ]
+    assert (gate.api.closed, gate.rows(ADMINS)) == ([connection], [])
+
+
+def test_while_states_can_not_be_read_a_frame_is_to_be_sent_again(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("no answer")
+
+    connection = gate.visitor()
+    with monkeypatch.context() as broken:
+        broken.setattr(runtime.get_states(), "load", fail)
+        (error,) = gate.send(connection, "sendMessage", id="message-1", content="hello")
+        assert (error["code"], error["id"], error["retryAfterMs"]) == ("unavailable", "message-1", 1000)
+        broken.setattr(runtime.get_states(), "save", fail)
+        assert gate.event(gateway_events.connect("c1=")) == 503
+    assert gate.api.closed == []
+    assert [frame["type"] for frame in gate.send(connection, "sendMessage", id="message-1", content="hello")] == ["ack"]
+
+
+def test_a_pong_says_whether_there_is_something_that_the_client_has_not_read(gate: Gate) -> None:
+    visitor, admin = gate.visitor(), gate.admin()
+
+    def pong() -> str:
+        (frame,) = gate.send(admin, "ping")
+        return frame["cursor"]
+
+    def read(**fields: Any) -> str:
+        (page,) = gate.send(admin, "history", id="h", **fields)
+        return page["cursor"]
+
+    gate.say(visitor, "first")
+    assert pong() == UNREAD
+    since = read()
+    assert pong() == since
+    gate.api.answers(admin, 403)
+    gate.say(visitor, "lost")
+    gate.say(visitor, "third")
+    assert gate.contents(admin) == ["first", "third"]
+    assert pong() == UNREAD  # although it has the newest
+    assert read(since=since) == pong()
+
+
+def test_two_events_share_the_loop_and_the_database_connections(gate: Gate) -> None:
+    def backends() -> set[int]:
+        with database.cursor() as cursor:
+            cursor.execute(  # autovacuum comes and goes
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type LIKE 'client%'"
+            )
+            return {pid for (pid,) in cursor.fetchall()}
+
+    async def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    visitor, first = gate.visitor(), apigateway.run(loop())
+    gate.say(visitor)
+    before, log = backends(), runtime.get_log()
+    for _ in range(3):
+        gate.say(visitor)
+    assert (apigateway.run(loop()), runtime.get_log(), backends()) == (first, log, before)
+    assert Message.objects.count() == 4
+
+
+# --- Posts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [410, 400])
+def test_a_ghost_is_removed_at_the_first_post_and_nobody_misses_anything(gate: Gate, status: int) -> None:
+    ghosts, alive = [gate.admin(), gate.admin()], gate.admin()
+    visitor = gate.visitor()
+    for ghost in ghosts:
+        gate.api.always_answers(ghost, status)
+    gate.say(visitor)
+    assert (gate.contents(alive), gate.rows(ADMINS)) == (["hello"], [alive])
+    assert [gate.state(ghost) for ghost in ghosts] == [None, None]
+    tries = {ghost: len(gate.api.arrivals[ghost]) for ghost in ghosts}
+    gate.say(visitor)
+    assert tries == {ghost: len(gate.api.arrivals[ghost]) for ghost in ghosts}
+
+
+def test_a_sender_who_is_gone_is_forgotten_and_its_message_delivered(gate: Gate) -> None:
+    admin, visitor = gate.admin(), gate.visitor()
+    gate.api.always_answers(visitor, 410)
+    assert gate.send(visitor, "sendMessage", id="message-1", content="farewell") == []
+    assert (gate.contents(admin), gate.state(visitor)) == (["farewell"], None)
+    assert gate.rows(conversation_group(gate.conversations[visitor])) == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_throttled_post_is_tried_again(gate: Gate, status: int) -> None:
+    admin, visitor = gate.admin(), gate.visitor()
+    gate.api.answers(admin, status, status)
+    gate.api.answers(visitor, status)
+    assert gate.say(visitor)["type"] == "ack"
+    assert gate.contents(admin) == ["hello"]
+
+
+def test_posts_that_were_throttled_together_are_not_tried_again_together(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(management, "BACKOFF_SECONDS", 1.0)
+    admins, visitor = [gate.admin() for _ in range(9)], gate.visitor()
+    before = {admin: len(gate.api.arrivals[admin]) for admin in admins}
+    for admin in admins:
+        gate.api.answers(admin, 429)
+    gate.say(visitor)
+    waits = sorted(second - first for first, second in (gate.api.arrivals[a][before[a] :] for a in admins))
+    assert waits[-1] - waits[0] > 0.1  # drawn from a second: all nine within a tenth has a chance of 1 in 10 million
+    assert max(waits) < 5
+
+
+def test_what_fails_for_good_is_counted_and_the_sender_has_its_ack(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    throttled, forbidden, alive = gate.admin(), gate.admin(), gate.admin()
+    visitor = gate.visitor()
+    gate.api.always_answers(throttled, 429)
+    gate.api.always_answers(forbidden, 403)
+    tries = len(gate.api.arrivals[throttled]), len(gate.api.arrivals[forbidden])
+    caplog.clear()
+    assert gate.say(visitor)["type"] == "ack"
+    assert (gate.contents(alive), sorted(gate.rows(ADMINS))) == (["hello"], sorted([throttled, forbidden, alive]))
+    assert len(gate.api.arrivals[throttled]) - tries[0] == management.ATTEMPTS
+    assert len(gate.api.arrivals[forbidden]) - tries[1] == 1
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (record.message, record.posts) == (
+        "posts failed",
+        {"LimitExceededException": 1, "ForbiddenException": 1},
+    )
+
+
+def test_an_answer_that_can_not_be_posted_closes_the_connection(gate: Gate) -> None:
+    visitor = gate.visitor()
+    gate.api.answers(visitor, *[429] * management.ATTEMPTS)
+    assert gate.send(visitor, "history", id="h") == []
+    assert (gate.api.closed, gate.state(visitor)) == ([visitor], None)
+
+
+def test_who_hangs_delays_nobody_and_the_event_by_one_time_out(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(management, "READ_SECONDS", 3.0)
+    hanging, alive = gate.admin(), [gate.admin() for _ in range(3)]
+    visitor = gate.visitor()
+    gate.api.always_answers(hanging, HANG)
+    arrivals = {name: len(gate.api.arrivals[name]) for name in (hanging, *alive, visitor)}
+    began = time.monotonic()
+    assert gate.say(visitor)["type"] == "ack"
+    lasted = time.monotonic() - began
+    assert 3.0 <= lasted < 3.0 + 10
+    for name in (*alive, visitor):
+        assert gate.api.arrivals[name][arrivals[name]] - began < lasted - 0.5  # it did not wait for the one who hangs
+    assert [gate.contents(name) for name in alive] == [["hello"]] * 3
+    assert len(gate.api.arrivals[hanging]) == arrivals[hanging] + 1  # no second time-out
+
+
+def test_however_many_hang_the_event_ends_in_time_and_the_next_one_is_answered(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(management, "READ_SECONDS", 20.0)
+    visitor, user = gate.visitor(), staff()
+    for number in range(management.THREADS + 5):
+        stored = row(f"hangs-{number}=", user)
+        apigateway.run(runtime.get_store().store_connection(stored))
+        gate.api.always_answers(stored.connection_id, HANG)
+    gate.seconds = apigateway.RESERVE_SECONDS + 3
+    began = time.monotonic()
+    assert gate.say(visitor)["type"] == "ack"
+    assert 3 <= time.monotonic() - began < management.READ_SECONDS
+    assert [frame["type"] for frame in gate.send(visitor, "ping")] == ["pong", "presence"]
+
+
+def row(connection: str, user: User) -> StoredConnection:
+    return StoredConnection(connection, "admin", None, f"staff:{user.pk}", 2, "pod", "2026-01-01T00:00:00.000Z")
+
+
+def test_a_fan_out_is_complete_when_the_handler_returns_and_never_wider_than_32(gate: Gate) -> None:
+    visitor, user = gate.visitor(), staff()
+    rows = [row(f"admin-{number}=", user) for number in range(80)]
+    for stored in rows:
+        apigateway.run(runtime.get_store().store_connection(stored))
+    gate.api.delay = 0.5
+    gate.say(visitor)
+    assert [gate.contents(stored.connection_id) for stored in rows] == [["hello"]] * 80
+    assert 8 < gate.api.most_at_once <= management.THREADS
+
+
+def test_posting_stops_before_the_time_is_over_and_says_how_many_are_left(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    visitor, user = gate.visitor(), staff()
+    rows = [row(f"admin-{number}=", user) for number in range(80)]
+    for stored in rows:
+        apigateway.run(runtime.get_store().store_connection(stored))
+    gate.api.delay = 1.5
+    gate.seconds = apigateway.RESERVE_SECONDS + 4
+    caplog.clear()
+    assert gate.event(gateway_events.message(visitor, say("hello"))) == 200
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.message == "no time for all posts"
+    assert 0 < record.left <= 80
+    assert not any(stored.connection_id in record.getMessage() for stored in rows)
+
+
+def say(content: str) -> str:
+    return json.dumps({"action": "sendMessage", "id": uuid4().hex, "content": content})
+
+
+def test_without_time_nothing_is_posted(gate: Gate) -> None:
+    visitor, admin = gate.visitor(), gate.admin()
+    gate.seconds = apigateway.RESERVE_SECONDS
+    assert gate.send(visitor, "sendMessage", id="message-1", content="hello") == []
+    assert (gate.contents(admin), Message.objects.count()) == ([], 1)
+
+
+# --- Rights that end ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def browser(settings: Settings) -> Callable[[User], Client]:
+    """Makes browsers in which somebody is signed in to the pages that the same function serves."""
+    settings.MIDDLEWARE = ["messaging.transports.revocation.close_revoked", *settings.MIDDLEWARE]
+    settings.ALLOWED_HOSTS = ["testserver"]
+
+    def sign_in(user: User) -> Client:
+        client = Client(**{"lambda.context": Context()})
+        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+        return client
+
+    return sign_in
+
+
+def test_who_signs_out_is_told_and_closed_before_the_page_is_answered(
+    gate: Gate, browser: Callable[[User], Client]
+) -> None:
+    ada = staff()
+    client, elsewhere = browser(ada), browser(ada)
+    here, there = (
+        gate.admin(ada, tokens.session_digest(signed_in.session.session_key)) for signed_in in (client, elsewhere)
+    )
+    colleague = gate.admin()
+    client.post("/admin/logout/")
+    assert gate.api.closed == [here]
+    assert errors(gate.api.frames[here]) == ["unauthorized"]
+    assert sorted(gate.rows(ADMINS)) == sorted([there, colleague])
+    assert gate.state(here) is None
+
+
+def test_who_is_deactivated_loses_the_right_or_has_a_new_password_is_closed_by_the_change(
+    gate: Gate, browser: Callable[[User], Client]
+) -> None:
+    root = browser(User.objects.create_superuser("root"))
+    inactive, without_right, new_password, unchanged = staff(), staff(), staff(), staff()
+    admins = {user: gate.admin(user) for user in (inactive, without_right, new_password, unchanged)}
+
+    def change(user: User, **fields: Any) -> None:
+        form = root.get(f"/admin/auth/user/{user.pk}/change/").context["adminform"].form
+        values = {name: value for name in form.fields if (value := form[name].value()) not in (None, False)}
+        values |= {"date_joined_0": user.date_joined.date(), "date_joined_1": user.date_joined.time(), **fields}
+        data = {name: value for name, value in values.items() if value is not None}
+        assert root.post(f"/admin/auth/user/{user.pk}/change/", data).status_code == 302
+
+    change(inactive, is_active=None)
+    change(without_right, user_permissions=[])
+    root.post(
+        f"/admin/auth/user/{new_password.pk}/password/",
+        {"password1": "another one entirely", "password2": "another one entirely", "usable_password": "true"},
+    )
+    assert gate.api.closed == [admins[inactive], admins[without_right], admins[new_password]]
+    assert [errors(gate.api.frames[admins[user]]) for user in admins] == [
+        ["unauthorized"],
+        ["forbidden"],
+        ["unauthorized"],
+        [],
+    ]
+
+
+def test_only_requests_that_change_something_in_the_admin_look(gate: Gate, browser: Callable[[User], Client]) -> None:
+    ada, reader, client = staff(), staff(), browser(User.objects.create_superuser("root"))
+    connection, readers = gate.admin(ada), gate.admin(reader)
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    reader.user_permissions.remove(Permission.objects.get(codename="add_message"))
+    client.get("/admin/")
+    client.get("/user/")
+    client.post("/admin/live/token/")
+    client.post("/nowhere/")
+    assert (gate.api.closed, gate.state(readers)["may_reply"]) == ([], True)
+    client.post("/admin/logout/")
+    assert (gate.api.closed, gate.state(readers)["may_reply"]) == ([connection], False)
+
+
+def test_a_store_that_is_down_does_not_spoil_the_page(
+    gate: Gate, browser: Callable[[User], Client], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_: str) -> None:
+        raise StoreUnavailable("no answer")
+
+    client = browser(staff())
+    monkeypatch.setattr(runtime.get_store(), "get_connections", fail)
+    caplog.clear()
+    assert client.post("/admin/logout/").status_code == 200
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == ["rights not checked"]
+
+
+def test_what_an_invocation_measured_is_written_when_it_ends(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    admin, page = gate.admin(), gate.visitor()
+    caplog.set_level(logging.INFO, "messaging.observability")
+    caplog.clear()
+    gate.say(page)
+    gate.event(foreign_origin())
+    gate.event(gateway_events.disconnect(page, code=1001))
+    gate.event(gateway_events.disconnect(admin, code=77))
+    measured = [
+        {name: value for name, value in vars(record).items() if name.startswith("messaging_") or name in LABELS}
+        for record in caplog.records
+        if hasattr(record, "_aws")
+    ]
+    assert measured == [
+        {"role": "user", "result": "accepted", "messaging_messages_total": 1},
+        {
+            "messaging_message_ack_seconds": [SHORT],
+            "messaging_message_delivery_seconds": [SHORT, SHORT],
+            "messaging_commit_seconds": [SHORT],
+            "messaging_commit_messages": [1],
+        },
+        {"result": "origin", "messaging_websocket_connects_total": 1},
+        {"role": "user", "code": "1001", "messaging_websocket_disconnects_total": 1},
+        {"messaging_websocket_connection_duration_seconds": [SHORT]},
+        {"role": "admin", "code": "other", "messaging_websocket_disconnects_total": 1},
+        {"messaging_websocket_connection_duration_seconds": [SHORT]},
+    ]
+
+
+LABELS = {"role", "result", "code"}
+
+
+class Short:
+    """Equals every number of seconds that a test may take."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float) and 0 <= other < 60
+
+    def __hash__(self) -> int:
+        return 0
+
+
+SHORT = Short()
+
+
+def foreign_origin() -> gateway_events.Event:
+    headers = gateway_events.HEADERS | {"Origin": "https://evil.example.org"}
+    return gateway_events.connect("refused=", headers)

@@ -1,0 +1,202 @@
+"""The deployed stack: what it may do, what it does when its rights are missing, and what its operators do with it."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from websockets.asyncio.client import connect as websocket
+
+from tests.support.aws_deployment import AwsDeployment
+from tests.support.aws_template import Template, statement, without
+from tests.support.connections import WELCOME, admin, connect, eventually, message, visitor
+from tests.support.deployments import KEPT, SAY_OLD_AND_NEW
+from tests.support.services import wait_until
+
+GATEWAY_WELCOME = WELCOME | {"heartbeatMs": 240_000}
+
+
+async def test_the_welcome_comes_with_the_first_answer(aws_deployment: AwsDeployment) -> None:
+    async with websocket(aws_deployment.websocket_urls[0], proxy=None) as socket:
+        await socket.send(json.dumps({"action": "identify", "v": 2, "type": "user"}))
+        frames = [json.loads(await socket.recv()) for _ in range(2)]
+    assert frames[0] == GATEWAY_WELCOME
+    assert frames[1]["type"] == "identified"
+
+
+async def test_every_process_may_serve_the_next_frame(aws_deployment: AwsDeployment) -> None:
+    url = aws_deployment.websocket_urls[0]
+    async with visitor(url) as ada, admin(url, await aws_deployment.admin_token()) as operator:
+        await ada.say("before")
+        await operator.receive()
+        aws_deployment.configure()  # the processes that served them so far are gone
+        await ada.say("after")
+        assert await operator.receive() == message("after", ada.conversation, connectionId=ada.id)
+        await operator.say("answer", to=ada.conversation)
+        assert (await ada.receive())["content"] == "answer"
+
+
+async def test_a_staff_session_needs_no_process_either(aws_deployment: AwsDeployment) -> None:
+    await aws_deployment.admin_token("reader")
+    aws_deployment.configure()
+    assert await aws_deployment.admin_token("reader")
+
+
+async def test_a_database_that_restarts_between_two_frames_is_noticed_by_nobody(aws_deployment: AwsDeployment) -> None:
+    url = aws_deployment.websocket_urls[0]
+    async with visitor(url) as ada, admin(url, await aws_deployment.admin_token()) as operator:
+        await ada.say("before")
+        await operator.receive()
+        aws_deployment.postgres.kill()
+        aws_deployment.postgres.start()
+        await ada.say("after")
+        assert await operator.receive() == message("after", ada.conversation, connectionId=ada.id)
+    assert await aws_deployment.admin_token()  # nor by those who ask for a page
+
+
+async def test_a_process_has_three_database_connections_and_keeps_them(aws_deployment: AwsDeployment) -> None:
+    url = aws_deployment.websocket_urls[0]
+    aws_deployment.configure()  # new processes
+    token = await aws_deployment.admin_token()
+    async with visitor(url) as ada, admin(url, token) as operator:
+        await ada.say("before")
+        used = aws_deployment.database_connections
+        await eventually(lambda: 3 in map(len, used().values()), "one for pages, one to read the log, one to write it")
+        before = used()
+        await operator.receive()
+        await operator.say("answer", to=ada.conversation)
+        assert await aws_deployment.admin_token()
+        after = used()
+        assert max(map(len, after.values())) == 3
+        assert all(kept <= after[process] for process, kept in before.items())
+
+
+async def test_a_connection_that_is_cut_is_forgotten(aws_deployment: AwsDeployment) -> None:
+    url = aws_deployment.websocket_urls[0]
+    async with admin(url, await aws_deployment.admin_token()) as operator:
+        assert operator.id in aws_deployment.rows("admins")
+        operator.cut()
+        await eventually(lambda: operator.id not in aws_deployment.rows("admins"), "its row is gone")
+
+
+async def test_a_row_without_a_connection_goes_with_the_first_message_and_delays_nobody(
+    aws_deployment: AwsDeployment,
+) -> None:
+    url = aws_deployment.websocket_urls[0]
+    async with visitor(url) as ada, admin(url, await aws_deployment.admin_token()) as operator:
+        row = aws_deployment.rows("admins")[operator.id]
+        aws_deployment.add_row(row | {"connection_id": {"S": "ghost"}})
+        await ada.say("to whom?")
+        assert await operator.receive() == message("to whom?", ada.conversation, connectionId=ada.id)
+        await eventually(lambda: "ghost" not in aws_deployment.rows("admins"), "its row is gone")
+
+
+@pytest.fixture
+def deploy(aws_deployment: AwsDeployment) -> Iterator[Callable[[Callable[[Template], None]], None]]:
+    """Deploys the template with a change, and without it after the test."""
+    yield aws_deployment.change_template
+    aws_deployment.change_template(lambda template: None)
+
+
+def elsewhere(sid: str, resource: str) -> Callable[[Template], None]:
+    def change(template: Template) -> None:
+        statement(template, sid)["Resource"] = resource
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("WebSockets"),
+        elsewhere("WebSockets", "arn:aws:execute-api:eu-central-1:000000000000:another/ws/POST/@connections/*"),
+    ],
+    ids=["removed", "pointed elsewhere"],
+)
+async def test_without_the_right_to_post_nothing_arrives_and_a_check_says_so(
+    change: Callable[[Template], None], deploy: Callable[..., None], aws_deployment: AwsDeployment
+) -> None:
+    url = aws_deployment.websocket_urls[0]
+    async with visitor(url) as ada:
+        deploy(change)
+        begin = len(aws_deployment.log)
+        await ada.send("sendMessage", id="message-1", content="nobody hears this")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3):
+                await ada.receive()
+        assert "posts failed" in aws_deployment.log[begin:]
+        assert "nobody hears this" not in aws_deployment.log
+    answer = aws_deployment.invoke({"manage": "messaging_check --online"})
+    assert answer["errorMessage"] == "failed: management_api"
+    assert '"connection_store": {"state": "ok"' in aws_deployment.log[begin:]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [without("Connections"), elsewhere("Connections", "arn:aws:dynamodb:eu-central-1:000000000000:table/another")],
+    ids=["removed", "pointed elsewhere"],
+)
+async def test_without_the_right_to_the_table_nobody_is_let_in(
+    change: Callable[[Template], None], deploy: Callable[..., None], aws_deployment: AwsDeployment
+) -> None:
+    deploy(change)
+    begin = len(aws_deployment.log)
+    with pytest.raises(Exception, match="HTTP 403"):
+        async with connect(aws_deployment.websocket_urls[0]):
+            pass
+    assert "connection refused" in aws_deployment.log[begin:]
+
+
+async def test_management_commands_run_in_the_function(aws_deployment: AwsDeployment) -> None:
+    assert "no issues" in aws_deployment.manage("check")
+    assert "up to date" in aws_deployment.manage("messaging_migrate --check")
+    begin = len(aws_deployment.log)
+    async with visitor(aws_deployment.websocket_urls[0]) as ada:
+        await ada.say("a word that no log may have")
+        refused = aws_deployment.invoke({"manage": f"messaging_export --conversation {ada.conversation}"})
+        assert "What was said would stay in the function's log" in refused["errorMessage"]
+        refused = aws_deployment.invoke({"manage": f"messaging_erase {ada.conversation}"})
+        assert refused["errorMessage"] == "Nothing was erased: nobody is there to ask, so say --no-input."
+        assert "erased: 1" in aws_deployment.manage(f"messaging_erase {ada.conversation} --no-input")
+        assert (await ada.until_closed())[1] == 4001
+    assert "a word that no log may have" not in aws_deployment.log[begin:]
+
+
+def test_a_function_with_a_wrong_setting_answers_with_what_is_allowed(aws_deployment: AwsDeployment) -> None:
+    right = aws_deployment.environment
+    try:
+        aws_deployment.set_environment(right | {"LOG_LEVEL": "loud"})
+        answer = aws_deployment.invoke({"manage": "check"})
+    finally:
+        aws_deployment.set_environment(right)
+    assert answer["errorMessage"].endswith(": LOG_LEVEL='loud' must be one of DEBUG, INFO, WARNING, ERROR")
+    assert aws_deployment.invoke({"manage": "check"}) == {}
+
+
+def test_what_is_old_is_gone_after_a_night(aws_deployment: AwsDeployment) -> None:
+    def kept() -> str:
+        return aws_deployment.run(KEPT).splitlines()[-1]
+
+    aws_deployment.run(SAY_OLD_AND_NEW)
+    assert kept() == "old new"
+    with aws_deployment.nights_of_a_minute():
+        wait_until(lambda: kept() == "new", "the rule has had the function delete the old message", timeout=120)
+
+
+def test_a_second_deployment_of_the_same_changes_nothing(aws_deployment: AwsDeployment) -> None:
+    before = aws_deployment.outputs
+    printed = aws_deployment.deploy()
+    assert f"SiteUrl = {before['SiteUrl']}" in printed
+    assert aws_deployment.outputs == before
+
+
+def test_static_files_may_be_kept_for_ever(aws_deployment: AwsDeployment) -> None:
+    page = aws_deployment.session("operator").request("/user/").decode()
+    path = page.split('<script type="module" src="')[1].split('"')[0]
+    assert "max-age=315360000" in aws_deployment.headers(path)["Cache-Control"]
+
+
+def test_the_page_is_told_the_gateways_address_and_heartbeat(aws_deployment: AwsDeployment) -> None:
+    page = aws_deployment.session("operator").request("/user/").decode()
+    assert f'"webSocketUrl": "{aws_deployment.websocket_urls[0]}"' in page
+    assert '"heartbeatMs": 240000' in page

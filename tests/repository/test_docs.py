@@ -1,0 +1,179 @@
+"""The documents name what there is, and nothing else; links between them hold, and their JSON is JSON.
+
+What only one page tells has its test elsewhere: the protocol in test_schemas.py, the knobs of Kubernetes in
+test_k8s_docs.py. The tutorial is done from its first step to its last in test_tutorial.py.
+"""
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.management import get_commands, load_command_class
+from jsonschema import Draft202012Validator
+
+from messaging.observability.names import METRICS
+from tests.support.configurations import DJANGO
+from tests.support.paths import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+# What they say to readers, who may do it; the changelog tells of what was.
+TOLD = {page: page.read_text() for page in PAGES if page.name != "CHANGELOG.md"}
+
+
+def variables_read() -> set[str]:
+    """The names in `env.<function>("NAME", ...)` and `"NAME" in os.environ`."""
+    found = set()
+    for file in (ROOT / "messaging_site").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="env")), args=[ast.Constant(value=str(name)), *_]):
+                    found.add(name)
+                case ast.Compare(left=ast.Constant(value=str(name)), comparators=[ast.Attribute(attr="environ")]):
+                    found.add(name)
+    return found
+
+
+def test_every_environment_variable_is_documented_and_no_other() -> None:
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) - DJANGO == variables_read()
+
+
+def test_only_the_site_reads_the_environment() -> None:
+    modules = [file for file in (ROOT / "messaging").rglob("*.py") if "tests" not in file.parts]
+    assert modules
+    assert {file.name for file in modules if re.search(r"\benviron\b|\bgetenv\b", file.read_text())} == set()
+
+
+def anchors(page: Path) -> set[str]:
+    """What links may lead to in `page`: its headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", without_blocks(page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_between_documents_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)|<img src=\"([^\"]*)()", without_blocks(page.read_text()))
+    targets = [(page.parent / (link or image) if link or image else page, anchor) for link, anchor, image, _ in links]
+    assert [str(file) for file, _ in targets if not file.exists()] == []
+    assert [anchor for file, anchor in targets if anchor and anchor not in anchors(file)] == []
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages - set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == set()
+
+
+def test_every_command_is_documented_and_no_other() -> None:
+    commands = get_commands()
+    ours = {name for name, app in commands.items() if app == "messaging"} - {"runserver"}  # Django's own, at heart
+    pages = [text for page, text in TOLD.items() if page.name != "tutorial.md"]  # whose reader writes a new one
+    run = {name for text in pages for name in re.findall(r"manage(?:\.py| production) (\w+)", text)}
+    assert run - commands.keys() == set()
+    assert ours - run - {name for text in pages for name in re.findall(r"`(messaging_\w+)", text)} == set()
+
+
+COMMANDS = [
+    (page.name, line)
+    for page, text in TOLD.items()
+    if page.name != "tutorial.md"
+    for line in re.findall(r"(?:manage\.py|manage production) \"?(messaging_\w+[^`|>#\n\"]*)", text)
+]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_every_command_has_the_options_that_are_told(page: str, line: str) -> None:
+    name, *arguments = shlex.split(line)
+    ids = ["01976f3e-6c1e-7cc2-b0c5-6d2f8a293f2a" if argument == "ID" else argument for argument in arguments]
+    parser = load_command_class("messaging", name).create_parser("manage.py", name)
+    assert parser.parse_args(ids)
+
+
+def test_every_make_target_is_documented_and_no_other() -> None:
+    makefiles = [ROOT / "Makefile", ROOT / "aws" / "targets.mk", ROOT / "k8s" / "targets.mk"]
+    rules = "".join(file.read_text() for file in makefiles)
+    workflows = "".join(file.read_text() for file in (ROOT / ".github" / "workflows").iterdir())
+    asked = made("\n".join([*TOLD.values(), workflows]))
+    assert asked - set(re.findall(r"^([a-z0-9-]+):", rules, re.MULTILINE)) == set()
+    in_tables = {name for text in TOLD.values() for name in re.findall(r"`([a-z0-9-]+)`", text)}
+    assert (
+        set(re.findall(r"^([a-z0-9-]+):.*##", rules, re.MULTILINE)) - made("\n".join(TOLD.values())) - in_tables
+        == set()
+    )
+
+
+def made(text: str) -> set[str]:
+    """The targets of each `make …` in code, up to the first word that is none: `make image kind-up ENV=staging`."""
+    commands = re.findall(r"(?:^|`|&& |run: )make((?: [a-z0-9][a-z0-9-]*(?![\w=/.-]))+)", text, re.MULTILINE)
+    return {target for command in commands for target in command.split()}
+
+
+FRAMES = {
+    frame: "client" if frame.startswith('{"action"') else "server"
+    for text in TOLD.values()
+    for frame in re.findall(r'^[→←] ({.*?})$|`({"(?:action|type)":.*?})`', re.sub(r"\n {3}", "", text), re.MULTILINE)
+    for frame in filter(None, frame)
+}
+
+
+@pytest.mark.parametrize(("frame", "side"), FRAMES.items())
+def test_every_frame_in_the_documents_is_valid_by_its_schema(frame: str, side: str) -> None:
+    schema = json.loads((ROOT / "docs" / "protocol" / f"{side}.schema.json").read_text())
+    Draft202012Validator(schema).validate(json.loads(frame))
+
+
+def test_every_test_that_a_document_names_is_there() -> None:
+    links = {
+        (name.replace(" ", "_"), page.parent / file)
+        for page, text in TOLD.items()
+        for name, file in re.findall(r"\[([\w ]+)\]\(([\w./]*\btests/[\w/]+/test_\w+\.py)\)", text)
+    }
+    assert len(links) > 20
+    assert {name for name, file in links if f"def test_{name[0].lower()}{name[1:]}(" not in file.read_text()} == set()
+
+
+def test_what_is_stored_of_people_is_told_of_every_table() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    assert {model.__name__ for model in apps.get_app_config("messaging").get_models()} == set(
+        re.findall(r"^\| `([A-Z]\w+)`", page, re.MULTILINE)
+    )
+
+
+def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
+    table = (ROOT / "docs" / "observability.md").read_text()
+    documented = {
+        (name, tuple(re.findall(r"`(\w+)`", labels)))
+        for name, labels in re.findall(r"^\| `(messaging_\w+)` \|([^|]*)\|", table, re.MULTILINE)
+    }
+    assert documented == {(metric.name, tuple(label for label, _ in metric.labels)) for metric in METRICS}
+
+
+def test_every_alert_is_documented_with_its_severity_and_its_runbook() -> None:
+    page = (ROOT / "docs" / "observability.md").read_text()
+    rules = (ROOT / "k8s" / "components" / "monitoring" / "rules.yaml").read_text()
+    found = re.findall(r"alert: (\w+).*?severity: (\w+).*?/runbooks/([\w-]+\.md)", rules, re.DOTALL)
+    assert len(found) == rules.count("alert: ")
+    assert re.findall(r"^\| `([A-Z]\w+)` \| (\w+) \|.*\(runbooks/([\w-]+\.md)\) \|$", page, re.MULTILINE) == found
+
+
+def test_every_event_of_the_audit_log_is_documented() -> None:
+    page = " ".join((ROOT / "docs" / "observability.md").read_text().split())
+    modules = [file for file in (ROOT / "messaging").rglob("*.py") if "tests" not in file.parts]
+    noted = {event for file in modules for event in re.findall(r'\bnote\("([^"]+)"', file.read_text())}
+    assert len(noted) > 4
+    assert {event for event in noted if f"`{event}`" not in page} == set()
+
+
+def test_every_check_is_documented_and_no_other() -> None:
+    code = (ROOT / "messaging" / "checks.py").read_text()
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    documented = re.findall(r"^\| `(messaging\.[EW]\d+)`", table, re.MULTILINE)
+    assert documented == sorted(re.findall(r'id="(messaging\.\w+)"', code))

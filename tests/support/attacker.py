@@ -1,0 +1,196 @@
+"""Hostile clients, in a process of their own: `python -m tests.support.attacker KIND PORT TOKEN`.
+
+A line on its standard input begins the attack, the next one ends it; it answers each with a line when that is done.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from uuid import uuid4
+
+HOST = "127.0.0.1"
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+TEXT, PING = 1, 9  # opcodes
+SETTLE_SECONDS = 0.5  # in which they connect
+PAUSE_SECONDS = 0.05  # before an attacker that was closed comes back: what is attacked are frames, not handshakes
+
+
+def frame(payload: bytes | dict[str, object], opcode: int = TEXT) -> bytes:
+    """A masked frame, with a mask of zeros (RFC 6455 section 5.2)."""
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    length = len(data)
+    if length < 126:
+        size = bytes([0x80 | length])
+    elif length < 65_536:
+        size = bytes([0x80 | 126]) + length.to_bytes(2)
+    else:
+        size = bytes([0x80 | 127]) + length.to_bytes(8)
+    return bytes([0x80 | opcode]) + size + b"\0\0\0\0" + data
+
+
+async def connected(port: int, token: str = "") -> socket.socket:
+    """A WebSocket that takes next to nothing: it has the smallest receive buffer that the system allows."""
+    loop = asyncio.get_running_loop()
+    raw = socket.socket()
+    raw.setblocking(False)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await loop.sock_connect(raw, (HOST, port))
+    await loop.sock_sendall(raw, HANDSHAKE)
+    answer = await loop.sock_recv(raw, 12)
+    if answer != b"HTTP/1.1 101":
+        raw.close()
+        raise ConnectionError(f"no WebSocket: {answer!r}")
+    identify: dict[str, object] = {"action": "identify", "v": 2, "type": "user"}
+    await loop.sock_sendall(raw, frame(identify | ({"token": token} if token else {})))
+    return raw
+
+
+async def read_all(raw: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(raw, 65_536):
+        pass
+
+
+async def read_until(raw: socket.socket, text: bytes) -> None:
+    """Returns where the connection ends as well."""
+    received = b""
+    while text not in received and (data := await asyncio.get_running_loop().sock_recv(raw, 65_536)):
+        received += data
+
+
+async def pour(port: int, token: str, chunks: Iterator[bytes], *, reading: bool) -> None:
+    """Send `chunks` as fast as they are taken, until there are no more or the server has enough."""
+    loop = asyncio.get_running_loop()
+    raw = await connected(port, token)
+    reader = asyncio.create_task(read_all(raw)) if reading else None
+    try:
+        for chunk in chunks:
+            await loop.sock_sendall(raw, chunk)
+        if reader is not None:
+            await reader
+        while True:  # until the server resets the connection
+            await loop.sock_sendall(raw, chunk)
+            await asyncio.sleep(0.1)
+    finally:
+        if reader is not None:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+        raw.close()
+
+
+async def reader(port: int, token: str) -> None:
+    """Asks 2,500 times for 60 messages of 2 kB, which are 300 MB, and reads nothing."""
+    request = frame({"action": "history", "id": "h", "limit": 60})
+    await pour(port, token, (request for _ in range(2_500)), reading=False)
+
+
+async def sender(port: int, token: str) -> None:
+    """200 MB of messages of 8 kB, each of which waits for its commit."""
+
+    def messages() -> Iterator[bytes]:
+        for _ in range(25_000):
+            content = "x" * 1000 + " " * 7000
+            yield frame({"action": "sendMessage", "id": uuid4().hex, "content": content})
+
+    await pour(port, token, messages(), reading=True)
+
+
+async def drip(port: int, token: str) -> None:
+    """One of many handshakes that come byte by byte."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as raw:
+        raw.setblocking(False)
+        await loop.sock_connect(raw, (HOST, port))
+        for byte in HANDSHAKE:
+            await loop.sock_sendall(raw, bytes([byte]))
+            await asyncio.sleep(0.5)
+
+
+async def too_large(port: int, token: str) -> None:
+    """A frame of 64 KiB + 1."""
+    await pour(port, token, iter([frame(b"x" * (64 * 1024 + 1))]), reading=True)
+
+
+async def deep(port: int, token: str) -> None:
+    """JSON nested 16,000 deep, five times: the fifth closes."""
+    await pour(port, token, iter([frame(b"[" * 16_000)] * 5), reading=True)
+
+
+async def protocol_pings(port: int, token: str) -> None:
+    """Pings of the WebSocket protocol, 10,000 in one segment, without end."""
+    await pour(port, token, iter(lambda: frame(b"", PING) * 10_000, None), reading=True)
+
+
+async def pings_unread(port: int, token: str) -> None:
+    """The same, from somebody who takes none of the pongs."""
+    await pour(port, token, iter(lambda: frame(b"x" * 125, PING) * 500, None), reading=False)
+
+
+async def ping_frames(port: int, token: str) -> None:
+    """Our own pings without end."""
+    await pour(port, token, iter(lambda: frame({"action": "ping", "id": "p"}) * 1_500, None), reading=True)
+
+
+standing: set[socket.socket] = set()
+
+
+async def connections(port: int, token: str) -> None:
+    """Open and silent. One that is refused does not come back: what is attacked are frames, not handshakes."""
+    with contextlib.closing(await connected(port)) as raw:
+        with contextlib.suppress(OSError):
+            await read_until(raw, b'"identified"')
+        standing.add(raw)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            standing.remove(raw)
+
+
+Attack = Callable[[int, str], Awaitable[None]]
+ATTACKS: dict[str, tuple[Attack, int]] = {  # and how many clients do it at once
+    "reader": (reader, 2),
+    "sender": (sender, 1),
+    "drip": (drip, 500),
+    "too_large": (too_large, 1),
+    "deep": (deep, 1),
+    "protocol_pings": (protocol_pings, 2),
+    "pings_unread": (pings_unread, 2),
+    "ping_frames": (ping_frames, 2),
+    "connections": (connections, 1_100),
+}
+
+
+async def again_and_again(attack: Attack, port: int, token: str) -> None:
+    while True:
+        with contextlib.suppress(OSError):
+            await attack(port, token)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def main(kind: str, port: int, token: str) -> None:
+    os.nice(19)  # what is measured is the server's work, not a share of the processor
+    loop = asyncio.get_running_loop()
+    attack, clients = ATTACKS[kind]
+    while await loop.run_in_executor(None, sys.stdin.readline):
+        tasks = [asyncio.create_task(again_and_again(attack, port, token)) for _ in range(clients)]
+        await asyncio.sleep(SETTLE_SECONDS)
+        while attack is connections and len(standing) < clients:
+            await asyncio.sleep(0.05)
+        print("begun", flush=True)
+        await loop.run_in_executor(None, sys.stdin.readline)
+        for task in tasks:
+            task.cancel()
+        failed = [
+            error for error in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(error, Exception)
+        ]
+        print(f"ended {failed}" if failed else "ended", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))

@@ -1,0 +1,224 @@
+"""The product on AWS: the real package, deployed by the real template on ministack, and a PostgreSQL with TLS."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from tests.support.aws_template import Template, load, written
+from tests.support.connections import eventually
+from tests.support.deployments import FOR_TESTS, SECRET_KEY, Deployment, create_staff, output
+from tests.support.http_api_host import Front
+from tests.support.ministack import Ministack
+from tests.support.paths import ROOT
+from tests.support.services import HOST, INHERITED, MissingProgram, Postgres, certify
+
+PROGRAMS = ROOT / ".venv-aws/bin"  # what the function runs on, and Zappa; its Python is the runtime's
+STAGE = "production"
+PREFIX = "function: "  # tests/support/ministack_server.py writes it
+NAME = f"messaging-{STAGE}"
+
+
+class PostgresWithTLS(Postgres):
+    """As the managed databases of AWS are reached: encrypted, with a certificate that no client here can verify."""
+
+    name = "PostgreSQL with TLS"
+
+    def command(self) -> Sequence[str]:
+        files = {"ssl_cert_file": self.directory / "certificate", "ssl_key_file": self.directory / "key"}
+        return [*super().command(), "--ssl=on", *(f"--{name}={path}" for name, path in files.items())]
+
+    def start(self) -> None:
+        certify(self.directory, self.user)
+        super().start()
+
+    def url(self, database: str) -> str:
+        return f"{super().url(database)}?sslmode=require"
+
+
+class Function:
+    """Stands for a server among the others: the function behind its two APIs."""
+
+    def __init__(self, ministack: Ministack, environment: Mapping[str, str], origin: str) -> None:
+        self._ministack = ministack
+        self.environment = dict(environment)
+        self.origin = origin
+        self.websocket_url = environment["WEBSOCKET_PUBLIC_URL"]
+
+    @property
+    def log(self) -> str:
+        """All that it printed."""
+        lines = self._ministack.log.splitlines()
+        return "\n".join(line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX))
+
+
+class AwsDeployment(Deployment):
+    """The stack, its function configured for tests."""
+
+    gateway = True
+
+    def __init__(self, ministack: Ministack, postgres: Postgres, database: str) -> None:
+        self._ministack = ministack
+        self.postgres = postgres
+        self._tools = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        self._tools |= dict(ministack.environment_for_clients) | {"VIRTUAL_ENV": str(PROGRAMS.parent)}
+        self._database = database
+
+    def deploy(self, directory: Path = ROOT, **smoke: str) -> str:
+        """`make aws-deploy` of the sources in `directory`; what it printed."""
+        return self.tool("python", "-m", "aws", "deploy", STAGE, directory=directory, **{"SMOKE": "true"} | smoke)
+
+    def destroy(self) -> str:
+        """`make aws-destroy`."""
+        return self.tool("python", "-m", "aws", "destroy", STAGE)
+
+    def manage(self, command: str) -> str:
+        """What a management command prints that runs in the function."""
+        return self.tool("zappa", "manage", STAGE, command)
+
+    @contextlib.contextmanager
+    def nights_of_a_minute(self) -> Iterator[None]:
+        """EventBridge's rules run as often as rules can."""
+        events = self._ministack.client("events")
+        schedules = {rule["Name"]: rule["ScheduleExpression"] for rule in events.list_rules()["Rules"]}
+        for name in schedules:
+            events.put_rule(Name=name, ScheduleExpression="rate(1 minute)")
+        try:
+            yield
+        finally:
+            for name, schedule in schedules.items():
+                events.put_rule(Name=name, ScheduleExpression=schedule)
+
+    def tool(self, program: str, *arguments: str, directory: Path = ROOT, **environment: str) -> str:
+        """What a program of the packaging environment prints. Raises AssertionError with it where it fails."""
+        if not (PROGRAMS / program).exists():
+            raise MissingProgram("The tests need Zappa. Install it: `make .venv-aws/.installed`.")
+        return output([str(PROGRAMS / program), *arguments], self._tools | environment, directory)
+
+    def change_template(self, change: Callable[[Template], None]) -> None:
+        """Updates the stack to the template with `change`, and nothing else."""
+        environment = self.environment
+        cloudformation = self._ministack.client("cloudformation")
+        template = load()
+        change(template)
+        kept = [{"ParameterKey": name, "UsePreviousValue": True} for name in template["Parameters"]]
+        arguments = {"Parameters": kept, "Capabilities": ["CAPABILITY_IAM"]}
+        cloudformation.update_stack(StackName=NAME, TemplateBody=written(template), **arguments)
+        waiting = {"Delay": 1, "MaxAttempts": 60}
+        cloudformation.get_waiter("stack_update_complete").wait(StackName=NAME, WaiterConfig=waiting)
+        assert self.environment == environment
+        self._start_process()
+
+    async def forgets_the_past(self) -> None:
+        await eventually(lambda: not self.rows("admins"), "no admin is connected")  # a gateway tells it when it may
+
+    def rows(self, group: str) -> dict[str, Any]:
+        """The connections that the table has in `group`, by their id."""
+        answer = self._ministack.client("dynamodb").query(
+            TableName=f"{NAME}-connections",
+            KeyConditionExpression="#group = :group",
+            ExpressionAttributeNames={"#group": "group"},
+            ExpressionAttributeValues={":group": {"S": group}},
+        )
+        return {item["connection_id"]["S"]: item for item in answer["Items"]}
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        self._ministack.client("dynamodb").put_item(TableName=f"{NAME}-connections", Item=row)
+
+    def database_connections(self) -> dict[int, set[int]]:
+        """The ports at the function's end of its connections to PostgreSQL, by process."""
+        found: dict[int, set[int]] = {}
+        for process in self._ministack.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                ends = [(end.laddr.port, end.raddr) for end in process.net_connections("tcp") if end.raddr]
+                found[process.pid] = {port for port, remote in ends if remote.port == self.postgres.port}
+        return found
+
+    def leftovers(self) -> list[str]:
+        """What bears the stack's name."""
+        clients = {service: self._ministack.client(service) for service in ("lambda", "dynamodb", "logs", "s3", "iam")}
+        names = [found["FunctionName"] for found in clients["lambda"].list_functions()["Functions"]]
+        names += clients["dynamodb"].list_tables()["TableNames"]
+        names += [found["logGroupName"] for found in clients["logs"].describe_log_groups()["logGroups"]]
+        names += [found["Name"] for found in self._ministack.client("apigatewayv2").get_apis()["Items"]]
+        names += [found["Name"] for found in clients["s3"].list_buckets()["Buckets"]]
+        names += [found["RoleName"] for found in clients["iam"].list_roles()["Roles"]]
+        names += [found["Name"] for found in self._ministack.client("events").list_rules()["Rules"]]
+        alarms = self._ministack.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        names += [found["AlarmName"] for found in alarms]
+        return sorted(name for name in names if "messaging-" in name)
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        stack = self._ministack.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def open(self, front: Front) -> None:
+        """Gives the function the addresses that it has here, instead of those that DNS would know."""
+        outputs = self.outputs
+        front.leads_to(f"/_aws/execute-api/{outputs['HttpApiId']}/$default")
+        gateway = f"{HOST}:{self._ministack.port}/_aws/execute-api/{outputs['WebSocketApiId']}/ws"
+        self.configure(
+            ALLOWED_HOSTS=HOST,
+            CSRF_TRUSTED_ORIGINS=front.origin,
+            HTTPS_ONLY="false",
+            WEBSOCKET_API_ENDPOINT=f"http://{gateway}",
+            WEBSOCKET_PUBLIC_URL=f"ws://{gateway}",
+            **FOR_TESTS,
+        )
+        environment = {"DEPLOYMENT_MODE": "aws", **self._tools, **self.environment}
+        super().__init__([Function(self._ministack, environment, front.origin)], self._database)
+
+    def configure(self, **environment: str) -> None:
+        """Sets variables of the function, and waits for a new process of it."""
+        self.set_environment(self.environment | environment)
+        self._start_process()
+
+    def set_environment(self, environment: Mapping[str, str]) -> None:
+        self._ministack.client("lambda").update_function_configuration(
+            FunctionName=NAME, Environment={"Variables": dict(environment)}
+        )
+
+    def invoke(self, event: Mapping[str, str]) -> dict[str, Any]:
+        """What the function answers; `errorMessage` is what it ended with."""
+        answer = self._ministack.client("lambda").invoke(FunctionName=NAME, Payload=json.dumps(event).encode())
+        return json.loads(answer["Payload"].read())
+
+    def _start_process(self) -> None:
+        assert self.invoke({"manage": "check"}) == {}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        function = self._ministack.client("lambda").get_function_configuration(FunctionName=NAME)
+        return function["Environment"]["Variables"]
+
+    @property
+    def websocket_urls(self) -> list[str]:
+        return super().websocket_urls * 2  # tests want two servers: here every event may be served by another
+
+    @property
+    def websocket_sources(self) -> str:
+        parts = urlsplit(self.servers[0].websocket_url)
+        return f" {parts.scheme}://{parts.netloc}"
+
+
+@contextlib.contextmanager
+def deployed(ministack: Ministack, postgres: Postgres) -> Iterator[AwsDeployment]:
+    """The stack, made as docs/aws.md says."""
+    database = postgres.create_database("aws")
+    secret = f'{{"SECRET_KEY": "{SECRET_KEY}", "DATABASE_URL": "{database}"}}'
+    ministack.client("secretsmanager").create_secret(Name=f"messaging/{STAGE}", SecretString=secret)
+    deployment = AwsDeployment(ministack, postgres, database)
+    deployment.deploy()
+    with Front(ministack.port) as front:
+        deployment.open(front)
+        create_staff(deployment.servers[0].environment)
+        yield deployment
+        assert "Done" in deployment.destroy()
+        # API Gateway's right to write logs is the whole Region's, and stays.
+        assert [name for name in deployment.leftovers() if "GatewayRole" not in name] == []

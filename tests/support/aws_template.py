@@ -1,0 +1,59 @@
+"""aws/template.yaml as plain values, and back."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from tests.support.paths import ROOT
+
+Template = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as the long ones: `!Sub x` is `{"Fn::Sub": "x"}`."""
+
+
+def _long_form(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, object]:
+    function = name if name in ("Ref", "Condition") else f"Fn::{name}"
+    match node:
+        case yaml.ScalarNode(value=value) if name == "GetAtt":
+            return {function: value.split(".", 1)}
+        case yaml.ScalarNode(value=value):
+            return {function: value}
+        case yaml.SequenceNode():
+            return {function: loader.construct_sequence(node, deep=True)}
+    raise AssertionError(node)
+
+
+_Loader.add_multi_constructor("!", _long_form)
+
+
+def load() -> Template:
+    return yaml.load((ROOT / "aws/template.yaml").read_text(), _Loader)  # noqa: S506  a SafeLoader
+
+
+def written(template: Template) -> str:
+    return json.dumps(template)
+
+
+def statement(template: Template, sid: str) -> dict[str, Any]:
+    """One of the function's rights."""
+    return next(found for found in _statements(template) if found["Sid"] == sid)
+
+
+def _statements(template: Template) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"][
+        "Statement"
+    ]
+    return found
+
+
+def without(sid: str) -> Callable[[Template], None]:
+    """A change that takes one of the function's rights away."""
+
+    def change(template: Template) -> None:
+        _statements(template).remove(statement(template, sid))
+
+    return change

@@ -1,0 +1,11 @@
+"""Buckets of a rate limit, each new."""
+
+from uuid import uuid4
+
+from messaging.limits import Bucket, Rate
+
+SLOW = Rate(burst=3, seconds=60)
+
+
+def bucket(rate: Rate = SLOW) -> Bucket:
+    return Bucket(uuid4().hex, rate)

@@ -1,0 +1,138 @@
+"""The image, built by podman, and containers of it that may do what their manifests allow and no more."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tests.support.deployments import Pod, output
+from tests.support.kustomize import Manifests, Object, quantity
+from tests.support.paths import ROOT
+from tests.support.services import INHERITED, program
+
+BASE = "localhost/python:debian"
+IMAGE = "localhost/user-admin-messaging:test"
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+ENVIRONMENT = {**os.environ, "CONTAINERS_CONF": str(ROOT / "tests/support/containers.conf")}
+
+
+def podman(*arguments: str) -> str:
+    """What `podman` printed. Raises AssertionError with its errors where it failed, MissingProgram."""
+    result = subprocess.run(
+        [program("podman"), *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"podman {arguments[0]} failed:\n{result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def build(tag: str = IMAGE, context: Path = ROOT) -> None:
+    """The image of a checkout, on a base that Debian's packages make: no registry is asked.
+
+    Raises AssertionError with what went wrong, MissingProgram.
+    """
+    if BASE not in podman("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
+        output([str(ROOT / "scripts/base-image"), BASE], ENVIRONMENT)
+    # The machine's own certificates: a proxy of its own may stand before the package index.
+    options = ["--network=host", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
+    podman(
+        "build", "--format=docker", "--pull=never", f"--build-arg=BASE={BASE}", *options, f"--tag={tag}", str(context)
+    )
+
+
+def inspect(name: str) -> Any:
+    """What podman knows of an image or a container."""
+    return json.loads(podman("inspect", name))[0]
+
+
+class Container(Pod):
+    """A pod of `workload`, on the network of this machine. `environment`: what differs from the manifest's."""
+
+    ready_seconds = 180  # at a tenth of a core
+
+    def __init__(self, rendered: Manifests, workload: str, image: str, database: str, **environment: str) -> None:
+        super().__init__(**environment)
+        self.name = workload
+        self.image = image
+        self.container = f"messaging-{workload}-{uuid4().hex[:8]}"
+        self._arguments = [*_allowed(rendered.pods[workload], self._secrets(rendered, database)), image]
+        self._arguments += rendered.container(workload).get("args", ())
+        for name in (*INHERITED, "SECRET_KEY", "HTTPS_ONLY", "DEPLOYMENT_MODE"):
+            self.environment.pop(name, None)
+        self.environment = rendered.variables(workload) | self.environment
+
+    def _secrets(self, rendered: Manifests, database: str) -> Path:
+        directory = self.directory / "secrets"
+        directory.mkdir()
+        rendered.write_secrets(self.name, directory)
+        (directory / "database-url").write_text(database)
+        for path in (directory, *directory.iterdir()):
+            path.chmod(0o755 if path.is_dir() else 0o444)
+        return directory
+
+    def command(self) -> Sequence[str]:
+        # podman hands signals on to the container and ends with its exit code.
+        own = [f"--env={key}={value}" for key, value in self.environment.items()]
+        podman = ["env", f"CONTAINERS_CONF={ENVIRONMENT['CONTAINERS_CONF']}", program("podman")]
+        return [*podman, "run", "--rm", f"--name={self.container}", *own, *self._arguments]
+
+    def run(self) -> str:
+        """What a Job printed. Raises AssertionError with that where it failed."""
+        return output(self.command(), ENVIRONMENT)
+
+    @property
+    def memory(self) -> int:
+        """The bytes that count against its request: what Kubernetes calls the working set."""
+        group, version = self._control_group("memory")
+        used, inactive = {1: ("usage_in_bytes", "total_inactive_file"), 2: ("current", "inactive_file")}[version]
+        details = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return int((group / f"memory.{used}").read_text()) - int(details[inactive])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has used since its start: on a busy machine as on an idle one."""
+        group, version = self._control_group("cpuacct")
+        if version == 1:
+            return int((group / "cpuacct.usage").read_text()) / 1e9
+        return int((group / "cpu.stat").read_text().split()[1]) / 1e6
+
+    def _control_group(self, controller: str) -> tuple[Path, int]:
+        """Where the kernel accounts for it, and the version of that."""
+        lines = Path(f"/proc/{inspect(self.container)['State']['Pid']}/cgroup").read_text().splitlines()
+        for controllers, path in (line.split(":", 2)[1:] for line in lines):
+            if controller in controllers.split(","):
+                return Path(f"/sys/fs/cgroup/{controllers}{path}"), 1
+        return Path(f"/sys/fs/cgroup{lines[-1].removeprefix('0::')}"), 2
+
+    def execute(self, *command: str) -> str:
+        """What `command` printed in the running container, as `kubectl exec` would."""
+        return podman("exec", self.container, *command)
+
+    def kill(self) -> None:
+        podman("kill", self.container)  # SIGKILL to podman would leave the container behind
+        super().kill()
+
+
+def _allowed(pod: Object, secrets: Path) -> Iterator[str]:
+    """What podman has to be told so that a container is limited as its manifest says."""
+    (container,) = pod["spec"]["containers"]
+    security = pod["spec"]["securityContext"] | container["securityContext"]
+    limits = container["resources"]["limits"]
+    yield "--network=host"
+    yield f"--user={security['runAsUser']}:{security['runAsGroup']}"
+    yield f"--cpus={quantity(limits['cpu'])}"
+    yield f"--memory={quantity(limits['memory']):.0f}"
+    yield from (f"--cap-drop={capability}" for capability in security["capabilities"]["drop"])
+    if not security["allowPrivilegeEscalation"]:
+        yield "--security-opt=no-new-privileges"
+    if security["readOnlyRootFilesystem"]:
+        yield from ("--read-only", "--read-only-tmpfs=false")
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    for mount in container["volumeMounts"]:
+        match volumes[mount["name"]]:
+            case {"emptyDir": {"sizeLimit": size}}:
+                yield f"--tmpfs={mount['mountPath']}:size={quantity(size):.0f},mode=1777"
+            case {"secret": _}:
+                yield f"--volume={secrets}:{mount['mountPath']}:ro"

@@ -1,0 +1,324 @@
+"""The product as it is deployed, in real processes: one on a laptop, several in front of Redis and PostgreSQL."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
+
+import psycopg
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.redis_services import Redis
+from tests.support.services import HOST, Postgres, Service, free_port, started
+
+# The tests sign tokens of their own, so the servers share this key with them.
+SECRET_KEY = "a key of the tests, long enough for every check and known to everybody"
+PASSWORD = "correct horse battery staple"
+
+# Staff members and their rights. "operator" is a superuser.
+STAFF: dict[str, tuple[str, ...]] = {
+    "operator": (),
+    "colleague": ("view_message", "add_message"),
+    "manager": ("view_message", "change_conversation", "add_block", "delete_block"),
+    "reader": ("view_message",),
+    "clerk": (),
+}
+CREATE_STAFF = f"""
+from django.contrib.auth.models import Permission, User
+for name, rights in {STAFF!r}.items():
+    user = User.objects.create_user(name, password={PASSWORD!r}, is_staff=True, is_superuser=name == "operator")
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="messaging", codename__in=rights))
+"""
+# Two messages, of which retention leaves one; and what is kept.
+SAY_OLD_AND_NEW = """
+from datetime import timedelta
+from uuid import uuid4
+from django.conf import settings
+from django.utils import timezone
+from messaging.models import Conversation, Message
+for content, days in {"old": settings.MESSAGE_RETENTION_DAYS + 1, "new": 1}.items():
+    at = timezone.now() - timedelta(days=days)
+    thread = Conversation.objects.create(last_message_at=at)
+    Message.objects.create(conversation=thread, client_id=uuid4().hex, sender="user", content=content, created_at=at)
+"""
+KEPT = """
+from messaging.models import Message
+print(*Message.objects.filter(content__in=["old", "new"]).values_list("content", flat=True))
+"""
+# Everybody here comes from one address, writes faster than people do, and has no time for a gentle drain. Tests of
+# these set their own.
+FOR_TESTS = {
+    "RATE_LIMIT_VISITOR": "off",
+    "RATE_LIMIT_ADDRESS": "off",
+    "RATE_LIMIT_ADMIN": "off",
+    "RATE_LIMIT_IDENTIFY": "off",
+    "SOCKETS_PER_ADDRESS": "0",
+    "SHUTDOWN_TIMEOUT": "1",
+}
+PREPARED = "prepared"  # the database that deployments copy
+
+
+def manage(environment: Mapping[str, str], *arguments: str) -> str:
+    """What `manage.py` printed. Raises AssertionError with its output where it failed."""
+    return output([sys.executable, "manage.py", *arguments], environment)
+
+
+def ended(
+    command: Sequence[str], environment: Mapping[str, str], directory: Path = ROOT
+) -> "subprocess.CompletedProcess[str]":
+    """`command`, once it has ended, however that was; its `stdout` is all that it printed."""
+    return subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def output(command: Sequence[str], environment: Mapping[str, str], directory: Path = ROOT) -> str:
+    """What `command` printed in `directory`. Raises AssertionError with that where it failed."""
+    result = ended(command, environment, directory)
+    assert result.returncode == 0, f"{shlex.join(command)} failed:\n{result.stdout}"
+    return result.stdout
+
+
+def prepare_database(environment: Mapping[str, str]) -> None:
+    """The product's tables, and STAFF in them."""
+    manage(environment, "migrate", "--verbosity=0")
+    create_staff(environment)
+
+
+def create_staff(environment: Mapping[str, str]) -> None:
+    manage(environment, "shell", "-c", CREATE_STAFF)
+
+
+class Server(Service):
+    """One application process. Its application is on `port`, its probes are on `health_port`."""
+
+    name = "the server"
+    working_directory = ROOT
+    health_port: int
+
+    def __init__(self, **environment: str) -> None:
+        super().__init__()
+        self.environment |= {"PYTHONUNBUFFERED": "1", "SECRET_KEY": SECRET_KEY} | FOR_TESTS | environment
+
+    @property
+    def origin(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://{HOST}:{self.port}/ws"
+
+    def is_ready(self) -> bool:
+        return says_ready(self.health_port)
+
+
+class LocalServer(Server):
+    """What `make run` starts, with a database file of its own."""
+
+    def __init__(self, **environment: str) -> None:
+        super().__init__(DEPLOYMENT_MODE="local", **environment)
+        self.health_port = self.port
+        self.environment.setdefault("DATABASE_URL", f"sqlite:///{self.directory / 'db.sqlite3'}")
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "manage.py", "runserver", "--noreload", f"{HOST}:{self.port}"]
+
+
+class Pod(Server):
+    """What a pod starts."""
+
+    def __init__(self, **environment: str) -> None:
+        super().__init__(DEPLOYMENT_MODE="kubernetes", HOST=HOST, HTTPS_ONLY="false", **environment)
+        self.health_port = free_port()
+        self.environment |= {
+            "PORT": str(self.port),
+            "HEALTH_CHECK_PORT": str(self.health_port),
+            "ALLOWED_HOSTS": f"localhost,{HOST}",
+            "CSRF_TRUSTED_ORIGINS": self.origin,
+        }
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "messaging_site.server"]
+
+
+class Deployment:
+    """Servers that share one database, and what a test needs to reach them."""
+
+    gateway = False  # whether an API Gateway holds the WebSockets: docs/protocol.md names what differs there
+    websocket_sources = ""  # what pages may connect to besides their own origin
+
+    def __init__(self, servers: Sequence[Server], database: str) -> None:
+        self.servers = servers
+        self.database = database
+        self._sessions: dict[str, StaffSession] = {}
+
+    @property
+    def websocket_urls(self) -> list[str]:
+        return [server.websocket_url for server in self.servers]
+
+    @property
+    def log(self) -> str:
+        return "".join(server.log for server in self.servers)
+
+    async def admin_token(self, username: str = "operator") -> str:
+        """A token that the live page would get for `username`, by a real login and a real POST.
+
+        Raises urllib.error.URLError where no server answers, HTTPError where the server refuses.
+        """
+        return await asyncio.to_thread(self.session(username).token)
+
+    def headers(self, path: str) -> dict[str, str]:
+        """What the answer to a GET of `path` says of itself."""
+        with opener().open(self.servers[0].origin + path, timeout=10) as answer:
+            return dict(answer.headers)
+
+    def session(self, username: str) -> "StaffSession":
+        return self._sessions.setdefault(username, StaffSession(self.servers, username))
+
+    async def forgets_the_past(self) -> None:
+        """Returns when the connections of earlier tests count no more."""
+
+    def needs_own_sockets(self, what: str) -> None:
+        """Skips a test of what a gateway does by itself, as docs/protocol.md says, and its emulation does not."""
+        if self.gateway:
+            pytest.skip(f"a gateway's own business: {what}")
+
+    def run(self, code: str) -> str:
+        """What Django `code` prints that runs against this deployment's database."""
+        return manage(self.servers[0].environment, "shell", "-c", code)
+
+
+@contextlib.contextmanager
+def local() -> Iterator[Deployment]:
+    """One process, SQLite, everything else in memory."""
+    server = LocalServer()
+    prepare_database(server.environment)
+    with started(server):
+        yield Deployment([server], server.environment["DATABASE_URL"])
+
+
+class Kubernetes:
+    """Deploys pods, each time on a new copy of a prepared database: PostgreSQL makes one in a tenth of a second."""
+
+    def __init__(self, postgres: Postgres, static_root: Path) -> None:
+        self._postgres = postgres
+        self._environment = {"STATIC_ROOT": str(static_root)}
+        self._copies = itertools.count(1)
+        pod = Pod(DATABASE_URL=postgres.create_database(PREPARED), REDIS_URL="redis://unused", **self._environment)
+        prepare_database(pod.environment)
+        manage(pod.environment, "collectstatic", "--noinput", "--verbosity=0")
+        pod.stop()
+
+    @contextlib.contextmanager
+    def deployed(
+        self, redis_url: str, pods: int = 2, make: Callable[..., Pod] = Pod, **environment: str
+    ) -> Iterator[Deployment]:
+        database = self._postgres.create_database(f"deployed_{next(self._copies)}", PREPARED)
+        environment = {"DATABASE_URL": database, "REDIS_URL": redis_url} | self._environment | environment
+        servers = [make(**environment) for _ in range(pods)]
+        with started(*servers):
+            yield Deployment(servers, database)
+
+    @contextlib.contextmanager
+    def pod_with_redis(self) -> Iterator[tuple[Pod, Redis]]:
+        """A pod, and a Redis of its own, which may come and go."""
+        redis = Redis()
+        with started(redis), self.deployed(redis.url, pods=1) as deployment:
+            (server,) = deployment.servers
+            assert isinstance(server, Pod)
+            yield server, redis
+
+
+class StaffSession:
+    """The browser of a staff member who has logged in; it goes on at the next server where one is down."""
+
+    def __init__(self, servers: Sequence[Server], username: str) -> None:
+        self._servers = servers
+        self._username = username
+        self._cookies = CookieJar()  # cookies don't know ports: both servers get them
+        self._browser = opener(HTTPCookieProcessor(self._cookies))
+        self._login = threading.Lock()
+
+    def token(self) -> str:
+        with self._login:
+            if "sessionid" not in self.cookies:
+                self._log_in()
+        answer = json.loads(self.request("/admin/live/token/", {}))
+        assert answer == {"token": answer["token"], "expiresIn": 60}
+        return answer["token"]
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        return {cookie.name: cookie.value or "" for cookie in self._cookies}
+
+    def _log_in(self) -> None:
+        self.request("/admin/login/")  # sets the CSRF cookie
+        form = {"username": self._username, "password": PASSWORD, "next": "/admin/"}
+        self.request("/admin/login/", form)
+        assert "sessionid" in self.cookies, f"{self._username} could not log in"
+
+    def request(self, path: str, form: Mapping[str, str | Sequence[str]] | None = None) -> bytes:
+        """GET, or POST where there is a `form`."""
+        headers = {"X-CSRFToken": self.cookies.get("csrftoken", "")}
+        data = None if form is None else urlencode(form, doseq=True).encode()
+        refused: OSError = URLError("no server")
+        for server in self._servers:
+            try:
+                headers["Origin"] = server.origin
+                request = Request(server.origin + path, data, headers)  # noqa: S310  always http
+                with self._browser.open(request, timeout=30) as answer:
+                    return answer.read()
+            except URLError as error:
+                if not isinstance(error.reason, OSError):
+                    raise
+                refused = error
+        raise refused
+
+
+def fetch(url: str, **headers: str) -> tuple[int, str, bytes]:
+    """Status, final URL and body."""
+    try:
+        with opener().open(Request(url, headers=headers), timeout=10) as answer:  # noqa: S310  always http
+            assert "Server" not in answer.headers
+            return answer.status, answer.url, answer.read()
+    except HTTPError as answer:
+        return answer.code, url, answer.read()
+
+
+def probe(pod: Pod, path: str) -> tuple[int, dict[str, object]]:
+    """Status and body of the answer to a probe."""
+    status, _, body = fetch(f"http://{HOST}:{pod.health_port}{path}")
+    return status, json.loads(body)
+
+
+def says_ready(port: int) -> bool:
+    """Whether the probe there answers, and with 200."""
+    with contextlib.suppress(OSError), opener().open(f"http://{HOST}:{port}/ready", timeout=5):
+        return True
+    return False
+
+
+def opener(*handlers: HTTPCookieProcessor) -> OpenerDirector:
+    return build_opener(ProxyHandler({}), *handlers)  # a developer's proxy must not see requests to 127.0.0.1
+
+
+def waiting_for_locks(deployment: Deployment) -> int:
+    with psycopg.connect(deployment.database) as observer:
+        return observer.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[0]

@@ -1,0 +1,77 @@
+"""The API Gateway transport of this process, driven as a gateway does."""
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth.models import Permission, User
+
+from messaging import runtime, tokens
+from messaging.transports import apigateway
+from tests.support import gateway_events
+from tests.support.connections import Frame
+from tests.support.gateway_events import Context, ManagementAPI
+
+
+@dataclass
+class Gate:
+    """The transport, as a gateway drives it."""
+
+    api: ManagementAPI
+    seconds: float = 29.0  # that each invocation may take
+    conversations: dict[str, str] = field(default_factory=dict)  # by a visitor's connection
+
+    def event(self, event: gateway_events.Event) -> int:
+        """Its status; no answer has anything else."""
+        answer = apigateway.handler(event, Context(self.seconds))
+        assert answer == {"statusCode": answer["statusCode"]}
+        return answer["statusCode"]
+
+    def connect(self, **fields: Any) -> str:
+        connection = secrets.token_urlsafe(11) + "="
+        assert self.event(gateway_events.connect(connection, **fields)) == 200
+        return connection
+
+    def frame(self, connection: str, body: str, **fields: Any) -> list[Frame]:
+        """What `connection` is sent from this event on."""
+        had = len(self.api.frames[connection])
+        assert self.event(gateway_events.message(connection, body, **fields)) == 200
+        return self.api.frames[connection][had:]
+
+    def send(self, connection: str, action: str, **fields: Any) -> list[Frame]:
+        return self.frame(connection, json.dumps({"action": action, **fields}))
+
+    def visitor(self) -> str:
+        connection = self.connect()
+        _, identified = self.send(connection, "identify", type="user", v=2)
+        self.conversations[connection] = identified["conversation"]
+        return connection
+
+    def admin(self, user: User | None = None, session: str = "") -> str:
+        connection = self.connect()
+        token = tokens.mint_admin((user or staff()).pk, session)
+        _, identified = self.send(connection, "identify", type="admin", v=2, token=token)
+        assert identified["type"] == "identified"
+        return connection
+
+    def say(self, connection: str, content: str = "hello", **fields: Any) -> Frame:
+        """The answer to one message; whatever else is sent goes to others."""
+        (answer,) = self.send(connection, "sendMessage", id=uuid4().hex, content=content, **fields)
+        return answer
+
+    def contents(self, connection: str) -> list[str]:
+        return [frame["content"] for frame in self.api.frames[connection] if frame["type"] == "message"]
+
+    def rows(self, group: str) -> list[str]:
+        return [row.connection_id for row in apigateway.run(runtime.get_store().get_connections(group))]
+
+    def state(self, connection: str) -> dict[str, Any] | None:
+        return apigateway.run(runtime.get_states().load(connection))
+
+
+def staff() -> User:
+    user = User.objects.create_user(f"ada-{uuid4().hex}", first_name="Ada", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=["view_message", "add_message"]))
+    return user

@@ -1,0 +1,83 @@
+"""A service over its two stores, which are real ones, and whoever is in it: one frame in, a list of actions out."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from unittest import mock
+from uuid import uuid4
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Permission, User
+from django.db import connections
+
+from messaging import log, tokens
+from messaging.limits import Rate
+from messaging.limits.memory import MemoryLimiter
+from messaging.log import MessageLog
+from messaging.models import QuickMessage
+from messaging.protocol import frames
+from messaging.service import MessagingService
+from messaging.service.actions import Action, Close, Connection, Reply
+from messaging.service.throttle import Rates
+from messaging.stores.memory import MemoryStore
+from tests.support.services import PATIENCE_SECONDS
+
+SPEAK_GERMAN = {"key": "speak-german", "label": "Please speak German", "content": "speak german"}
+
+
+@dataclass
+class House:
+    """A service over its two stores, and whoever is in it."""
+
+    service: MessagingService
+    store: MemoryStore
+
+    async def send(self, connection: Connection, action: str, **fields: object) -> list[Action]:
+        return await self.service.receive(connection, json.dumps({"action": action, **fields}))
+
+    async def visitor(self, version: int = 2) -> Connection:
+        connection = Connection(uuid4().hex)
+        await self.send(connection, "identify", type="user", v=version)
+        return connection
+
+    async def admin(self, *rights: str, version: int = 2, session: str = "") -> Connection:
+        connection = Connection(uuid4().hex)
+        token = tokens.mint_admin((await staff(*rights)).pk, session)
+        await self.send(connection, "identify", type="admin", v=version, token=token)
+        assert connection.role == "admin"
+        return connection
+
+
+@sync_to_async
+def staff(*rights: str) -> User:
+    user = User.objects.create_user(f"ada-{uuid4().hex}", first_name="Ada", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    return user
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[House]:
+    """With one quick message. The rates are low."""
+    await QuickMessage.objects.all().adelete()
+    await QuickMessage.objects.acreate(**SPEAK_GERMAN)
+    message_log, store = MessageLog(), MemoryStore()
+    rates = Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60))
+    options = {"limiter": MemoryLimiter(), "rates": rates, "heartbeat_ms": 25_000, "retention_days": 30}
+    with mock.patch.object(log, "ANSWER_SECONDS", PATIENCE_SECONDS):
+        yield House(MessagingService(store, message_log, pod="pod-a", **options), store)
+    await message_log.close()
+    await sync_to_async(connections.close_all)()
+
+
+def replies(actions: list[Action]) -> list[object]:
+    return [action.frame for action in actions if isinstance(action, Reply)]
+
+
+def refusal(actions: list[Action]) -> tuple[object, ...]:
+    """The code of the one error, then the close code where it closes."""
+    error, *rest = actions
+    assert isinstance(error, Reply)
+    assert isinstance(error.frame, frames.Error)
+    assert error.frame.error == error.frame.message != ""
+    return (error.frame.code, *(action.code for action in rest if isinstance(action, Close)))

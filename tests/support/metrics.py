@@ -1,0 +1,24 @@
+"""Metrics as Prometheus scrapes them."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.deployments import Pod, fetch
+from tests.support.services import HOST
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+def scrape(pod: Pod) -> Samples:
+    """Every sample by its name and the values of its labels, in the order of the labels' names."""
+    status, _, body = fetch(f"http://{HOST}:{pod.health_port}/metrics")
+    assert status == 200
+    families = text_string_to_metric_families(body.decode())
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def value(pod: Pod, name: str, *labels: str) -> float:
+    return scrape(pod)[name, labels]

@@ -1,0 +1,24 @@
+"""HTTP requests written byte by byte."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+from tests.support.deployments import Pod
+from tests.support.services import HOST
+
+
+@contextlib.asynccontextmanager
+async def asked(pod: Pod, request: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection with few buffers on which `request` was sent."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # the kernel keeps little for segments that are small
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, (HOST, pod.port))
+    reader, writer = await asyncio.open_connection(sock=raw, limit=8192)
+    with contextlib.closing(writer):
+        writer.write(request)
+        await writer.drain()
+        yield reader, writer

@@ -1,0 +1,171 @@
+"""Redis in the three shapes that the product connects to: one server, Sentinel, Cluster."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import redis
+
+from tests.support.services import HOST, Service, free_port, program, started, wait_until
+
+
+class Redis(Service):
+    """One Redis that keeps nothing on disk: killed and started again, it is empty.
+
+    With a `certificate` (services.certify) it speaks TLS alone.
+    """
+
+    name = "Redis"
+
+    def __init__(self, *options: str, certificate: Path | None = None) -> None:
+        super().__init__()
+        self._options = options
+        self._certificate = certificate
+
+    def command(self) -> Sequence[str]:
+        settings = [word for name, value in self.settings().items() for word in (f"--{name}", value)]
+        # Without the delay of 0 a new replica waits 5 s for more replicas before it gets its copy.
+        settings += ["--save", "", "--repl-diskless-sync-delay", "0"]
+        return [program("redis-server"), *settings, *self._options]
+
+    def settings(self) -> dict[str, str]:
+        """What every Redis is configured with, a Sentinel too."""
+        settings = {"port": str(self.port), "bind": HOST, "dir": str(self.directory), "loglevel": "warning"}
+        if self._certificate is None:
+            return settings
+        return settings | {
+            "port": "0",
+            "tls-port": str(self.port),
+            "tls-cert-file": str(self._certificate),
+            "tls-key-file": str(self._certificate.with_name("key")),
+            "tls-ca-cert-file": str(self._certificate),
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(redis.ConnectionError), self.client() as client:
+            return bool(client.ping())
+        return False
+
+    def client(self) -> redis.Redis:
+        tls = {"ssl": True, "ssl_ca_certs": str(self._certificate)} if self._certificate else {}
+        return redis.Redis(host=HOST, port=self.port, decode_responses=True, **tls)
+
+    @property
+    def scheme(self) -> str:
+        return "rediss" if self._certificate else "redis"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{HOST}:{self.port}/0"
+
+
+class Secured(Redis):
+    """One Redis that asks for a password."""
+
+    def __init__(self, password: str, *options: str) -> None:
+        super().__init__("--requirepass", password, "--masterauth", password, *options)
+        self._password = password
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(host=HOST, port=self.port, password=self._password, decode_responses=True)
+
+
+# Milliseconds without an answer until a Sentinel thinks that a server is down. On a machine that stands still for a
+# second, less would choose another master in the middle of a test that is not about that.
+DOWN_AFTER = 5000
+
+
+class Sentinel(Redis):
+    name = "Redis Sentinel"
+
+    def __init__(
+        self, master: Redis, name: str, *, down_after: int = DOWN_AFTER, certificate: Path | None = None
+    ) -> None:
+        super().__init__(certificate=certificate)
+        self._master_name = name
+        self._configuration = self.directory / "sentinel.conf"  # Sentinel rewrites it
+        self._configuration.write_text(
+            "".join(f"{setting} {value}\n" for setting, value in self.settings().items())
+            + f"sentinel monitor {name} {HOST} {master.port} 2\n"
+            f"sentinel down-after-milliseconds {name} {down_after}\nsentinel failover-timeout {name} 5000\n"
+        )
+
+    def command(self) -> Sequence[str]:
+        return [program("redis-server"), str(self._configuration), "--sentinel"]
+
+    def master(self) -> dict[str, object]:
+        with self.client() as client:
+            return client.sentinel_master(self._master_name)
+
+
+class RedisSentinel:
+    """A master, its replica and the three Sentinels that watch them; with a `certificate` over TLS alone."""
+
+    MASTER_NAME = "messaging"
+
+    def __init__(self, *, down_after: int = DOWN_AFTER, certificate: Path | None = None) -> None:
+        self.master = Redis(certificate=certificate)
+        self.replica = Redis("--replicaof", f"{HOST} {self.master.port}", certificate=certificate)
+        self.sentinels = [
+            Sentinel(self.master, self.MASTER_NAME, down_after=down_after, certificate=certificate) for _ in range(3)
+        ]
+        self.url = f"{self.master.scheme}+sentinel://{_addresses(self.sentinels)}/{self.MASTER_NAME}/0"
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[None]:
+        with started(self.master, self.replica, *self.sentinels):
+            wait_until(self._all_know_each_other, "the Sentinels know each other", Service.ready_seconds)
+            yield
+
+    def _all_know_each_other(self) -> bool:
+        states = [sentinel.master() for sentinel in self.sentinels]
+        return all(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1 for state in states)
+
+
+class RedisCluster:
+    """Three masters that share the 16,384 slots."""
+
+    def __init__(self) -> None:
+        self.nodes = [
+            Redis(
+                "--cluster-enabled",
+                "yes",
+                "--cluster-port",
+                str(free_port()),
+                "--cluster-node-timeout",
+                "15000",
+            )
+            for _ in range(3)
+        ]
+        self.url = f"redis+cluster://{_addresses(self.nodes)}"
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[None]:
+        with started(*self.nodes):
+            self._form()
+            wait_until(self._is_whole, "every node of the Redis Cluster serves", Service.ready_seconds)
+            yield
+
+    def _form(self) -> None:
+        slots = (range(5461), range(5461, 10923), range(10923, 16384))
+        for node, share in zip(self.nodes, slots, strict=True):
+            with node.client() as client:
+                client.execute_command("CLUSTER ADDSLOTSRANGE", share.start, share.stop - 1)
+                for other in self.nodes:
+                    bus_port = other.command()[other.command().index("--cluster-port") + 1]
+                    client.execute_command("CLUSTER MEET", HOST, other.port, bus_port)
+
+    def _is_whole(self) -> bool:
+        states = [self._state(node) for node in self.nodes]
+        return all(s["cluster_state"] == "ok" and s["cluster_known_nodes"] == "3" for s in states)
+
+    @staticmethod
+    def _state(node: Redis) -> dict[str, str]:
+        with node.client() as client:
+            return client.execute_command("CLUSTER INFO")
+
+
+def _addresses(services: Sequence[Service]) -> str:
+    return ",".join(f"{HOST}:{service.port}" for service in services)

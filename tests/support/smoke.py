@@ -1,0 +1,26 @@
+"""`messaging_smoke`, run as an operator does."""
+
+import os
+import sys
+from pathlib import Path
+
+from tests.support.deployments import PASSWORD, ended
+from tests.support.services import INHERITED
+
+
+class Smoke:
+    """Runs the command with settings of its own, as on an operator's machine."""
+
+    def __init__(self, directory: Path) -> None:
+        inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        account = {"SMOKE_USERNAME": "colleague", "SMOKE_PASSWORD": PASSWORD}
+        self.environment = inherited | {"DEPLOYMENT_MODE": "local", "VAR_DIR": str(directory)} | account
+        self.output = ""
+
+    def __call__(self, url: str, *options: str, **environment: str) -> int:
+        """The exit code."""
+        command = [sys.executable, "manage.py", "messaging_smoke", url, *options]
+        result = ended(command, self.environment | environment)
+        self.output = result.stdout
+        assert PASSWORD not in self.output
+        return result.returncode

@@ -1,0 +1,68 @@
+"""A member of the staff at another machine, for tests that drive a browser."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+from tests.support import connections as wire
+from tests.support.deployments import Deployment
+
+
+class Staff:
+    """A colleague with a client of their own, which lives on an event loop of its own: Playwright occupies ours."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        token = self.do(deployment.admin_token())
+        self._connecting = wire.admin(deployment.servers[0].websocket_url, token)
+        self.connection: wire.Connection = self.do(self._connecting.__aenter__())
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def leave(self) -> None:
+        self.do(self._connecting.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def ask(self, action: str, **fields: Any) -> wire.Frame:
+        """The answer to a request, whatever comes before it."""
+
+        async def answer() -> wire.Frame:
+            frame = await self.connection.request(action, id="the-request", **fields)
+            while frame.get("id") != "the-request":
+                frame = await self.connection.receive()
+            return frame
+
+        return self.do(answer())
+
+    def newest(self) -> dict[str, Any]:
+        return self.ask("history", limit=1)["messages"][-1]
+
+    def reply(self, *contents: str) -> None:
+        conversation = self.newest()["conversation"]
+
+        async def send() -> None:
+            for content in contents:
+                await self.connection.send("sendMessage", id=wire.new_id(), content=content, to=conversation)
+            await self.connection.until_pong()
+
+        self.do(send())
+
+    def has_read(self) -> None:
+        message = self.newest()
+        self.ask("read", conversation=message["conversation"], upTo=message["messageId"])
+
+
+@contextlib.contextmanager
+def staff(deployment: Deployment) -> Iterator[Staff]:
+    colleague = Staff(deployment)
+    try:
+        yield colleague
+    finally:
+        colleague.leave()

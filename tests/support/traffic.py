@@ -1,0 +1,222 @@
+"""Visitors who write and staff who answer, and what must hold in the end whatever happened to them meanwhile."""
+
+import asyncio
+import contextlib
+import itertools
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import psycopg
+from websockets.asyncio.client import ClientConnection
+
+from tests.support.chaos_proxy import ChaosProxy
+from tests.support.client import Client
+from tests.support.connections import Frame, eventually
+from tests.support.deployments import Deployment
+
+VISITORS = ("ada", "bob", "eve", "kim", "lea", "sam")
+# A visitor with so many waits: otherwise the one admin, who waits for a commit each, falls ever more behind.
+UNANSWERED = 10
+ACK_SECONDS = 0.5  # for 9 of 10 messages
+HINT_SECONDS = 5.0  # for a message to reach staff while hints are lost
+GOING_ON = 5  # messages of a visitor that show that the product works
+PACE = 0.5  # seconds between two messages of a visitor who is in no hurry
+PULSE_SECONDS = 0.05  # between two looks at whether this machine stood still
+CALM_SECONDS = 60  # for everybody to be up to date once all is well again
+
+
+@dataclass
+class Witness(Client):
+    """A client that writes down what happens to it."""
+
+    errors: list[str] = field(default_factory=list)  # codes
+    silences: int = 0  # connections that were given up because the server said nothing
+    ack_seconds: list[float] = field(default_factory=list)  # from the first try to send to the ack
+    shown_at: dict[str, float] = field(default_factory=dict)  # by messageId; one's own is shown when it is acked
+    written_at: dict[str, float] = field(default_factory=dict)  # by id
+
+    async def _write(self, id: str) -> None:
+        self.written_at.setdefault(id, time.monotonic())
+        await super()._write(id)
+
+    async def _converse(self, socket: ClientConnection, token: str | None) -> None:
+        await super()._converse(socket, token)
+        self.silences += 1
+
+    async def _take(self, socket: ClientConnection, frame: Frame) -> None:
+        if frame["type"] == "error":
+            self.errors.append(frame["code"])
+        await super()._take(socket, frame)
+
+    def _acked(self, ack: Frame) -> None:
+        if ack["id"] in self.outbox:
+            self.ack_seconds.append(time.monotonic() - self.written_at[ack["id"]])
+        super()._acked(ack)
+
+    def _show(self, frame: Frame) -> None:
+        self.shown_at.setdefault(frame["messageId"], time.monotonic())
+        super()._show(frame)
+
+
+class Crowd:
+    """Visitors who write, an admin who answers every message once, and an admin who only reads."""
+
+    def __init__(self, deployment: Deployment, proxy: ChaosProxy) -> None:
+        # Pages wait for minutes if they must; a test has less time.
+        patience = {"heartbeat": 1.0, "first_delay": 0.02, "longest_delay": 0.1}
+        self.visitors = [Witness(proxy.websocket_url, **patience) for _ in VISITORS]
+        self.answering, self.reading = self.admins = [
+            Witness(proxy.websocket_url, mint=lambda name=name: deployment.admin_token(name), **patience)
+            for name in ("operator", "colleague")
+        ]
+        self.answering.on_message = self._answer
+        self.pace = PACE  # may be changed at any time
+        self.longest_pause = 0.0  # seconds for which this machine stood still: no fault of the product
+        self.everybody = [*self.visitors, *self.admins]
+
+    def _answer(self, frame: Frame) -> None:
+        if frame["from"] == "user":
+            self.answering.soon(self.answering.send(f"re: {frame['content']}", to=frame["conversation"]))
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for client in self.everybody:
+                await stack.enter_async_context(client)
+            await eventually(
+                lambda: all(client.ready for client in self.everybody), "everybody is connected", CALM_SECONDS
+            )
+            pulse = asyncio.create_task(self._pulse())
+            try:
+                yield
+            finally:
+                pulse.cancel()
+
+    async def _pulse(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(PULSE_SECONDS)
+            self.longest_pause = max(self.longest_pause, time.monotonic() - began - PULSE_SECONDS)
+
+    async def talk(self, each: int) -> None:
+        """Every visitor sends `each` messages as fast as they are answered; returns when all are acked."""
+        self.pace = 0
+        await self._talk(lambda number: number < each)
+
+    @contextlib.asynccontextmanager
+    async def talking(self) -> AsyncIterator[None]:
+        """Every visitor sends a message each `pace`, until the body has ended and all are acked."""
+        over = asyncio.Event()
+        talk = asyncio.create_task(self._talk(lambda _: not over.is_set()))
+        try:
+            await self.goes_on()
+            yield
+            await self.goes_on()
+        finally:
+            over.set()
+            await talk
+
+    async def goes_on(self, within: float = CALM_SECONDS) -> None:
+        """Returns when GOING_ON more messages of every visitor are acked."""
+        goals = [(visitor, len(visitor.acked) + GOING_ON) for visitor in self.visitors]
+        await eventually(lambda: all(len(c.acked) >= goal for c, goal in goals), "all visitors are acked", within)
+
+    async def _talk(self, going_on: Callable[[int], bool]) -> None:
+        talks = (self._monologue(c, name, going_on) for c, name in zip(self.visitors, VISITORS, strict=True))
+        await asyncio.gather(*talks)
+        for visitor in self.visitors:
+            await visitor.settled(CALM_SECONDS)
+
+    async def _monologue(self, visitor: Client, name: str, going_on: Callable[[int], bool]) -> None:
+        for number in itertools.takewhile(going_on, itertools.count()):
+            await eventually(lambda: len(visitor.thread) > 2 * number - UNANSWERED, f"{name} is answered", CALM_SECONDS)
+            await visitor.send(f"{name} {number}")
+            await asyncio.sleep(self.pace)
+
+    @property
+    def acked(self) -> int:
+        return sum(len(visitor.acked) for visitor in self.visitors)
+
+    @contextlib.asynccontextmanager
+    async def unnoticed(self) -> AsyncIterator[None]:
+        """Whatever the body does: no connection ends, nobody sees an error, messages come in time."""
+        connections = [client.connections for client in self.everybody]
+        yield
+        await self.goes_on()
+        assert [client.connections for client in self.everybody] == connections
+        self.check_errors()
+        assert self._slowest_hint() < HINT_SECONDS + 2 * self.longest_pause
+
+    def check_errors(self) -> None:
+        """Nobody has seen any, but of a database that was late because the machine stood still."""
+        excused = {"unavailable"} if self.longest_pause > 1 else set()
+        assert [set(client.errors) - excused for client in self.everybody] == [set()] * len(self.everybody)
+
+    def slowest_acks(self) -> float:
+        """The seconds within which 9 of 10 messages of visitors were acked: the others met a pause of the machine.
+
+        Not the answering admin's: without hints it hears of 2 s of messages at once, and its answers queue up.
+        """
+        ack_seconds = [seconds for visitor in self.visitors for seconds in visitor.ack_seconds]
+        return statistics.quantiles(ack_seconds, n=10)[8]
+
+    def _slowest_hint(self) -> float:
+        """The longest time from the ack of a visitor's message until the reading admin showed it."""
+        shown = self.reading.shown_at
+        return max(shown[id] - at for visitor in self.visitors for id, at in visitor.shown_at.items() if id in shown)
+
+    async def up_to_date(self) -> None:
+        """Returns when everybody shows all that was sent and answered."""
+
+        def complete() -> bool:
+            total = 2 * sum(len(visitor.sent) for visitor in self.visitors)
+            admins = all(len(client.thread) == total for client in self.admins)
+            return admins and all(len(client.thread) == 2 * len(client.sent) for client in self.visitors)
+
+        # A duplicate makes a thread too long, a loss too short: then the comparison that follows says what is wrong.
+        with contextlib.suppress(AssertionError):
+            await eventually(complete, "everybody shows everything", CALM_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def traffic(crowd: Crowd, database: str) -> AsyncIterator[None]:
+    """Everybody talks while the body runs; then everybody comes to rest and is checked."""
+    async with crowd.connected():
+        async with crowd.talking():
+            yield
+        await crowd.up_to_date()
+        check(crowd, database)
+
+
+def check(crowd: Crowd, database: str) -> None:
+    """Acked = stored = shown, once, in one order, and every sender's messages in the order of sending.
+
+    A message that was refused for the moment may be overtaken by the next one, and so may those on a connection that
+    was given up for its silence, whose server then wakes: pages wait for each ack, clients here do not.
+    """
+    # Every place that a client came back to was known: nobody had to start anew.
+    assert [client.resets for client in crowd.everybody] == [0] * len(crowd.everybody)
+    assert [(client.stopped, client.not_sent) for client in crowd.everybody] == [(None, {})] * len(crowd.everybody)
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT id::text, conversation_id::text, sender, content FROM messaging_message ORDER BY seq"
+        ).fetchall()
+    sent = [content for visitor in crowd.visitors for content in visitor.sent]
+    stored = [content for _, _, _, content in rows]
+    assert sorted(crowd.answering.sent) == sorted(f"re: {content}" for content in sent)
+    assert sorted(stored) == sorted([*sent, *crowd.answering.sent])
+    acked = {frame["messageId"] for client in crowd.everybody for frame in client.acked.values()}
+    assert acked == {id for id, _, _, _ in rows}
+    assert crowd.answering.contents == stored
+    assert crowd.reading.contents == stored
+    assert in_order(crowd.answering, [content for _, _, sender, content in rows if sender == "admin"])
+    for visitor in crowd.visitors:
+        own = [(sender, content) for _, conversation, sender, content in rows if conversation == visitor.conversation]
+        assert visitor.contents == [content for _, content in own]
+        assert in_order(visitor, [content for sender, content in own if sender == "user"])
+
+
+def in_order(author: Witness, stored: list[str]) -> bool:
+    return author.sent == stored or bool(author.errors or author.silences)

@@ -1,0 +1,175 @@
+"""A process starts with a configuration that works, or ends with one line that names what does not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from messaging.redis_url import RedisURL, parse_redis_url
+from tests.support.configurations import AWS, PRODUCTION
+
+NOT_ON_LAMBDA = (
+    "autobahn",
+    "channels",
+    "channels_redis",
+    "daphne",
+    "hiredis",
+    "prometheus_client",
+    "redis",
+    "twisted",
+    "uvloop",
+)
+
+
+def settings(expression: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a fresh process with just this environment prints for an expression over `settings`."""
+    code = (
+        "from messaging_site.env import stop_on_bad_configuration; stop_on_bad_configuration();"
+        f"from django.conf import settings; print({expression})"
+    )
+    kept = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "messaging_site.settings", "VAR_DIR": str(tmp_path)}
+    return subprocess.run([sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode"),
+    [
+        ({}, "local"),
+        ({"AWS_REGION": "eu-central-1"}, "local"),
+        ({**PRODUCTION, "DEPLOYMENT_MODE": "", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "DEPLOYMENT_MODE": "local"}, "local"),
+        (PRODUCTION, "kubernetes"),
+        (AWS, "aws"),
+        ({**AWS, "DEPLOYMENT_MODE": "", "AWS_LAMBDA_FUNCTION_NAME": "f", "KUBERNETES_SERVICE_HOST": "h"}, "aws"),
+    ],
+)
+def test_the_mode_is_what_is_set_or_else_what_is_detected(
+    environment: dict[str, str], mode: str, tmp_path: Path
+) -> None:
+    assert settings("settings.MODE", tmp_path, **environment).stdout.strip() == mode
+
+
+@pytest.mark.parametrize(
+    ("environment", "complaint"),
+    [
+        ({**AWS, "SECRET_KEY": ""}, "SECRET_KEY is not set"),
+        ({**AWS, "ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is not set"),
+        ({**AWS, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({**AWS, "WEBSOCKET_PUBLIC_URL": ""}, "WEBSOCKET_PUBLIC_URL is not set"),
+        (
+            {**AWS, "DATABASE_URL": AWS["DATABASE_URL"] + "?sslmode=prefer"},
+            "DATABASE_URL: sslmode must be one of require, verify-ca, verify-full",
+        ),
+        ({**PRODUCTION, "SECRET_KEY": ""}, "SECRET_KEY is not set"),
+        ({**PRODUCTION, "ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is not set"),
+        ({**PRODUCTION, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({**PRODUCTION, "DATABASE_URL": "sqlite:///x"}, "DATABASE_URL must name a PostgreSQL database"),
+        ({**PRODUCTION, "REDIS_URL": ""}, "REDIS_URL is not set"),
+        ({"PORT": "99999"}, "PORT='99999' must be a whole number from 1 to 65535"),
+        ({"SECRET_KEY_FILE": "/nowhere"}, "SECRET_KEY"),
+    ],
+)
+def test_a_wrong_value_ends_the_process_with_one_line_that_names_it(
+    environment: dict[str, str], complaint: str, tmp_path: Path
+) -> None:
+    ended = settings("'never'", tmp_path, **environment)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("configuration: ")
+    assert complaint in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_server_and_the_command_line_end_alike(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), "DEPLOYMENT_MODE": "k8s"}
+    for command in (["manage.py", "check"], ["-m", "messaging_site.server"]):
+        ended = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+        complaint = "configuration: DEPLOYMENT_MODE='k8s' must be one of local, kubernetes, aws\n"
+        assert (ended.returncode, ended.stderr) == (1, complaint)
+
+
+def test_secrets_are_read_from_files_without_the_newline_that_editors_add(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k" * 60 + "\n")
+    environment = PRODUCTION | {"SECRET_KEY_FILE": str(tmp_path / "key")}
+    del environment["SECRET_KEY"]
+    assert settings("[settings.SECRET_KEY]", tmp_path, **environment).stdout == f"['{'k' * 60}']\n"
+
+
+def test_a_laptop_keeps_its_secret_key(tmp_path: Path) -> None:
+    first, second = (settings("settings.SECRET_KEY", tmp_path).stdout for _ in range(2))
+    assert first == second
+    assert len(first.strip()) >= 50
+    assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("redis://h", RedisURL("single", (("h", 6379),))),
+        ("rediss://u:p%40ss@h:1/2", RedisURL("single", (("h", 1),), True, "u", "p@ss", 2)),
+        (
+            "redis+sentinel://:pw@a:1,b/main/3",
+            RedisURL("sentinel", (("a", 1), ("b", 26379)), password="pw", db=3, master="main"),
+        ),
+        ("redis+cluster://a,b:7000", RedisURL("cluster", (("a", 6379), ("b", 7000)))),
+    ],
+)
+def test_redis_urls_name_a_server_sentinels_or_a_cluster(text: str, expected: RedisURL) -> None:
+    assert parse_redis_url(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "h:6379", "redis+x://h", "redis+sentinel://h", "redis://h/x", "redis://h:port"])
+def test_a_wrong_redis_url_names_the_forms_that_are_right(text: str) -> None:
+    with pytest.raises(ValueError, match="must be redis"):
+        parse_redis_url(text)
+
+
+def test_on_aws_the_database_is_spoken_to_over_tls_and_connections_outlive_an_invocation(tmp_path: Path) -> None:
+    shown = "(d := settings.DATABASES['default'])['OPTIONS']['sslmode'], d['CONN_MAX_AGE'], d['CONN_HEALTH_CHECKS']"
+    assert settings(shown, tmp_path, **AWS).stdout.strip() == "require 60 True"
+    strict = AWS | {"DATABASE_URL": AWS["DATABASE_URL"] + "?sslmode=verify-full"}
+    assert settings(shown, tmp_path, **strict).stdout.strip() == "verify-full 60 True"
+    assert settings("'sslmode' in settings.DATABASES['default']['OPTIONS']", tmp_path, **PRODUCTION).stdout == "False\n"
+
+
+def test_aws_has_defaults_of_its_own(tmp_path: Path) -> None:
+    shown = (
+        "settings.CONNECTION_TTL, settings.MESSAGING_HEARTBEAT_MS, settings.TRUSTED_PROXY_COUNT, settings.HTTPS_ONLY,"
+        "settings.MESSAGING_LOG_READERS, settings.STORAGES['staticfiles']['BACKEND']"
+    )
+    expected = "7800 240000 1 True 1 messaging_site.static.HashedStaticFiles"
+    assert settings(shown, tmp_path, **AWS).stdout.strip() == expected
+
+
+def test_on_aws_nothing_is_imported_that_the_package_leaves_out(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys({NOT_ON_LAMBDA})  # to import one of them is an ImportError now
+import messaging_site.wsgi
+import messaging.transports.apigateway
+from django.urls import get_resolver
+from messaging import runtime
+get_resolver().url_patterns
+for get_part in (runtime.get_service, runtime.get_states, runtime.get_addresses, runtime.get_gateway):
+    get_part()
+"""
+    environment = AWS | {"PATH": os.environ["PATH"], "STATIC_ROOT": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_pods_and_laptops_do_without_boto3(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules |= dict.fromkeys(("boto3", "botocore", "zappa"))
+import messaging_site.asgi
+from django.core.management import call_command
+from messaging import runtime
+runtime.get_service()
+call_command("check")
+"""
+    for environment in ({"VAR_DIR": str(tmp_path)}, PRODUCTION):
+        kept = {"PATH": os.environ["PATH"], "STATIC_ROOT": str(tmp_path)}
+        ended = subprocess.run([sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,0 +1,109 @@
+"""Every variable of docs/configuration.md: a wrong value ends a pod or a function, with one line that says so."""
+
+import re
+
+import pytest
+
+from tests.support.configurations import AWS, DJANGO, PRODUCTION
+from tests.support.paths import ROOT
+from tests.support.process_starts import Kind, Start, started
+
+POD, FUNCTION = ("pod",), ("function",)
+BOTH = (*POD, *FUNCTION)
+RIGHT = {"pod": PRODUCTION, "function": AWS}
+RAISED = "django.core.exceptions.ImproperlyConfigured: "  # what Lambda logs, and answers to who invoked it
+
+# A wrong value of each, what is said to be allowed, and which kinds of process read it.
+WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
+    "DEPLOYMENT_MODE": ("k8s", "must be one of local, kubernetes, aws", BOTH),
+    "VERSION": ("1.0 (beta)", "must be up to 128 printable characters", BOTH),
+    "SERVICE_ROLE": ("visitor", "must be one of all, websocket, user, admin", BOTH),
+    "SECRET_KEY": ("short", "At least 50 random characters", BOTH),
+    "ALLOWED_HOSTS": ("https://chat.example.org", "must be host names", BOTH),
+    "CSRF_TRUSTED_ORIGINS": ("chat.example.org", "must be origins", BOTH),
+    "HTTPS_ONLY": ("perhaps", "must be true or false", BOTH),
+    "DEBUG": ("perhaps", "must be true or false", BOTH),
+    "DATABASE_URL": ("mongodb://host/name", "must be postgres://user:password@host:5432/name", BOTH),
+    "REDIS_URL": ("http://host", "must be redis[s]://", POD),
+    "CONNECTIONS_TABLE_NAME": ("a table", "3 to 255 letters", FUNCTION),
+    "AWS_REGION": ("Frankfurt", "eu-central-1", FUNCTION),
+    "WEBSOCKET_API_ENDPOINT": ("wss://host/stage", "https://{api}.execute-api", FUNCTION),
+    "WEBSOCKET_PUBLIC_URL": ("https://chat.example.org/ws", "must be a URL, as in wss://chat.example.org/ws", BOTH),
+    "VAR_DIR": ("var", "must be the absolute path of a directory", BOTH),
+    "STATIC_ROOT": ("static", "must be the absolute path of a directory", BOTH),
+    "MESSAGE_RETENTION_DAYS": ("0", "must be a whole number from 1 to 36500", BOTH),
+    "HOST": ("everywhere", "must be an IP address", BOTH),
+    "PORT": ("http", "must be a whole number from 1 to 65535", BOTH),
+    "HEALTH_CHECK_PORT": ("8080", "from 1 to 65535, other than 8080", BOTH),
+    "HEARTBEAT_MS": ("25", "must be a whole number from 1000 to 240000", BOTH),
+    "TRUSTED_PROXY_COUNT": ("all", "must be a whole number from 0 to 10", BOTH),
+    "SOCKETS_PER_ADDRESS": ("-1", "must be a whole number from 0 to 1000000", BOTH),
+    "MAX_CONNECTIONS": ("0", "must be a whole number from 1 to 1000000", BOTH),
+    "SHUTDOWN_TIMEOUT": ("20s", "must be a whole number from 0 to 3600", BOTH),
+    "CONNECTION_TTL": ("60", "0 to 2592000", BOTH),
+    "RATE_LIMIT_VISITOR": ("5", "must be BURST/SECONDS, as in 5/2, or off", BOTH),
+    "RATE_LIMIT_ADDRESS": ("fast", "must be BURST/SECONDS, as in 30/0.5, or off", BOTH),
+    "RATE_LIMIT_ADMIN": ("20/0", "must be BURST/SECONDS, as in 20/0.05, or off", BOTH),
+    "RATE_LIMIT_IDENTIFY": ("0/6", "must be BURST/SECONDS, as in 10/6, or off", BOTH),
+    "LOG_LEVEL": ("loud", "must be one of DEBUG, INFO, WARNING, ERROR", BOTH),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("collector:4318", "must be a URL, as in http://collector:4318", BOTH),
+    "OTEL_SDK_DISABLED": ("perhaps", "must be true or false", BOTH),
+    "MESSAGING_PUBLISH_DELAY_MS": ("long", "must be a whole number from 0 to 60000", BOTH),
+}
+# Every text may be a password, but not every file can be read.
+UNREADABLE = {"REDIS_PASSWORD": ("pod", {"REDIS_PASSWORD_FILE": "/nowhere"}, "must be a readable file path")}
+# Set by the platforms alone, to what they like. What the mode that follows needs is told with them.
+DETECTED = {
+    "KUBERNETES_SERVICE_HOST": ("pod", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "is set, so this is no laptop"),
+    "AWS_LAMBDA_FUNCTION_NAME": ("function", {"AWS_LAMBDA_FUNCTION_NAME": "f"}, "is set, so this is no laptop"),
+}
+# Right by themselves, and wrong where they are.
+ELSEWHERE = [
+    ("STATIC_ROOT", "pod", {"STATIC_ROOT": "/nowhere"}, "Run `python manage.py collectstatic`"),
+    ("WEBSOCKET_PUBLIC_URL", "pod", {"WEBSOCKET_PUBLIC_URL": "ws://chat.example.org/ws"}, "is not a wss URL"),
+    ("WEBSOCKET_PUBLIC_URL", "function", {"WEBSOCKET_PUBLIC_URL": "ws://chat.example.org/ws"}, "is not a wss URL"),
+    ("DATABASE_URL", "pod", {"DATABASE_URL": "postgres://u:canary@host:port/n"}, "must be postgres://"),
+    ("REDIS_URL", "pod", {"REDIS_URL": "redis://:canary@host:port"}, "must be redis[s]://"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "pod", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://u:canary@h:x"}, "must be a URL"),
+    ("ALLOWED_HOSTS", "pod", {"ALLOWED_HOSTS": "chat.example.org:443"}, "must be host names"),
+    ("CSRF_TRUSTED_ORIGINS", "function", {"CSRF_TRUSTED_ORIGINS": "https://chat.example.org/"}, "must be origins"),
+    ("VAR_DIR", "pod", {"DEPLOYMENT_MODE": "local", "VAR_DIR": "/proc/var"}, "a directory to write to"),
+]
+
+CASES: list[tuple[str, Kind, dict[str, str], str]] = [
+    *(
+        (name, kind, RIGHT[kind] | {name: value}, said)
+        for name, (value, said, kinds) in WRONG.items()
+        for kind in kinds
+    ),
+    *((name, kind, RIGHT[kind] | more, said) for name, (kind, more, said) in UNREADABLE.items()),
+    *((name, kind, more, said) for name, (kind, more, said) in DETECTED.items()),
+    *((name, kind, RIGHT[kind] | more, said) for name, kind, more, said in ELSEWHERE),
+]
+
+
+@pytest.fixture(scope="module")
+def starts() -> list[Start]:
+    return started([(kind, environment) for _, kind, environment, _ in CASES])
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{name}, {kind}" for name, kind, _, _ in CASES])
+def test_a_wrong_value_ends_it_with_one_line_that_names_it(number: int, starts: list[Start]) -> None:
+    (name, kind, _, said), (code, output) = CASES[number], starts[number]
+    lines = output.splitlines()
+    assert code == 1
+    if kind == "pod":
+        lines = [line for line in lines if name in line]  # beside it: that nobody has collected static files here
+        assert output.startswith("configuration: ")
+        assert len(lines) == 1, output
+    else:
+        assert lines[-1].startswith(RAISED)
+    assert name in lines[-1]
+    assert said in lines[-1]
+    assert "canary" not in output
+
+
+def test_each_variable_has_a_wrong_value_here() -> None:
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) - DJANGO
+    assert WRONG.keys() | UNREADABLE.keys() | DETECTED.keys() == documented
