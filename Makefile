@@ -17,7 +17,7 @@ ON_KUBERNETES := DEPLOYMENT_MODE=kubernetes $(SITE) REDIS_URL=redis://localhost:
 ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_NAME=messaging-connections \
 	WEBSOCKET_API_ENDPOINT=https://$(GATEWAY) WEBSOCKET_PUBLIC_URL=wss://$(GATEWAY)
 
-.PHONY: help run test faults lint format bench bench-quick bench-docs bench-database screenshots lighthouse messages \
+.PHONY: help run test test-quick faults lint format bench bench-quick bench-docs bench-database screenshots lighthouse messages \
 	services constraints clean
 .DEFAULT_GOAL := help
 
@@ -36,13 +36,21 @@ CONTAINERS := $(shell test "$$(uname -s) $$(id -u)" = 'Linux 0' && echo containe
 TOOLS := $(foreach name,aws k8s ministack,$(VENV)-$(name)/.installed)
 OFFLINE := aws/offline/node_modules/.package-lock.json
 
+# Tests mostly wait, for other processes: two workers for each core keep it busy. Each has services of its own.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+PYTEST := $(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 20
+
 test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json $(OFFLINE) ## run every test, with the real services
 	$(if $(CONTAINERS),,@echo 'Left out: tests of the image, which need Linux and root (`make test-image`)')
 	node --test tests/unit/js/
 	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
-	$(VENV)/bin/pytest --cov -m '$(if $(CONTAINERS),,not image)'
+	$(PYTEST) --cov -m '$(if $(CONTAINERS),,not image)'
 
-faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it three times)
+test-quick: services $(VENV)/.dev $(VENV)-k8s/.installed node_modules/.package-lock.json ## run the tests that need no browser, no container and no AWS: while you work
+	node --test tests/unit/js/
+	$(PYTEST) -m 'not (browser or image or aws)'
+
+faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it once)
 	RUNS=$(or $(RUNS),50) $(VENV)/bin/pytest tests/deployments/test_faults.py
 
 lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, workflows, migrations, deployment

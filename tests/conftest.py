@@ -24,9 +24,19 @@ from tests.support.ministack import Ministack
 from tests.support.moving_site import site  # noqa: F401  a fixture
 from tests.support.redis_services import Redis, RedisCluster, RedisSentinel
 from tests.support.services import HOST, MissingProgram, Postgres, Service, program, running, started, stopped
+from tests.support.workers import once_a_run
 
 UNIT_DATABASE = "unit"
 LOG_LINES = 60  # of each service, in the report of a failed test
+# A test gets the mark if it asks for one of these fixtures or has one of these parameters.
+MARKS = {
+    "browser": {"browser"},
+    "aws": {"ministack", "aws", "dynamodb"},
+    "image": {"image", "containers"},
+}
+# One of each serves a whole run: all of its tests go to one worker.
+SHARED_DEPLOYMENTS = ("containers", "aws", "kubernetes", "local")
+LONG_GROUPS = ("containers", "aws", "kubernetes", "local")
 
 # How long an example takes depends on who else uses the machine.
 hypothesis.settings.register_profile("tests", deadline=None)
@@ -38,7 +48,7 @@ postgres_key = pytest.StashKey[Postgres]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.help or config.option.version:
+    if config.option.help or config.option.version or distributes(config):
         return
     try:
         for name in ("postgres", "initdb", "redis-server", "nginx"):
@@ -62,13 +72,40 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[services].close()
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds the image before the first test, where one needs it: no test's time would be enough."""
-    if not session.config.option.collectonly and any(item.get_closest_marker("image") for item in session.items):
-        try:
-            containers.build()
-        except (AssertionError, MissingProgram) as failed:
-            raise pytest.UsageError(str(failed)) from None
+def distributes(config: pytest.Config) -> bool:
+    """Return whether this process only hands tests out to workers, each of which has services of its own."""
+    return bool(config.getoption("tx", None)) and not hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by the marks that are set here
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with what it needs, and keep on one worker the tests that share something costly.
+
+    Groups that take long come first, so that no worker is left alone with one at the end.
+    """
+    for item in items:
+        needed = _needs(item)
+        for mark, causes in MARKS.items():
+            if needed & causes:
+                item.add_marker(mark)
+        if not item.get_closest_marker("xdist_group"):
+            shared = next((name for name in SHARED_DEPLOYMENTS if needed & {name, f"{name}_deployment"}), None)
+            item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
+    items.sort(key=_rank)
+
+
+def _needs(item: pytest.Item) -> set[str]:
+    """Return the names of the test's fixtures, and its parameters that are names."""
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
+
+
+def _rank(item: pytest.Item) -> int:
+    mark = item.get_closest_marker("xdist_group")
+    assert mark is not None
+    (group,) = mark.args
+    return LONG_GROUPS.index(group) if group in LONG_GROUPS else len(LONG_GROUPS)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -167,21 +204,27 @@ def aws_deployment(ministack: Ministack) -> Iterator[AwsDeployment]:
 
 
 @pytest.fixture(scope="session")
-def containers_deployment(postgres: Postgres) -> Iterator[Cluster]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the name of the image of this checkout, which one worker builds and the others wait for."""
+    with once_a_run(tmp_path_factory, "image") as is_first:
+        if is_first:
+            containers.build()
+    return containers.IMAGE
+
+
+@pytest.fixture(scope="session")
+def containers_deployment(postgres: Postgres, image: str) -> Iterator[Cluster]:
     with cluster(postgres, "cluster") as deployment:
         yield deployment
 
 
-CONTAINERS = pytest.param("containers", marks=pytest.mark.image)
-
-
-@pytest.fixture(scope="session", params=["local", "kubernetes", "aws", CONTAINERS])
+@pytest.fixture(scope="session", params=["local", "kubernetes", "aws", "containers"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     """What behaves alike in every mode."""
     return request.getfixturevalue(f"{request.param}_deployment")
 
 
-@pytest.fixture(scope="session", params=["kubernetes", "aws", CONTAINERS])
+@pytest.fixture(scope="session", params=["kubernetes", "aws", "containers"])
 def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
     """What behaves alike wherever several processes share the work: two of them, or a function."""
     return request.getfixturevalue(f"{request.param}_deployment")

@@ -40,7 +40,8 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "podman": ("podman runc iptables mmdebstrap netavark aardvark-dns", "podman"),
 }
 PATIENCE_SECONDS = 20.0  # for what a database answers within 2 where nobody else uses the machine
-INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # a developer's DATABASE_URL must not reach a test
+# A developer's DATABASE_URL must not reach a test. The last one makes coverage measure a Python process.
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
 
 _ports = random.SystemRandom()  # the `random` module itself is seeded by Hypothesis
 _ports_given: set[int] = set()

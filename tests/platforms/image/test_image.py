@@ -18,7 +18,7 @@ MEGABYTE = 1_000_000
 READY_SECONDS = {"websocket-service": 5, "user-frontend": 30, "admin-frontend": 30}  # at the limit of the CPU
 SERVERS = ("websocket-service", "user-frontend", "admin-frontend")
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(300)]
 
 _FIND = """
 import importlib.util, json, shutil, sys

@@ -25,7 +25,7 @@ NEWCOMERS = 5
 # What no minifier takes away.
 ADDITIONS = {".js": "globalThis.next = true;", ".css": ".next { color: red; }", ".svg": "<!-- next -->"}
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ except urllib.error.HTTPError as error:
 END
 """
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(300)]
 
 
 @contextmanager
