@@ -22,8 +22,8 @@ test-image: services $(VENV)/.dev .venv-k8s/.installed ## test the image and wha
 	@test -n '$(CONTAINERS)' || { echo 'The tests of the image need Linux and root' >&2; exit 1; }
 	$(VENV)/bin/pytest -m image
 
-test-compose: services $(VENV)/.dev .venv-k8s/.installed ## run compose.yaml with podman-compose and test it (Linux, root)
-	@scripts/test-compose
+test-compose: services $(VENV)/.dev .venv-k8s/.installed ## run compose.yaml with podman-compose and test it, as `make test` does (Linux, root)
+	$(VENV)/bin/pytest -m image tests/platforms/compose
 
 compose-deploy: $(VENV)/.runtime ## bring what `docker compose up` runs to this checkout and test it; what fails is undone
 	@compose/deploy

@@ -1,0 +1,89 @@
+"""compose.yaml, run by podman-compose: people reach each other, and a release that does not deliver is undone."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.containers import BASE, CERTIFICATES, ENVIRONMENT, IMAGE, podman
+from tests.support.deployments import ended, output
+from tests.support.paths import ROOT
+from tests.support.services import program, wait_until
+from tests.support.smoke import Smoke
+
+URL = "http://localhost:8080"
+RELEASE = "localhost/user-admin-messaging:latest"  # as compose.yaml names it
+BROKEN = "localhost/user-admin-messaging:broken"
+STAND_INS = ("nginx:1.28-alpine", "redis:8-alpine", "postgres:17-alpine")  # what it takes from a registry
+
+pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(600)]
+
+
+class Compose:
+    """The containers of compose.yaml, and the account of the first operator."""
+
+    def __init__(self, directory: Path) -> None:
+        self.command = [str(ROOT / ".venv-k8s/bin/podman-compose"), "--podman-path", program("podman")]
+        self.smoke = Smoke(directory)
+
+    def __call__(self, *arguments: str) -> str:
+        """Return what podman-compose printed. Raise AssertionError with it if it failed."""
+        return output([*self.command, *arguments], ENVIRONMENT)
+
+    def log_in(self) -> None:
+        """Take the operator's password from where the first start has printed it."""
+        found = re.search(r"with the password\s+([\w-]+)", self("logs", "prepare"))
+        assert found
+        self.smoke.environment |= {"SMOKE_USERNAME": "operator", "SMOKE_PASSWORD": found[1]}
+
+    def delivers(self) -> bool:
+        """Return whether people reach each other through the proxy."""
+        return self.smoke(URL) == 0
+
+    def deploy(self, image: str) -> tuple[int, str]:
+        """Return the exit code of compose/deploy, and what it printed."""
+        settings = {"COMPOSE": shlex.join(self.command), "ENGINE": "podman", "IMAGE": image}
+        account = {name: self.smoke.environment[name] for name in ("SMOKE_USERNAME", "SMOKE_PASSWORD")}
+        result = ended([str(ROOT / "compose/deploy")], ENVIRONMENT | settings | account)
+        return result.returncode, result.stdout
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Compose]:
+    """The site as `docker compose up` starts it, once it delivers."""
+    podman("tag", image, RELEASE)
+    options = ["--network=host", "--pull=never", f"--build-arg=BASE={BASE}"]
+    for name in STAND_INS:
+        target = f"--target={name.partition(':')[0]}"
+        podman("build", *options, target, f"--tag=docker.io/library/{name}", "compose/stand-ins")
+    compose = Compose(tmp_path_factory.mktemp("compose"))
+    try:
+        compose("up", "--detach", "--no-build")
+        compose.log_in()
+        wait_until(compose.delivers, "the site delivers", 120)
+        yield compose
+    finally:
+        compose("down", "--volumes")
+
+
+def test_the_site_delivers_while_one_of_its_servers_is_down(compose: Compose) -> None:
+    compose("stop", "server-1")
+    assert compose.delivers(), compose.smoke.output
+    compose("start", "server-1")
+
+
+def test_a_release_that_does_not_deliver_is_undone_and_one_that_does_stays(compose: Compose) -> None:
+    options = ["--format=docker", "--pull=never", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
+    source = "--file=tests/support/broken.Containerfile"
+    podman("build", *options, f"--build-arg=BASE={IMAGE}", source, f"--tag={BROKEN}")
+    before = podman("image", "inspect", "--format", "{{.Id}}", RELEASE).strip()
+
+    code, printed = compose.deploy(BROKEN)
+    assert (code, printed.splitlines()[-1]) == (1, f"The rollout failed. Back to: {before}")
+    assert compose.delivers(), compose.smoke.output
+
+    code, printed = compose.deploy(before)
+    assert (code, printed.splitlines()[-1]) == (0, f"The site runs {before}")
+    assert compose.delivers(), compose.smoke.output
