@@ -1,9 +1,8 @@
-"""A service over its two stores, which are real ones, and whoever is in it: one frame in, a list of actions out."""
+"""The service in the process of its test, over real stores: one frame in, a list of actions out."""
 
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from unittest import mock
 from uuid import uuid4
 
@@ -26,22 +25,33 @@ from tests.support.services import PATIENCE_SECONDS
 SPEAK_GERMAN = {"key": "speak-german", "label": "Please speak German", "content": "speak german"}
 
 
-@dataclass
-class House:
-    """A service over its two stores, and whoever is in it."""
+class InProcessService(MessagingService):
+    """The service over two stores of its own, and the people who talk to it. Its rates are low."""
 
-    service: MessagingService
-    store: MemoryStore
+    def __init__(self, store: MemoryStore, message_log: MessageLog) -> None:
+        super().__init__(
+            store,
+            message_log,
+            limiter=MemoryLimiter(),
+            rates=Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60)),
+            heartbeat_ms=25_000,
+            retention_days=30,
+            pod="pod-a",
+        )
+        self.store = store
 
     async def send(self, connection: Connection, action: str, **fields: object) -> list[Action]:
-        return await self.service.receive(connection, json.dumps({"action": action, **fields}))
+        """Return what follows from one frame of `connection`."""
+        return await self.receive(connection, json.dumps({"action": action, **fields}))
 
     async def visitor(self, version: int = 2) -> Connection:
+        """Return the connection of a new visitor."""
         connection = Connection(uuid4().hex)
         await self.send(connection, "identify", type="user", v=version)
         return connection
 
     async def admin(self, *rights: str, version: int = 2, session: str = "") -> Connection:
+        """Return the connection of a new staff member who has `rights`."""
         connection = Connection(uuid4().hex)
         token = tokens.mint_admin((await staff(*rights)).pk, session)
         await self.send(connection, "identify", type="admin", v=version, token=token)
@@ -51,31 +61,31 @@ class House:
 
 @sync_to_async
 def staff(*rights: str) -> User:
+    """Create a staff member who has `rights`."""
     user = User.objects.create_user(f"ada-{uuid4().hex}", first_name="Ada", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=rights))
     return user
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[House]:
-    """With one quick message. The rates are low."""
+async def in_process_service() -> AsyncIterator[InProcessService]:
+    """Run a service that has one quick message, and close it afterwards."""
     await QuickMessage.objects.all().adelete()
     await QuickMessage.objects.acreate(**SPEAK_GERMAN)
-    message_log, store = MessageLog(), MemoryStore()
-    rates = Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60))
-    options = {"limiter": MemoryLimiter(), "rates": rates, "heartbeat_ms": 25_000, "retention_days": 30}
+    message_log = MessageLog()
     with mock.patch.object(log, "ANSWER_SECONDS", PATIENCE_SECONDS):
-        yield House(MessagingService(store, message_log, pod="pod-a", **options), store)
+        yield InProcessService(MemoryStore(), message_log)
     await message_log.close()
     await sync_to_async(connections.close_all)()
 
 
 def replies(actions: list[Action]) -> list[object]:
+    """Return the frames that go back to the sender."""
     return [action.frame for action in actions if isinstance(action, Reply)]
 
 
 def refusal(actions: list[Action]) -> tuple[object, ...]:
-    """The code of the one error, then the close code where it closes."""
+    """Return the code of the one error, then the close code if the connection is closed."""
     error, *rest = actions
     assert isinstance(error, Reply)
     assert isinstance(error.frame, frames.Error)

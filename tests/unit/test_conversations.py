@@ -1,7 +1,6 @@
 """What holds of conversations besides their messages, as values: read positions, claims, their end, who is there."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -22,7 +21,7 @@ from messaging.service import actions as service_actions
 from messaging.service.actions import Action, Close, CloseGroup, Join, Publish, Reply
 from messaging.service.conversations import CLAIM_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
-from tests.support.in_process_service import SPEAK_GERMAN, House, opened, refusal, replies
+from tests.support.in_process_service import SPEAK_GERMAN, InProcessService, refusal, replies
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,24 +29,18 @@ MANAGER = ("view_message", "change_conversation", "add_block", "delete_block")
 FORBIDDEN = (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
 
 
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    async with opened() as house:
-        yield house
-
-
-async def say(house: House, visitor: service_actions.Connection, number: int = 1) -> frames.Ack:
+async def say(service: InProcessService, visitor: service_actions.Connection, number: int = 1) -> frames.Ack:
     """The ack of a visitor's message."""
-    answer = (await house.send(visitor, "sendMessage", id=f"message-{number}", content=f"hello {number}"))[0]
+    answer = (await service.send(visitor, "sendMessage", id=f"message-{number}", content=f"hello {number}"))[0]
     assert isinstance(answer, Reply)
     assert isinstance(answer.frame, frames.Ack)
     return answer.frame
 
 
 async def change(
-    house: House, admin: service_actions.Connection, visitor: service_actions.Connection, op: str
+    service: InProcessService, admin: service_actions.Connection, visitor: service_actions.Connection, op: str
 ) -> list[Action]:
-    return await house.send(admin, "conversation", id="c", conversation=visitor.conversation, op=op)
+    return await service.send(admin, "conversation", id="c", conversation=visitor.conversation, op=op)
 
 
 def changed(actions: list[Action]) -> frames.Conversation:
@@ -67,69 +60,71 @@ def unchanged(actions: list[Action]) -> bool:
     return len(actions) == 1 and isinstance(ack, frames.Ack) and ack.duplicate
 
 
-async def states(house: House, admin: service_actions.Connection, **fields: object) -> list[frames.ConversationState]:
+async def states(
+    service: InProcessService, admin: service_actions.Connection, **fields: object
+) -> list[frames.ConversationState]:
     """What the parts of a history say of conversations."""
-    parts = replies(await house.send(admin, "history", id="h", **fields))
+    parts = replies(await service.send(admin, "history", id="h", **fields))
     return [state for part in parts for state in part.conversations or ()]
 
 
 # --- Read positions -------------------------------------------------------------------------------------------
 
 
-async def test_what_staff_have_read_is_told_to_the_visitor_and_to_the_other_admins(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin("view_message")
-    sent = await say(house, visitor)
+async def test_what_staff_have_read_is_told_to_the_visitor_and_to_the_other_admins(service: InProcessService) -> None:
+    visitor, admin = await service.visitor(), await service.admin("view_message")
+    sent = await say(service, visitor)
     read = {"conversation": visitor.conversation, "upTo": sent.message_id}
-    ack, *publishes = await house.send(admin, "read", id="r", **read)
+    ack, *publishes = await service.send(admin, "read", id="r", **read)
     told = frames.Read(visitor.conversation, "admin", sent.message_id, sent.cursor, ack.frame.timestamp)
     assert ack == Reply(frames.Ack("r", sent.message_id, sent.cursor, told.timestamp, duplicate=False))
     assert publishes == [
         Publish(ADMINS, told, min_version=2, exclude=admin.id),
         Publish(conversation_group(visitor.conversation), told, min_version=2),
     ]
-    (identified,) = replies(await house.send(visitor, "identify", type="user", v=2))
+    (identified,) = replies(await service.send(visitor, "identify", type="user", v=2))
     assert identified.read == sent.cursor
 
 
-async def test_what_a_visitor_has_read_is_told_to_admins_alone(house: House) -> None:
-    visitor = await house.visitor()
-    sent = await say(house, visitor)
-    (publish,) = await house.send(visitor, "read", upTo=sent.message_id)
+async def test_what_a_visitor_has_read_is_told_to_admins_alone(service: InProcessService) -> None:
+    visitor = await service.visitor()
+    sent = await say(service, visitor)
+    (publish,) = await service.send(visitor, "read", upTo=sent.message_id)
     told = frames.Read(visitor.conversation, "user", sent.message_id, sent.cursor, publish.frame.timestamp)
     assert publish == Publish(ADMINS, told, min_version=2, exclude=visitor.id)
 
 
-async def test_a_position_moves_forward_only_and_the_same_frame_again_does_no_harm(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin("view_message")
-    first, second = await say(house, visitor, 1), await say(house, visitor, 2)
+async def test_a_position_moves_forward_only_and_the_same_frame_again_does_no_harm(service: InProcessService) -> None:
+    visitor, admin = await service.visitor(), await service.admin("view_message")
+    first, second = await say(service, visitor, 1), await say(service, visitor, 2)
     for message in (second, second, first):
-        answer = await house.send(admin, "read", id="r", conversation=visitor.conversation, upTo=message.message_id)
+        answer = await service.send(admin, "read", id="r", conversation=visitor.conversation, upTo=message.message_id)
         again = message != second or len(answer) == 1
         assert answer[0].frame == frames.Ack(
             "r", message.message_id, message.cursor, answer[0].frame.timestamp, duplicate=again
         )
         assert len(answer) == (1 if again else 3)
-    (state,) = await states(house, admin, conversation=visitor.conversation)
+    (state,) = await states(service, admin, conversation=visitor.conversation)
     assert (state.read_by_staff, state.read_by_visitor) == (second.cursor, None)
 
 
-async def test_what_can_not_have_been_read_is_not_found(house: House) -> None:
-    visitor, other, admin = await house.visitor(), await house.visitor(), await house.admin("view_message")
-    sent = await say(house, visitor)
+async def test_what_can_not_have_been_read_is_not_found(service: InProcessService) -> None:
+    visitor, other, admin = await service.visitor(), await service.visitor(), await service.admin("view_message")
+    sent = await say(service, visitor)
     for up_to in ("never", str(uuid4())):
-        assert refusal(await house.send(visitor, "read", upTo=up_to)) == (ErrorCode.NOT_FOUND,)
-    assert refusal(await house.send(other, "read", upTo=sent.message_id)) == (ErrorCode.NOT_FOUND,)
+        assert refusal(await service.send(visitor, "read", upTo=up_to)) == (ErrorCode.NOT_FOUND,)
+    assert refusal(await service.send(other, "read", upTo=sent.message_id)) == (ErrorCode.NOT_FOUND,)
     elsewhere = {"conversation": other.conversation, "upTo": sent.message_id}
-    assert refusal(await house.send(admin, "read", **elsewhere)) == (ErrorCode.NOT_FOUND,)
-    assert refusal(await house.send(admin, "read", upTo=sent.message_id)) == (ErrorCode.BAD_FRAME,)
+    assert refusal(await service.send(admin, "read", **elsewhere)) == (ErrorCode.NOT_FOUND,)
+    assert refusal(await service.send(admin, "read", upTo=sent.message_id)) == (ErrorCode.BAD_FRAME,)
 
 
-async def test_a_position_outlives_its_message(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin("view_message")
-    first, second = await say(house, visitor, 1), await say(house, visitor, 2)
-    await house.send(visitor, "read", upTo=first.message_id)
+async def test_a_position_outlives_its_message(service: InProcessService) -> None:
+    visitor, admin = await service.visitor(), await service.admin("view_message")
+    first, second = await say(service, visitor, 1), await say(service, visitor, 2)
+    await service.send(visitor, "read", upTo=first.message_id)
     await Message.objects.filter(id=first.message_id).adelete()
-    (state,) = await states(house, admin, conversation=visitor.conversation)
+    (state,) = await states(service, admin, conversation=visitor.conversation)
     assert first.cursor[:13] == state.read_by_visitor[:13]
     assert state.read_by_visitor < second.cursor
 
@@ -137,28 +132,28 @@ async def test_a_position_outlives_its_message(house: House) -> None:
 # --- Claims ---------------------------------------------------------------------------------------------------
 
 
-async def test_one_staff_member_claims_a_conversation_and_another_is_told_who(house: House) -> None:
-    visitor, ada, bob = await house.visitor(), await house.admin(*MANAGER), await house.admin(*MANAGER)
-    await say(house, visitor)
+async def test_one_staff_member_claims_a_conversation_and_another_is_told_who(service: InProcessService) -> None:
+    visitor, ada, bob = await service.visitor(), await service.admin(*MANAGER), await service.admin(*MANAGER)
+    await say(service, visitor)
     me = {"id": ada.staff, "name": "Ada"}
-    told = changed(await change(house, ada, visitor, "claim"))
+    told = changed(await change(service, ada, visitor, "claim"))
     assert told == frames.Conversation(visitor.conversation, "open", "claim", told.timestamp, me, by="Ada")
-    assert unchanged(await change(house, ada, visitor, "claim"))
+    assert unchanged(await change(service, ada, visitor, "claim"))
     for op in ("claim", "release", "close"):
-        (refused,) = replies(await change(house, bob, visitor, op))
+        (refused,) = replies(await change(service, bob, visitor, op))
         assert (refused.code, refused.by, refused.id) == (ErrorCode.ALREADY_CLAIMED, "Ada", "c")
-    (state,) = await states(house, bob, conversation=visitor.conversation)
+    (state,) = await states(service, bob, conversation=visitor.conversation)
     assert state == frames.ConversationState(visitor.conversation, "open", told.timestamp, me)
-    told = changed(await change(house, ada, visitor, "release"))
+    told = changed(await change(service, ada, visitor, "release"))
     assert told == frames.Conversation(visitor.conversation, "open", "release", told.timestamp, by="Ada")
-    assert unchanged(await change(house, bob, visitor, "release"))
-    assert changed(await change(house, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
+    assert unchanged(await change(service, bob, visitor, "release"))
+    assert changed(await change(service, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
 
 
-async def test_of_many_who_claim_at_once_one_has_it(house: House) -> None:
-    visitor = await house.visitor()
-    await say(house, visitor)
-    staff = [(await house.admin("view_message")).staff for _ in range(8)]
+async def test_of_many_who_claim_at_once_one_has_it(service: InProcessService) -> None:
+    visitor = await service.visitor()
+    await say(service, visitor)
+    staff = [(await service.admin("view_message")).staff for _ in range(8)]
     logs = [MessageLog() for _ in range(2)]
     tries = (logs[i % 2].change(visitor.conversation, "claim", id, timedelta(minutes=1)) for i, id in enumerate(staff))
     outcomes = await asyncio.gather(*tries, return_exceptions=True)
@@ -177,28 +172,28 @@ async def left(visitor: service_actions.Connection) -> float:
     return (row.claimed_until - timezone.now()).total_seconds()
 
 
-async def test_a_claim_ends_two_minutes_after_the_last_connection_of_its_holder(house: House) -> None:
-    visitor, ada = await house.visitor(), await house.admin(*MANAGER)
+async def test_a_claim_ends_two_minutes_after_the_last_connection_of_its_holder(service: InProcessService) -> None:
+    visitor, ada = await service.visitor(), await service.admin(*MANAGER)
     other_page = replace(ada, id="other")
-    await house.service._registry.touch(other_page)
-    await say(house, visitor)
-    await change(house, ada, visitor, "claim")
+    await service._registry.touch(other_page)
+    await say(service, visitor)
+    await change(service, ada, visitor, "claim")
     lease = CLAIM_SECONDS + TOUCH_SECONDS + 25
     assert lease - 30 < await left(visitor) <= lease
-    await house.service.disconnect(ada)
+    await service.disconnect(ada)
     assert lease - 30 < await left(visitor) <= lease
-    await house.service.disconnect(other_page)
+    await service.disconnect(other_page)
     assert CLAIM_SECONDS - 30 < await left(visitor) <= CLAIM_SECONDS
 
 
-async def test_a_sign_of_life_puts_the_end_of_a_claim_off(house: House) -> None:
-    visitor, ada, reader = await house.visitor(), await house.admin(*MANAGER), await house.admin("view_message")
-    await say(house, visitor)
-    await change(house, ada, visitor, "claim")
+async def test_a_sign_of_life_puts_the_end_of_a_claim_off(service: InProcessService) -> None:
+    visitor, ada, reader = await service.visitor(), await service.admin(*MANAGER), await service.admin("view_message")
+    await say(service, visitor)
+    await change(service, ada, visitor, "claim")
 
     async def after(connection: service_actions.Connection, action: str, **fields: object) -> float:
         await Conversation.objects.aupdate(claimed_until=timezone.now() + timedelta(seconds=10))
-        await house.send(connection, action, **fields)
+        await service.send(connection, action, **fields)
         return await left(visitor)
 
     assert await after(ada, "ping") <= 10  # nothing is due yet
@@ -212,101 +207,103 @@ async def test_a_sign_of_life_puts_the_end_of_a_claim_off(house: House) -> None:
     assert await after(ada, "ping") > CLAIM_SECONDS
 
 
-async def test_a_claim_that_has_ended_counts_no_more_and_is_told_once(house: House) -> None:
-    visitor, ada, bob = await house.visitor(), await house.admin(*MANAGER), await house.admin(*MANAGER)
-    await say(house, visitor)
-    await change(house, ada, visitor, "claim")
+async def test_a_claim_that_has_ended_counts_no_more_and_is_told_once(service: InProcessService) -> None:
+    visitor, ada, bob = await service.visitor(), await service.admin(*MANAGER), await service.admin(*MANAGER)
+    await say(service, visitor)
+    await change(service, ada, visitor, "claim")
     await Conversation.objects.aupdate(claimed_until=timezone.now())
-    (state,) = await states(house, bob, conversation=visitor.conversation)
+    (state,) = await states(service, bob, conversation=visitor.conversation)
     assert state.claimed_by is None
     told = []
     for admin in (bob, ada):
         admin.touched_at -= TOUCH_SECONDS + 1
-        told += [action for action in await house.send(admin, "ping") if isinstance(action, Publish)]
+        told += [action for action in await service.send(admin, "ping") if isinstance(action, Publish)]
     (publish,) = told
     released = frames.Conversation(visitor.conversation, "open", "release", publish.frame.timestamp)
     assert publish == Publish(ADMINS, released, min_version=2)
-    assert changed(await change(house, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
+    assert changed(await change(service, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
 
 
-async def test_a_staff_account_that_is_deleted_claims_nothing(house: House) -> None:
-    visitor, ada, bob = await house.visitor(), await house.admin(*MANAGER), await house.admin(*MANAGER)
-    await say(house, visitor)
-    await change(house, ada, visitor, "claim")
+async def test_a_staff_account_that_is_deleted_claims_nothing(service: InProcessService) -> None:
+    visitor, ada, bob = await service.visitor(), await service.admin(*MANAGER), await service.admin(*MANAGER)
+    await say(service, visitor)
+    await change(service, ada, visitor, "claim")
     await User.objects.filter(pk=ada.staff).adelete()
-    assert changed(await change(house, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
+    assert changed(await change(service, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
 
 
 # --- Its end --------------------------------------------------------------------------------------------------
 
 
-async def test_a_conversation_is_closed_and_a_new_message_of_its_visitor_opens_it_again(house: House) -> None:
-    visitor, ada = await house.visitor(), await house.admin(*MANAGER, "add_message")
-    sent = await say(house, visitor)
-    await change(house, ada, visitor, "claim")
-    told = changed(await change(house, ada, visitor, "close"))
+async def test_a_conversation_is_closed_and_a_new_message_of_its_visitor_opens_it_again(
+    service: InProcessService,
+) -> None:
+    visitor, ada = await service.visitor(), await service.admin(*MANAGER, "add_message")
+    sent = await say(service, visitor)
+    await change(service, ada, visitor, "claim")
+    told = changed(await change(service, ada, visitor, "close"))
     closed = frames.Conversation(visitor.conversation, "closed", "close", told.timestamp, by="Ada")
     assert told == closed  # the claim has ended
-    assert unchanged(await change(house, ada, visitor, "close"))
-    await house.send(ada, "sendMessage", id="message-2", content="goodbye", to=visitor.conversation)
-    assert (await say(house, visitor)).message_id == sent.message_id  # sent again: nothing new
-    (state,) = await states(house, ada, conversation=visitor.conversation)
+    assert unchanged(await change(service, ada, visitor, "close"))
+    await service.send(ada, "sendMessage", id="message-2", content="goodbye", to=visitor.conversation)
+    assert (await say(service, visitor)).message_id == sent.message_id  # sent again: nothing new
+    (state,) = await states(service, ada, conversation=visitor.conversation)
     assert state.status == "closed"
-    *_, publish = await house.send(visitor, "sendMessage", id="message-3", content="one more thing")
+    *_, publish = await service.send(visitor, "sendMessage", id="message-3", content="one more thing")
     opened_again = frames.Conversation(visitor.conversation, "open", "reopen", publish.frame.timestamp)
     assert publish == Publish(ADMINS, opened_again, min_version=2)
     assert publish.frame.timestamp > told.timestamp
-    assert unchanged(await change(house, ada, visitor, "reopen"))
-    await change(house, ada, visitor, "close")
-    assert changed(await change(house, ada, visitor, "reopen")).status == "open"
+    assert unchanged(await change(service, ada, visitor, "reopen"))
+    await change(service, ada, visitor, "close")
+    assert changed(await change(service, ada, visitor, "reopen")).status == "open"
 
 
-async def test_a_block_keeps_a_visitor_from_writing_until_it_is_taken_back(house: House) -> None:
-    visitor, ada = await house.visitor(), await house.admin(*MANAGER)
-    await say(house, visitor)
-    told = changed(await change(house, ada, visitor, "block"))
+async def test_a_block_keeps_a_visitor_from_writing_until_it_is_taken_back(service: InProcessService) -> None:
+    visitor, ada = await service.visitor(), await service.admin(*MANAGER)
+    await say(service, visitor)
+    told = changed(await change(service, ada, visitor, "block"))
     until = service_actions.timestamp((await Block.objects.aget()).until)
     assert told == frames.Conversation(visitor.conversation, "open", "block", told.timestamp, None, until, "Ada")
-    (state,) = await states(house, ada, conversation=visitor.conversation)
+    (state,) = await states(service, ada, conversation=visitor.conversation)
     assert state == frames.ConversationState(visitor.conversation, "open", told.timestamp, None, until)
-    house.service._log._blocked._found = None  # two seconds later
-    blocked = await house.send(visitor, "sendMessage", id="message-2", content="hello")
+    service._log._blocked._found = None  # two seconds later
+    blocked = await service.send(visitor, "sendMessage", id="message-2", content="hello")
     assert refusal(blocked) == (ErrorCode.BLOCKED, CloseCode.FORBIDDEN)
-    told = changed(await change(house, ada, visitor, "unblock"))
+    told = changed(await change(service, ada, visitor, "unblock"))
     assert told == frames.Conversation(visitor.conversation, "open", "unblock", told.timestamp, by="Ada")
-    assert unchanged(await change(house, ada, visitor, "unblock"))
+    assert unchanged(await change(service, ada, visitor, "unblock"))
 
 
-async def test_who_may_do_what_is_told_and_kept(house: House) -> None:
-    visitor, reader = await house.visitor(), await house.admin("view_message")
-    await say(house, visitor)
+async def test_who_may_do_what_is_told_and_kept(service: InProcessService) -> None:
+    visitor, reader = await service.visitor(), await service.admin("view_message")
+    await say(service, visitor)
     rights = {"change_conversation": ["claim", "release", "close", "reopen"]}
     rights |= {"add_block": ["block"], "delete_block": ["unblock"]}
     for right, ops in rights.items():
-        able = await house.admin("view_message", right)
+        able = await service.admin("view_message", right)
         for op in ops:
-            assert refusal(await change(house, reader, visitor, op)) == FORBIDDEN
-            assert refusal(await change(house, visitor, visitor, op)) == FORBIDDEN
-            assert isinstance(replies(await change(house, able, visitor, op))[0], frames.Ack)
+            assert refusal(await change(service, reader, visitor, op)) == FORBIDDEN
+            assert refusal(await change(service, visitor, visitor, op)) == FORBIDDEN
+            assert isinstance(replies(await change(service, able, visitor, op))[0], frames.Ack)
         token = tokens.mint_admin(able.staff)
-        (identified,) = replies(await house.send(able, "identify", type="admin", v=2, token=token))
+        (identified,) = replies(await service.send(able, "identify", type="admin", v=2, token=token))
         may = {"manage": "change_conversation", "block": "add_block", "unblock": "delete_block"}
         shown = {name: needed == right for name, needed in may.items()}
         assert identified.me == {"id": able.staff, "name": "Ada", "reply": False} | shown
 
 
-async def test_what_there_is_not_can_not_be_changed(house: House) -> None:
-    visitor, ada = await house.visitor(), await house.admin(*MANAGER)
-    assert refusal(await change(house, ada, visitor, "claim")) == (ErrorCode.NOT_FOUND,)
-    answer = await house.send(ada, "conversation", id="c", conversation="never", op="claim")
+async def test_what_there_is_not_can_not_be_changed(service: InProcessService) -> None:
+    visitor, ada = await service.visitor(), await service.admin(*MANAGER)
+    assert refusal(await change(service, ada, visitor, "claim")) == (ErrorCode.NOT_FOUND,)
+    answer = await service.send(ada, "conversation", id="c", conversation="never", op="claim")
     assert refusal(answer) == (ErrorCode.NOT_FOUND,)
 
 
-async def test_what_staff_change_is_in_djangos_own_log(house: House) -> None:
-    visitor, ada = await house.visitor(), await house.admin(*MANAGER)
-    await say(house, visitor)
+async def test_what_staff_change_is_in_djangos_own_log(service: InProcessService) -> None:
+    visitor, ada = await service.visitor(), await service.admin(*MANAGER)
+    await say(service, visitor)
     for op in ("claim", "claim", "close", "block"):
-        await change(house, ada, visitor, op)
+        await change(service, ada, visitor, op)
     entries = LogEntry.objects.order_by("pk").values_list("user_id", "object_id", "change_message")
     expected = [(ada.staff, visitor.conversation, op) for op in ("claim", "close", "block")]
     assert [entry async for entry in entries] == expected
@@ -315,46 +312,52 @@ async def test_what_staff_change_is_in_djangos_own_log(house: House) -> None:
 # --- History --------------------------------------------------------------------------------------------------
 
 
-async def test_an_admins_history_tells_the_state_of_the_conversations_in_it_and_a_visitors_none(house: House) -> None:
-    ada, bob, admin = await house.visitor(), await house.visitor(), await house.admin(*MANAGER)
-    await say(house, ada)
-    await say(house, bob)
-    told = changed(await change(house, admin, bob, "close"))
+async def test_an_admins_history_tells_the_state_of_the_conversations_in_it_and_a_visitors_none(
+    service: InProcessService,
+) -> None:
+    ada, bob, admin = await service.visitor(), await service.visitor(), await service.admin(*MANAGER)
+    await say(service, ada)
+    await say(service, bob)
+    told = changed(await change(service, admin, bob, "close"))
     both = {
         frames.ConversationState(ada.conversation, "open"),
         frames.ConversationState(bob.conversation, "closed", told.timestamp),
     }
-    assert set(await states(house, admin)) == both
-    assert await states(house, admin, limit=1) == [frames.ConversationState(bob.conversation, "closed", told.timestamp)]
-    assert await states(house, admin, conversation=ada.conversation) == [
+    assert set(await states(service, admin)) == both
+    assert await states(service, admin, limit=1) == [
+        frames.ConversationState(bob.conversation, "closed", told.timestamp)
+    ]
+    assert await states(service, admin, conversation=ada.conversation) == [
         frames.ConversationState(ada.conversation, "open")
     ]
-    (page,) = replies(await house.send(ada, "history", id="h"))
+    (page,) = replies(await service.send(ada, "history", id="h"))
     assert page.conversations is None
 
 
-async def test_who_was_away_is_told_what_has_changed_though_nobody_wrote(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin(*MANAGER)
-    sent = await say(house, visitor)
+async def test_who_was_away_is_told_what_has_changed_though_nobody_wrote(service: InProcessService) -> None:
+    visitor, admin = await service.visitor(), await service.admin(*MANAGER)
+    sent = await say(service, visitor)
     long_ago = Cursor.parse(sent.cursor)
     later = str(Cursor(long_ago.seq, long_ago.ms + 60_000))
-    assert await states(house, admin, since=later) == []
+    assert await states(service, admin, since=later) == []
     await Conversation.objects.aupdate(changed_at=timezone.now() + timedelta(minutes=2), closed_at=timezone.now())
-    (closed,) = await states(house, admin, since=later)
+    (closed,) = await states(service, admin, since=later)
     assert (closed.conversation, closed.status) == (visitor.conversation, "closed")
-    assert await states(house, admin, before=later) == []
+    assert await states(service, admin, before=later) == []
 
 
 # --- To be forgotten ------------------------------------------------------------------------------------------
 
 
-async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_is_told(house: House) -> None:
-    visitor, other_page, admin = await house.visitor(), await house.visitor(), await house.admin(*MANAGER)
+async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_is_told(
+    service: InProcessService,
+) -> None:
+    visitor, other_page, admin = await service.visitor(), await service.visitor(), await service.admin(*MANAGER)
     before, token = visitor.conversation, tokens.mint_visitor(visitor.conversation)
-    await say(house, visitor)
-    await house.send(visitor, "read", upTo=(await Message.objects.aget()).id.hex)
+    await say(service, visitor)
+    await service.send(visitor, "read", upTo=(await Message.objects.aget()).id.hex)
     await Block.objects.acreate(conversation_id=before)
-    joined, ack, reply, *told = await house.send(visitor, "forget", id="f")
+    joined, ack, reply, *told = await service.send(visitor, "forget", id="f")
     assert (joined, ack) == (Join(), Reply(frames.Ack("f", None, None, ack.frame.timestamp, duplicate=False)))
     identified = reply.frame
     assert identified == frames.Identified(
@@ -377,135 +380,137 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
     ]
     kept = [await model.objects.acount() for model in (Conversation, Message, Block, ErasedConversation)]
     assert kept == [0, 0, 0, 1]
-    assert [await house.store.count(conversation_group(id)) for id in (before, visitor.conversation)] == [0, 1]
+    assert [await service.store.count(conversation_group(id)) for id in (before, visitor.conversation)] == [0, 1]
     # Its old token is good for nothing, and who has missed all that is told with the history.
-    late = await house.visitor()
+    late = await service.visitor()
     late.conversation = None
-    await house.send(late, "identify", type="user", v=2, token=token)
+    await service.send(late, "identify", type="user", v=2, token=token)
     assert late.conversation not in (None, before, other_page.conversation)
     gone = frames.ConversationState(before, "erased", erased.timestamp)
-    assert await states(house, admin, conversation=before) == [gone]
-    assert await states(house, admin, since=str(START)) == [gone]
+    assert await states(service, admin, conversation=before) == [gone]
+    assert await states(service, admin, since=str(START)) == [gone]
 
 
 async def test_a_visitor_who_is_erased_but_can_not_go_on_is_told_so_and_has_to_come_back(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: InProcessService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitor = await house.visitor()
+    visitor = await service.visitor()
     before = visitor.conversation
-    await say(house, visitor)
+    await say(service, visitor)
 
     def fails(ids: set[str]) -> None:
         raise OperationalError
 
     monkeypatch.setattr(reader, "heads", fails)
-    ack, *told, last = await house.send(visitor, "forget", id="f")
+    ack, *told, last = await service.send(visitor, "forget", id="f")
     assert (ack, last) == (Reply(frames.Ack("f", None, None, ack.frame.timestamp, duplicate=False)), Close(4001))
     assert [action.group for action in told] == [ADMINS, conversation_group(before), conversation_group(before)]
     assert await Message.objects.acount() == 0
 
 
-async def test_what_another_tab_still_sends_does_not_bring_back_what_was_erased(house: House) -> None:
-    visitor, other_tab = await house.visitor(), await house.visitor()
+async def test_what_another_tab_still_sends_does_not_bring_back_what_was_erased(service: InProcessService) -> None:
+    visitor, other_tab = await service.visitor(), await service.visitor()
     other_tab.conversation = visitor.conversation
-    await say(house, visitor)
-    await house.send(visitor, "forget", id="f")
-    (refused,) = await house.send(other_tab, "sendMessage", id="message-2", content="too late")
+    await say(service, visitor)
+    await service.send(visitor, "forget", id="f")
+    (refused,) = await service.send(other_tab, "sendMessage", id="message-2", content="too late")
     error = refused.frame
     assert (error.code, error.id, error.retry_after_ms) == (ErrorCode.UNAVAILABLE, "message-2", 1000)
     assert [await model.objects.acount() for model in (Conversation, Message)] == [0, 0]
 
 
-async def test_who_has_written_nothing_is_forgotten_without_a_word(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin(*MANAGER)
+async def test_who_has_written_nothing_is_forgotten_without_a_word(service: InProcessService) -> None:
+    visitor, admin = await service.visitor(), await service.admin(*MANAGER)
     before = visitor.conversation
-    _, _, _, *told = await house.send(visitor, "forget", id="f")
+    _, _, _, *told = await service.send(visitor, "forget", id="f")
     assert told == [CloseGroup(conversation_group(before), CloseCode.RESTART, exclude=visitor.id)]
     assert await ErasedConversation.objects.acount() == 0
-    assert refusal(await house.send(admin, "forget", id="f")) == FORBIDDEN
+    assert refusal(await service.send(admin, "forget", id="f")) == FORBIDDEN
 
 
-async def test_what_was_erased_is_remembered_for_as_long_as_a_token_is_good(house: House) -> None:
-    visitors = [await house.visitor() for _ in range(2)]
+async def test_what_was_erased_is_remembered_for_as_long_as_a_token_is_good(service: InProcessService) -> None:
+    visitors = [await service.visitor() for _ in range(2)]
     for visitor in visitors:
-        await say(house, visitor)
-    await house.send(visitors[0], "forget", id="f")
+        await say(service, visitor)
+    await service.send(visitors[0], "forget", id="f")
     await ErasedConversation.objects.aupdate(erased_at=timezone.now() - timedelta(days=32))
     erased = visitors[1].conversation
-    await house.send(visitors[1], "forget", id="f")
+    await service.send(visitors[1], "forget", id="f")
     assert [str(row.id) async for row in ErasedConversation.objects.all()] == [erased]
 
 
 # --- Presence -------------------------------------------------------------------------------------------------
 
 
-async def test_an_admin_is_told_every_change_and_a_visitor_whether_anybody_is_there(house: House) -> None:
-    visitor, ada = await house.visitor(), await house.admin("view_message")
-    old_page = await house.visitor(version=1)
+async def test_an_admin_is_told_every_change_and_a_visitor_whether_anybody_is_there(service: InProcessService) -> None:
+    visitor, ada = await service.visitor(), await service.admin("view_message")
+    old_page = await service.visitor(version=1)
     everybody = [visitor, ada, old_page]
 
     async def news() -> list[tuple[str, int, int | None]]:
-        told = house.service.presence(everybody, await house.service.counts("admin") or {})
+        told = service.presence(everybody, await service.counts("admin") or {})
         shown = [(connection.id, reply.frame) for connection, (reply,) in told]
         assert all(frame.TYPE == "presence" for _, frame in shown)
         return [(id, frame.admins, frame.users) for id, frame in shown]
 
     assert await news() == [(visitor.id, 1, None), (ada.id, 1, 2)]
     assert await news() == []
-    bob = await house.admin("view_message")
+    bob = await service.admin("view_message")
     assert await news() == [(ada.id, 2, 2)]
-    await house.service.disconnect(bob)
-    await house.service.disconnect(ada)
+    await service.disconnect(bob)
+    await service.disconnect(ada)
     everybody.remove(ada)
     assert await news() == [(visitor.id, 0, None)]
-    assert house.service.presence([old_page], {"admins": 1}) == []
+    assert service.presence([old_page], {"admins": 1}) == []
 
 
-async def test_admins_at_a_gateway_are_told_when_somebody_comes_or_goes_and_the_rest_by_pong(house: House) -> None:
-    admin = await house.admin("view_message")
+async def test_admins_at_a_gateway_are_told_when_somebody_comes_or_goes_and_the_rest_by_pong(
+    service: InProcessService,
+) -> None:
+    admin = await service.admin("view_message")
     admin.held = False
     visitors = [service_actions.Connection(f"visitor-{number}", held=False) for number in range(2)]
-    _, identified, publish = await house.send(visitors[0], "identify", type="user", v=2)
+    _, identified, publish = await service.send(visitors[0], "identify", type="user", v=2)
     assert identified.frame.presence == {"admins": 1}
     shown = frames.Presence(1, publish.frame.timestamp, 1)
     assert publish == Publish(ADMINS, shown, min_version=2, exclude="visitor-0")
-    assert len(await house.send(visitors[1], "identify", type="user", v=2)) == 2  # too soon for another one
-    assert await house.store.count(USERS) == 2
-    pong, presence = replies(await house.send(admin, "ping"))
+    assert len(await service.send(visitors[1], "identify", type="user", v=2)) == 2  # too soon for another one
+    assert await service.store.count(USERS) == 2
+    pong, presence = replies(await service.send(admin, "ping"))
     assert (pong.TYPE, presence) == ("pong", frames.Presence(1, presence.timestamp, 2))
-    assert len(await house.send(admin, "ping")) == 1
-    house.service._presence._limiter._full_at.clear()
-    (publish,) = await house.service.disconnect(visitors[0])
+    assert len(await service.send(admin, "ping")) == 1
+    service._presence._limiter._full_at.clear()
+    (publish,) = await service.disconnect(visitors[0])
     assert (publish.frame.admins, publish.frame.users) == (1, 1)
-    await house.service.disconnect(admin)
-    assert await house.service.disconnect(visitors[1]) == []  # nobody is there to be told
-    visitor = await house.visitor()
+    await service.disconnect(admin)
+    assert await service.disconnect(visitors[1]) == []  # nobody is there to be told
+    visitor = await service.visitor()
     visitor.held, visitor.presence = False, {"admins": 1}
-    assert replies(await house.send(visitor, "ping"))[1].admins == 0
+    assert replies(await service.send(visitor, "ping"))[1].admins == 0
 
 
 # --- The rest -------------------------------------------------------------------------------------------------
 
 
-async def test_quick_messages_and_replies_speak_the_language_that_was_asked_for(house: House) -> None:
+async def test_quick_messages_and_replies_speak_the_language_that_was_asked_for(service: InProcessService) -> None:
     german = {"label_de": "Bitte Deutsch", "content_de": "bitte deutsch sprechen"}
     await QuickMessage.objects.acreate(key="hello", label="Hello", content="hello", position=1, **german)
     await QuickMessage.objects.acreate(key="wait", kind="reply", label="Wait", content="please wait")
-    house.service._log._quick._found = None
+    service._log._quick._found = None
     hello = {"key": "hello", "label": "Hello", "content": "hello"}
     hallo = {"key": "hello", "label": "Bitte Deutsch", "content": "bitte deutsch sprechen"}
     wait = {"key": "wait", "label": "Wait", "content": "please wait"}
     for lang, expected in (("de", hallo), ("en", hello), ("fr", hello), (None, hello)):
-        visitor, admin = await house.visitor(), await house.admin("view_message")
-        (identified,) = replies(await house.send(visitor, "identify", type="user", v=2, lang=lang))
+        visitor, admin = await service.visitor(), await service.admin("view_message")
+        (identified,) = replies(await service.send(visitor, "identify", type="user", v=2, lang=lang))
         assert (identified.quick, identified.replies) == ((SPEAK_GERMAN, expected), None)
         token = tokens.mint_admin(admin.staff)
-        (identified,) = replies(await house.send(admin, "identify", type="admin", v=2, token=token, lang=lang))
+        (identified,) = replies(await service.send(admin, "identify", type="admin", v=2, token=token, lang=lang))
         assert (identified.quick, identified.replies) == ((SPEAK_GERMAN, expected), (wait,))
 
 
-async def test_version_1_can_ask_for_none_of_it(house: House) -> None:
-    visitor, admin = await house.visitor(version=1), await house.admin(*MANAGER, version=1)
+async def test_version_1_can_ask_for_none_of_it(service: InProcessService) -> None:
+    visitor, admin = await service.visitor(version=1), await service.admin(*MANAGER, version=1)
     read = {"upTo": str(uuid4()), "conversation": str(uuid4())}
     for connection, action, fields in (
         (visitor, "read", read),
@@ -513,4 +518,4 @@ async def test_version_1_can_ask_for_none_of_it(house: House) -> None:
         (admin, "read", read),
         (admin, "conversation", {"id": "c", "conversation": str(uuid4()), "op": "claim"}),
     ):
-        assert refusal(await house.send(connection, action, **fields)) == (ErrorCode.UNKNOWN_ACTION,)
+        assert refusal(await service.send(connection, action, **fields)) == (ErrorCode.UNKNOWN_ACTION,)

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -21,27 +20,23 @@ from messaging.service.actions import Connection, Join, Publish, Reply
 from messaging.service.identity import RECHECK_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
 from messaging.stores.memory import MemoryStore
-from tests.support.in_process_service import SPEAK_GERMAN, House, opened, refusal, replies, staff
+from tests.support.in_process_service import SPEAK_GERMAN, InProcessService, refusal, replies, staff
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    async with opened() as house:
-        yield house
-
-
-async def test_a_new_connection_is_greeted_with_the_limits(house: House) -> None:
-    (reply,) = await house.service.connect(Connection("c1"))
+async def test_a_new_connection_is_greeted_with_the_limits(service: InProcessService) -> None:
+    (reply,) = await service.connect(Connection("c1"))
     assert isinstance(reply, Reply)
     greeting = frames.Connection("c1", reply.frame.timestamp, 25_000, limits={"frame": 16_384, "content": 2_000})
     assert reply == Reply(greeting)
 
 
-async def test_a_visitor_without_a_token_is_a_new_one_and_comes_back_by_the_token_it_got(house: House) -> None:
+async def test_a_visitor_without_a_token_is_a_new_one_and_comes_back_by_the_token_it_got(
+    service: InProcessService,
+) -> None:
     first, second = Connection("c1"), Connection("c2")
-    joined, reply = await house.send(first, "identify", type="user", v=2, id="i")
+    joined, reply = await service.send(first, "identify", type="user", v=2, id="i")
     assert joined == Join()
     frame = reply.frame
     assert frame == frames.Identified(
@@ -56,20 +51,24 @@ async def test_a_visitor_without_a_token_is_a_new_one_and_comes_back_by_the_toke
         quick=(SPEAK_GERMAN,),
         presence={"admins": 0},
     )
-    await house.send(second, "identify", type="user", v=2, token=frame.token)
+    await service.send(second, "identify", type="user", v=2, token=frame.token)
     assert second.conversation == first.conversation
-    assert await house.store.count(conversation_group(first.conversation)) == 2
+    assert await service.store.count(conversation_group(first.conversation)) == 2
 
 
-async def test_a_forged_token_makes_a_new_visitor(house: House) -> None:
+async def test_a_forged_token_makes_a_new_visitor(service: InProcessService) -> None:
     connection = Connection("c1")
-    await house.send(connection, "identify", type="user", v=2, token=tokens.mint_admin(1))
+    await service.send(connection, "identify", type="user", v=2, token=tokens.mint_admin(1))
     assert connection.conversation is not None
 
 
-async def test_a_message_goes_to_admins_and_the_visitors_other_pages_and_then_its_sender_is_told(house: House) -> None:
-    visitor = await house.visitor()
-    ack, *publishes = await house.send(visitor, "sendMessage", id="message-1", content=" hello ", quick="speak-german")
+async def test_a_message_goes_to_admins_and_the_visitors_other_pages_and_then_its_sender_is_told(
+    service: InProcessService,
+) -> None:
+    visitor = await service.visitor()
+    ack, *publishes = await service.send(
+        visitor, "sendMessage", id="message-1", content=" hello ", quick="speak-german"
+    )
     row = await Message.objects.aget()
     assert ack == Reply(frames.Ack("message-1", str(row.id), visitor.head, ack.frame.timestamp, duplicate=False))
     message = frames.Message(
@@ -89,31 +88,33 @@ async def test_a_message_goes_to_admins_and_the_visitors_other_pages_and_then_it
     ]
 
 
-async def test_only_the_keys_of_quick_messages_are_kept(house: House) -> None:
+async def test_only_the_keys_of_quick_messages_are_kept(service: InProcessService) -> None:
     await QuickMessage.objects.acreate(key="Back_soon", kind="reply", label="Back soon", content="back soon")
-    visitor, admin = await house.visitor(), await house.admin("view_message", "add_message")
+    visitor, admin = await service.visitor(), await service.admin("view_message", "add_message")
     for number, quick in enumerate(("speak-german", "words-of-mine", "Back_soon")):
-        await house.send(visitor, "sendMessage", id=f"message-{number}", content="hello", quick=quick)
+        await service.send(visitor, "sendMessage", id=f"message-{number}", content="hello", quick=quick)
     to = visitor.conversation
-    await house.send(admin, "sendMessage", id="message-3", content="back soon", quick="Back_soon", to=to)
+    await service.send(admin, "sendMessage", id="message-3", content="back soon", quick="Back_soon", to=to)
     kept = [message.quick async for message in Message.objects.order_by("seq")]
     assert kept == ["speak-german", "", "", "Back_soon"]
 
 
-async def test_a_message_sent_again_gets_the_same_ack_and_is_published_again(house: House) -> None:
-    visitor = await house.visitor()
-    ack, *publishes = await house.send(visitor, "sendMessage", id="message-1", content="hello")
-    again, *published_again = await house.send(visitor, "sendMessage", id="message-1", content="hello")
+async def test_a_message_sent_again_gets_the_same_ack_and_is_published_again(service: InProcessService) -> None:
+    visitor = await service.visitor()
+    ack, *publishes = await service.send(visitor, "sendMessage", id="message-1", content="hello")
+    again, *published_again = await service.send(visitor, "sendMessage", id="message-1", content="hello")
     assert again == Reply(replace(ack.frame, duplicate=True))
     assert published_again == publishes
-    conflict = await house.send(visitor, "sendMessage", id="message-1", content="other")
+    conflict = await service.send(visitor, "sendMessage", id="message-1", content="other")
     assert refusal(conflict) == (ErrorCode.ID_CONFLICT,)
 
 
-async def test_a_reply_goes_to_the_visitor_the_other_admins_and_its_authors_other_pages(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin("view_message", "add_message")
-    await house.send(visitor, "sendMessage", id="message-1", content="hello")
-    ack, *publishes = await house.send(
+async def test_a_reply_goes_to_the_visitor_the_other_admins_and_its_authors_other_pages(
+    service: InProcessService,
+) -> None:
+    visitor, admin = await service.visitor(), await service.admin("view_message", "add_message")
+    await service.send(visitor, "sendMessage", id="message-1", content="hello")
+    ack, *publishes = await service.send(
         admin, "sendMessage", id="message-2", content="hallo", to=visitor.conversation.upper()
     )
     message = frames.Message(
@@ -133,60 +134,60 @@ async def test_a_reply_goes_to_the_visitor_the_other_admins_and_its_authors_othe
     ]
 
 
-async def test_a_reply_needs_the_right_and_a_conversation(house: House) -> None:
-    visitor, reader = await house.visitor(), await house.admin("view_message")
+async def test_a_reply_needs_the_right_and_a_conversation(service: InProcessService) -> None:
+    visitor, reader = await service.visitor(), await service.admin("view_message")
     to = {"id": "message-1", "content": "hallo", "to": visitor.conversation}
-    assert refusal(await house.send(reader, "sendMessage", **to)) == (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
-    admin = await house.admin("view_message", "add_message")
-    assert refusal(await house.send(admin, "sendMessage", **to)) == (ErrorCode.NOT_FOUND,)
-    assert refusal(await house.send(admin, "sendMessage", **{**to, "to": "nobody"})) == (ErrorCode.NOT_FOUND,)
-    assert refusal(await house.send(admin, "sendMessage", **{**to, "to": None})) == (ErrorCode.BAD_FRAME,)
+    assert refusal(await service.send(reader, "sendMessage", **to)) == (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
+    admin = await service.admin("view_message", "add_message")
+    assert refusal(await service.send(admin, "sendMessage", **to)) == (ErrorCode.NOT_FOUND,)
+    assert refusal(await service.send(admin, "sendMessage", **{**to, "to": "nobody"})) == (ErrorCode.NOT_FOUND,)
+    assert refusal(await service.send(admin, "sendMessage", **{**to, "to": None})) == (ErrorCode.BAD_FRAME,)
     assert await Message.objects.acount() == 0
 
 
-async def test_nobody_becomes_admin_without_the_right(house: House) -> None:
+async def test_nobody_becomes_admin_without_the_right(service: InProcessService) -> None:
     denied = (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
     visitor_token = tokens.mint_visitor(str(uuid4()))
     for token in (None, "", "x", visitor_token, tokens.mint_admin(987_654)):
         connection = Connection(uuid4().hex)
-        assert refusal(await house.send(connection, "identify", type="admin", v=2, token=token)) == denied
+        assert refusal(await service.send(connection, "identify", type="admin", v=2, token=token)) == denied
         assert (connection.role, connection.groups) == (None, ())
     clerk = tokens.mint_admin((await staff()).pk)
-    refused = await house.send(Connection("c1"), "identify", type="admin", v=2, token=clerk)
+    refused = await service.send(Connection("c1"), "identify", type="admin", v=2, token=clerk)
     assert refusal(refused) == (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
-    assert await house.store.count(ADMINS) == 0
+    assert await service.store.count(ADMINS) == 0
 
 
-async def test_a_connection_stays_who_it_is(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin("view_message")
+async def test_a_connection_stays_who_it_is(service: InProcessService) -> None:
+    visitor, admin = await service.visitor(), await service.admin("view_message")
     forbidden = (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
     token = tokens.mint_admin((await staff("view_message")).pk)
-    assert refusal(await house.send(visitor, "identify", type="admin", v=2, token=token)) == forbidden
-    assert refusal(await house.send(admin, "identify", type="user", v=2)) == forbidden
+    assert refusal(await service.send(visitor, "identify", type="admin", v=2, token=token)) == forbidden
+    assert refusal(await service.send(admin, "identify", type="user", v=2)) == forbidden
     other = tokens.mint_visitor(str(uuid4()))
-    assert refusal(await house.send(visitor, "identify", type="user", v=2, token=other)) == forbidden
+    assert refusal(await service.send(visitor, "identify", type="user", v=2, token=other)) == forbidden
 
 
-async def test_an_admins_rights_are_looked_at_again(house: House) -> None:
-    admin = await house.admin("view_message")
+async def test_an_admins_rights_are_looked_at_again(service: InProcessService) -> None:
+    admin = await service.admin("view_message")
     await User.objects.filter(pk=admin.staff).aupdate(is_active=False)
-    assert replies(await house.send(admin, "ping"))[0].TYPE == "pong"
+    assert replies(await service.send(admin, "ping"))[0].TYPE == "pong"
     admin.checked_at = time.monotonic() - RECHECK_SECONDS - 1
-    assert refusal(await house.send(admin, "ping")) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
+    assert refusal(await service.send(admin, "ping")) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
 
 
-async def test_an_admin_whom_no_process_watches_is_looked_at_with_every_frame(house: House) -> None:
-    admin = await house.admin("view_message")
+async def test_an_admin_whom_no_process_watches_is_looked_at_with_every_frame(service: InProcessService) -> None:
+    admin = await service.admin("view_message")
     admin.held = False
-    assert replies(await house.send(admin, "ping"))[0].TYPE == "pong"
+    assert replies(await service.send(admin, "ping"))[0].TYPE == "pong"
     await User.objects.filter(pk=admin.staff).aupdate(is_active=False)
-    assert refusal(await house.send(admin, "ping")) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
+    assert refusal(await service.send(admin, "ping")) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
 
 
-async def test_staff_who_sign_out_or_lose_a_right_are_told_and_closed(house: House) -> None:
-    admins = [await house.admin("view_message", session=name) for name in ("a", "b", "c", "d", "e")]
+async def test_staff_who_sign_out_or_lose_a_right_are_told_and_closed(service: InProcessService) -> None:
+    admins = [await service.admin("view_message", session=name) for name in ("a", "b", "c", "d", "e")]
     _stays, inactive, without_right, new_password, signed_out = admins
-    assert await house.service.revoked(admins) == []
+    assert await service.revoked(admins) == []
 
     @sync_to_async
     def change() -> None:
@@ -198,7 +199,7 @@ async def test_staff_who_sign_out_or_lose_a_right_are_told_and_closed(house: Hou
         EndedSession.objects.create(digest="e")
 
     await change()
-    revoked = {connection.id: refusal(actions) for connection, actions in await house.service.revoked(admins)}
+    revoked = {connection.id: refusal(actions) for connection, actions in await service.revoked(admins)}
     unauthorized = (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
     assert revoked == {
         inactive.id: unauthorized,
@@ -207,13 +208,13 @@ async def test_staff_who_sign_out_or_lose_a_right_are_told_and_closed(house: Hou
         signed_out.id: unauthorized,
     }
     token = tokens.mint_admin(signed_out.staff, "e")
-    assert refusal(await house.send(Connection("late"), "identify", type="admin", v=2, token=token)) == unauthorized
+    assert refusal(await service.send(Connection("late"), "identify", type="admin", v=2, token=token)) == unauthorized
 
 
-async def test_a_blocked_visitor_may_not_write_until_the_block_ends(house: House) -> None:
-    visitor, other = await house.visitor(), await house.visitor()
+async def test_a_blocked_visitor_may_not_write_until_the_block_ends(service: InProcessService) -> None:
+    visitor, other = await service.visitor(), await service.visitor()
     for connection in (visitor, other):
-        await house.send(connection, "sendMessage", id="message-0", content="hello")
+        await service.send(connection, "sendMessage", id="message-0", content="hello")
     block = await Block.objects.acreate(conversation_id=visitor.conversation)
     assert timedelta(hours=23) < block.until - timezone.now() <= timedelta(days=1)
 
@@ -221,44 +222,44 @@ async def test_a_blocked_visitor_may_not_write_until_the_block_ends(house: House
         async with asyncio.timeout(10):
             while True:
                 number = uuid4().hex
-                answer = await house.send(visitor, "sendMessage", id=number, content="hello")
+                answer = await service.send(visitor, "sendMessage", id=number, content="hello")
                 frame = answer[0].frame
                 if (refusal(answer) if frame.TYPE == "error" else ()) == codes:
                     return
 
-    house.service._throttle._rates = replace(house.service._throttle._rates, visitor=None, address=None)
+    service._throttle._rates = replace(service._throttle._rates, visitor=None, address=None)
     await until(ErrorCode.BLOCKED, CloseCode.FORBIDDEN)
-    assert (await house.send(other, "sendMessage", id="message-1", content="hello"))[0].frame.TYPE == "ack"
+    assert (await service.send(other, "sendMessage", id="message-1", content="hello"))[0].frame.TYPE == "ack"
     await Block.objects.aupdate(until=timezone.now())
     await until()
 
 
-async def test_a_visitor_reads_only_its_own_conversation(house: House) -> None:
-    mine, theirs = await house.visitor(), await house.visitor()
-    await house.send(mine, "sendMessage", id="message-1", content="mine")
-    await house.send(theirs, "sendMessage", id="message-2", content="theirs")
-    (page,) = replies(await house.send(mine, "history", id="h"))
+async def test_a_visitor_reads_only_its_own_conversation(service: InProcessService) -> None:
+    mine, theirs = await service.visitor(), await service.visitor()
+    await service.send(mine, "sendMessage", id="message-1", content="mine")
+    await service.send(theirs, "sendMessage", id="message-2", content="theirs")
+    (page,) = replies(await service.send(mine, "history", id="h"))
     assert [(message.content, message.id) for message in page.messages] == [("mine", "message-1")]
-    refused = await house.send(mine, "history", id="h", conversation=theirs.conversation)
+    refused = await service.send(mine, "history", id="h", conversation=theirs.conversation)
     assert refusal(refused) == (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
 
 
-async def test_staff_read_all_conversations_or_one_without_other_peoples_ids(house: House) -> None:
-    visitor, other, admin = await house.visitor(), await house.visitor(), await house.admin("view_message")
-    await house.send(visitor, "sendMessage", id="message-1", content="one")
-    await house.send(other, "sendMessage", id="message-2", content="two")
-    (page,) = replies(await house.send(admin, "history", id="h"))
+async def test_staff_read_all_conversations_or_one_without_other_peoples_ids(service: InProcessService) -> None:
+    visitor, other, admin = await service.visitor(), await service.visitor(), await service.admin("view_message")
+    await service.send(visitor, "sendMessage", id="message-1", content="one")
+    await service.send(other, "sendMessage", id="message-2", content="two")
+    (page,) = replies(await service.send(admin, "history", id="h"))
     assert [(message.content, message.id) for message in page.messages] == [("one", None), ("two", None)]
-    (page,) = replies(await house.send(admin, "history", id="h", conversation=other.conversation))
+    (page,) = replies(await service.send(admin, "history", id="h", conversation=other.conversation))
     assert [message.content for message in page.messages] == ["two"]
 
 
-async def test_recovered_says_whether_history_since_a_cursor_is_complete(house: House) -> None:
-    visitor = await house.visitor()
-    await house.send(visitor, "sendMessage", id="message-1", content="hello")
+async def test_recovered_says_whether_history_since_a_cursor_is_complete(service: InProcessService) -> None:
+    visitor = await service.visitor()
+    await service.send(visitor, "sendMessage", id="message-1", content="hello")
 
     async def recovered(since: str | None) -> bool | None:
-        (frame,) = replies(await house.send(visitor, "identify", type="user", v=2, since=since))
+        (frame,) = replies(await service.send(visitor, "identify", type="user", v=2, since=since))
         return frame.recovered
 
     assert await recovered(visitor.head)
@@ -270,48 +271,50 @@ async def test_recovered_says_whether_history_since_a_cursor_is_complete(house: 
     assert not await recovered(f"{1:013x}.{int(long_ago.timestamp() * 1000):011x}")
 
 
-async def test_where_the_newest_message_was_erased_staff_have_missed_nothing(house: House) -> None:
+async def test_where_the_newest_message_was_erased_staff_have_missed_nothing(service: InProcessService) -> None:
     """A log that never came to their place is another one, or an older copy of it."""
-    visitor, admin = await house.visitor(), await house.admin("view_message")
-    await house.send(visitor, "sendMessage", id="message-1", content="hello")
-    (page,) = replies(await house.send(admin, "history", id="h"))
-    await house.send(visitor, "forget", id="f")
+    visitor, admin = await service.visitor(), await service.admin("view_message")
+    await service.send(visitor, "sendMessage", id="message-1", content="hello")
+    (page,) = replies(await service.send(admin, "history", id="h"))
+    await service.send(visitor, "forget", id="f")
 
     async def recovered(since: str) -> bool:
         token = tokens.mint_admin(admin.staff)
-        (frame,) = replies(await house.send(admin, "identify", type="admin", v=2, token=token, since=since))
+        (frame,) = replies(await service.send(admin, "identify", type="admin", v=2, token=token, since=since))
         return frame.recovered
 
     assert await recovered(page.cursor)
     seq, ms = (int(part, 16) for part in page.cursor.split("."))
     assert not await recovered(f"{seq + 1000:013x}.{ms:011x}")
-    (page,) = replies(await house.send(admin, "history", id="h", since=page.cursor))
+    (page,) = replies(await service.send(admin, "history", id="h", since=page.cursor))
     assert [state.status for state in page.conversations] == ["erased"]
 
 
-async def test_pong_names_the_newest_message_that_the_connection_was_given(house: House) -> None:
-    visitor = await house.visitor()
-    await house.send(visitor, "sendMessage", id="message-1", content="hello")
-    (pong,) = replies(await house.send(visitor, "ping", id="p"))
+async def test_pong_names_the_newest_message_that_the_connection_was_given(service: InProcessService) -> None:
+    visitor = await service.visitor()
+    await service.send(visitor, "sendMessage", id="message-1", content="hello")
+    (pong,) = replies(await service.send(visitor, "ping", id="p"))
     assert pong == frames.Pong(pong.timestamp, "p", visitor.head)
 
 
-async def test_where_posts_get_lost_one_by_one_pong_says_unread_until_the_history_was_read(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin("view_message")
+async def test_where_posts_get_lost_one_by_one_pong_says_unread_until_the_history_was_read(
+    service: InProcessService,
+) -> None:
+    visitor, admin = await service.visitor(), await service.admin("view_message")
     visitor.held = admin.held = False
 
     async def pong(connection: Connection) -> str:
-        frame, *_ = replies(await house.send(connection, "ping"))
+        frame, *_ = replies(await service.send(connection, "ping"))
         return frame.cursor
 
     async def read(**fields: object) -> str:
-        (page,) = replies(await house.send(admin, "history", id="h", **fields))
+        (page,) = replies(await service.send(admin, "history", id="h", **fields))
         return page.cursor
 
     start = await read()
     assert await pong(admin) == start
     acks = [
-        (await house.send(visitor, "sendMessage", id=f"message-{number}", content="hello"))[0].frame
+        (await service.send(visitor, "sendMessage", id=f"message-{number}", content="hello"))[0].frame
         for number in range(3)
     ]
     assert [await pong(visitor), await pong(admin)] == [UNREAD, UNREAD]
@@ -327,10 +330,10 @@ async def test_where_posts_get_lost_one_by_one_pong_says_unread_until_the_histor
     assert await pong(admin) == acks[2].cursor
 
 
-async def test_a_row_names_the_version_that_its_connection_speaks(house: House) -> None:
+async def test_a_row_names_the_version_that_its_connection_speaks(service: InProcessService) -> None:
     for version in (1, 2):
-        visitor = await house.visitor(version)
-        (row,) = await house.store.get_connections(conversation_group(visitor.conversation))
+        visitor = await service.visitor(version)
+        (row,) = await service.store.get_connections(conversation_group(visitor.conversation))
         assert (row.version, visitor.version) == (version, version)
 
 
@@ -339,95 +342,95 @@ class BrokenStore(MemoryStore):
         raise StoreUnavailable("no answer")
 
 
-async def test_only_who_is_found_by_its_row_has_to_have_one(house: House) -> None:
-    house.service._registry._connections = BrokenStore()
-    (identified,) = replies(await house.send(Connection("c0"), "identify", type="user", v=2))
+async def test_only_who_is_found_by_its_row_has_to_have_one(service: InProcessService) -> None:
+    service._registry._connections = BrokenStore()
+    (identified,) = replies(await service.send(Connection("c0"), "identify", type="user", v=2))
     assert identified.TYPE == "identified"
     elsewhere = Connection("c1", held=False)
-    refused = await house.send(elsewhere, "identify", type="user", v=2, id="i")
+    refused = await service.send(elsewhere, "identify", type="user", v=2, id="i")
     assert refusal(refused) == (ErrorCode.UNAVAILABLE, CloseCode.TRY_LATER)
     assert refused[0].frame.id == "i"
 
 
-async def test_a_frame_that_could_not_be_handed_over_is_answered_under_its_id(house: House) -> None:
+async def test_a_frame_that_could_not_be_handed_over_is_answered_under_its_id(service: InProcessService) -> None:
     error = StoreUnavailable("no answer")
     text = '{"action":"sendMessage","id":"message-1","content":"hello"}'
-    (reply,) = house.service.unavailable(Connection("c1", held=False), text, error)
+    (reply,) = service.unavailable(Connection("c1", held=False), text, error)
     assert (reply.frame.code, reply.frame.id, reply.frame.retry_after_ms) == ("unavailable", "message-1", 1000)
-    assert refusal(house.service.unavailable(Connection("c1"), "{", error)) == (ErrorCode.BAD_JSON,)
+    assert refusal(service.unavailable(Connection("c1"), "{", error)) == (ErrorCode.BAD_JSON,)
 
 
-async def test_a_heartbeat_refreshes_the_row_of_a_connection_when_that_is_due(house: House) -> None:
-    visitor = await house.visitor()
-    await house.store.close()
-    await house.send(visitor, "ping")
-    assert await house.store.count(conversation_group(visitor.conversation)) == 0
+async def test_a_heartbeat_refreshes_the_row_of_a_connection_when_that_is_due(service: InProcessService) -> None:
+    visitor = await service.visitor()
+    await service.store.close()
+    await service.send(visitor, "ping")
+    assert await service.store.count(conversation_group(visitor.conversation)) == 0
     visitor.touched_at -= TOUCH_SECONDS + 1
     visitor.held = False
-    await house.send(visitor, "ping")
-    assert await house.store.count(conversation_group(visitor.conversation)) == 0  # a row that is not renewed
+    await service.send(visitor, "ping")
+    assert await service.store.count(conversation_group(visitor.conversation)) == 0  # a row that is not renewed
     visitor.held = True
-    await house.send(visitor, "ping")
-    assert await house.store.count(conversation_group(visitor.conversation)) == 1
+    await service.send(visitor, "ping")
+    assert await service.store.count(conversation_group(visitor.conversation)) == 1
 
 
-async def test_disconnect_forgets_the_connection(house: House) -> None:
-    admin = await house.admin("view_message")
-    assert await house.store.count(ADMINS) == 1
-    await house.service.disconnect(admin)
-    await house.service.disconnect(Connection("never identified"))
-    assert await house.store.count(ADMINS) == 0
+async def test_disconnect_forgets_the_connection(service: InProcessService) -> None:
+    admin = await service.admin("view_message")
+    assert await service.store.count(ADMINS) == 1
+    await service.disconnect(admin)
+    await service.disconnect(Connection("never identified"))
+    assert await service.store.count(ADMINS) == 0
 
 
-async def test_five_bad_frames_close_and_good_ones_between_them_do_not_help(house: House) -> None:
-    visitor = await house.visitor()
+async def test_five_bad_frames_close_and_good_ones_between_them_do_not_help(service: InProcessService) -> None:
+    visitor = await service.visitor()
     for _ in range(4):
-        assert refusal(await house.service.receive(visitor, "{")) == (ErrorCode.BAD_JSON,)
-        await house.send(visitor, "ping")
-    assert refusal(await house.service.receive(visitor, "{")) == (ErrorCode.BAD_JSON, CloseCode.BAD_FRAMES)
+        assert refusal(await service.receive(visitor, "{")) == (ErrorCode.BAD_JSON,)
+        await service.send(visitor, "ping")
+    assert refusal(await service.receive(visitor, "{")) == (ErrorCode.BAD_JSON, CloseCode.BAD_FRAMES)
 
 
-async def test_version_1_gets_version_1_frames_only(house: House) -> None:
-    admin = await house.admin("view_message")
+async def test_version_1_gets_version_1_frames_only(service: InProcessService) -> None:
+    admin = await service.admin("view_message")
     visitor = Connection("c1")
-    joined, identified = await house.send(visitor, "identify", type="user")
+    joined, identified = await service.send(visitor, "identify", type="user")
     assert identified == Reply(frames.Identified("user", identified.frame.timestamp))
-    status, *publishes = await house.send(visitor, "sendMessage", data={"content": "hello"})
+    status, *publishes = await service.send(visitor, "sendMessage", data={"content": "hello"})
     assert (joined, status) == (Join(), Reply(frames.MessageStatus(1, status.frame.timestamp)))
     assert {publish.group: publish.min_version for publish in publishes} == {
         ADMINS: 1,
         conversation_group(visitor.conversation): 2,
     }
-    assert refusal(await house.send(visitor, "history", id="h")) == (ErrorCode.UNKNOWN_ACTION,)
-    (pong,) = replies(await house.send(visitor, "ping"))
+    assert refusal(await service.send(visitor, "history", id="h")) == (ErrorCode.UNKNOWN_ACTION,)
+    (pong,) = replies(await service.send(visitor, "ping"))
     assert pong == frames.Pong(pong.timestamp)
     assert admin.head == "0000000000000.00000000000"
 
 
-async def test_version_1_may_send_the_default_quick_message_without_saying_who_it_is(house: House) -> None:
+async def test_version_1_may_send_the_default_quick_message_without_saying_who_it_is(service: InProcessService) -> None:
     visitor = Connection("c1")
-    joined, status, *_ = await house.send(visitor, "sendMessage")
+    joined, status, *_ = await service.send(visitor, "sendMessage")
     assert (joined, status.frame.TYPE, visitor.role) == (Join(), "messageStatus", "user")
     row = await Message.objects.aget()
     assert (row.content, row.quick) == ("speak german", "speak-german")
 
 
-async def test_version_1_may_set_its_type_by_its_other_frame(house: House) -> None:
+async def test_version_1_may_set_its_type_by_its_other_frame(service: InProcessService) -> None:
     visitor = Connection("c1")
-    joined, updated = await house.send(visitor, "setConnectionType", data={"connectionType": "user"})
+    joined, updated = await service.send(visitor, "setConnectionType", data={"connectionType": "user"})
     assert (joined, updated) == (Join(), Reply(frames.ConnectionTypeUpdated("user", updated.frame.timestamp)))
-    refused = await house.send(Connection("c2"), "setConnectionType", data={"connectionType": "admin"})
+    refused = await service.send(Connection("c2"), "setConnectionType", data={"connectionType": "admin"})
     assert refusal(refused) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
 
 
-async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(house: House) -> None:
-    known, floor = await house.service.present()
-    visitor = await house.visitor()
-    first, *_ = await house.send(visitor, "sendMessage", id="message-1", content="announced")
-    second, *_ = await house.send(visitor, "sendMessage", id="message-2", content="lost")
+async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(service: InProcessService) -> None:
+    known, floor = await service.present()
+    visitor = await service.visitor()
+    first, *_ = await service.send(visitor, "sendMessage", id="message-1", content="announced")
+    second, *_ = await service.send(visitor, "sendMessage", id="message-2", content="lost")
     publishes = []
     while not publishes:
-        publishes, _ = await house.service.missed({*known, Cursor.number(first.frame.cursor)}, floor)
+        publishes, _ = await service.missed({*known, Cursor.number(first.frame.cursor)}, floor)
     assert [(publish.group, publish.frame.content, publish.exclude) for publish in publishes] == [
         (ADMINS, "lost", ""),
         (conversation_group(visitor.conversation), "lost", ""),
@@ -435,49 +438,51 @@ async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(h
     assert publishes[0].frame.cursor == second.frame.cursor
 
 
-async def limited(house: House, connection: Connection, number: int, **fields: object) -> int | None:
+async def limited(service: InProcessService, connection: Connection, number: int, **fields: object) -> int | None:
     """The wait in ms that the message is refused with; None where it is taken."""
-    answer = (await house.send(connection, "sendMessage", id=f"message-{number}", content="hello", **fields))[0].frame
+    answer = (await service.send(connection, "sendMessage", id=f"message-{number}", content="hello", **fields))[0].frame
     if answer.TYPE == "ack":
         return None
     assert (answer.code, answer.id) == (ErrorCode.RATE_LIMITED, f"message-{number}")
     return answer.retry_after_ms
 
 
-async def test_a_visitor_who_writes_too_fast_is_told_when_the_same_message_may_come_again(house: House) -> None:
-    visitor = await house.visitor()
-    assert [await limited(house, visitor, number) for number in range(5)] == [None] * 5
-    assert 30_000 < await limited(house, visitor, 5) <= 60_000
+async def test_a_visitor_who_writes_too_fast_is_told_when_the_same_message_may_come_again(
+    service: InProcessService,
+) -> None:
+    visitor = await service.visitor()
+    assert [await limited(service, visitor, number) for number in range(5)] == [None] * 5
+    assert 30_000 < await limited(service, visitor, 5) <= 60_000
     assert await Message.objects.acount() == 5
 
 
-async def test_one_address_is_limited_whoever_it_says_it_is(house: House) -> None:
-    visitors = [await house.visitor() for _ in range(9)]
+async def test_one_address_is_limited_whoever_it_says_it_is(service: InProcessService) -> None:
+    visitors = [await service.visitor() for _ in range(9)]
     for visitor in visitors:
         visitor.address = "pseudonym"
-    assert [await limited(house, visitor, 1) for visitor in visitors[:8]] == [None] * 8
-    assert 30_000 < await limited(house, visitors[8], 1) <= 60_000
+    assert [await limited(service, visitor, 1) for visitor in visitors[:8]] == [None] * 8
+    assert 30_000 < await limited(service, visitors[8], 1) <= 60_000
 
 
-async def test_staff_have_a_limit_of_their_own(house: House) -> None:
-    visitor, admin = await house.visitor(), await house.admin("view_message", "add_message")
-    await house.send(visitor, "sendMessage", id="message-0", content="hello")
+async def test_staff_have_a_limit_of_their_own(service: InProcessService) -> None:
+    visitor, admin = await service.visitor(), await service.admin("view_message", "add_message")
+    await service.send(visitor, "sendMessage", id="message-0", content="hello")
     to = visitor.conversation
-    assert [await limited(house, admin, number, to=to) for number in range(1, 4)] == [None] * 3
-    assert 30_000 < await limited(house, admin, 4, to=to) <= 60_000
+    assert [await limited(service, admin, number, to=to) for number in range(1, 4)] == [None] * 3
+    assert 30_000 < await limited(service, admin, 4, to=to) <= 60_000
 
 
-async def test_who_does_not_slow_down_is_closed(house: House) -> None:
-    visitor = await house.visitor()
+async def test_who_does_not_slow_down_is_closed(service: InProcessService) -> None:
+    visitor = await service.visitor()
     for number in range(5):
-        await house.send(visitor, "sendMessage", id=f"message-{number}", content="hello")
-    answers = [await house.send(visitor, "sendMessage", id="message-x", content="hello") for _ in range(20)]
+        await service.send(visitor, "sendMessage", id=f"message-{number}", content="hello")
+    answers = [await service.send(visitor, "sendMessage", id="message-x", content="hello") for _ in range(20)]
     assert [refusal(answer) for answer in answers[:19]] == [(ErrorCode.RATE_LIMITED,)] * 19
     assert refusal(answers[19]) == (ErrorCode.RATE_LIMITED, CloseCode.RATE_LIMITED)
 
 
-async def test_one_connection_says_who_it_is_ten_times_a_minute_at_most(house: House) -> None:
-    visitor = await house.visitor()
+async def test_one_connection_says_who_it_is_ten_times_a_minute_at_most(service: InProcessService) -> None:
+    visitor = await service.visitor()
     for _ in range(9):
-        assert len(await house.send(visitor, "identify", type="user", v=2)) == 2
-    assert refusal(await house.send(visitor, "identify", type="user", v=2)) == (ErrorCode.RATE_LIMITED,)
+        assert len(await service.send(visitor, "identify", type="user", v=2)) == 2
+    assert refusal(await service.send(visitor, "identify", type="user", v=2)) == (ErrorCode.RATE_LIMITED,)
