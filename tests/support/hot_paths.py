@@ -8,9 +8,10 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -30,7 +31,8 @@ from tests.support.archive import COMMON, RARE
 from tests.support.services import PATIENCE_SECONDS
 
 Statement = tuple[str, Any]  # SQL, and its parameters
-Path = Callable[[], Awaitable[None] | None]
+Path = Callable[[], Coroutine[Any, Any, None] | None]
+Query = dict[str, str | int]
 
 PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 AWAY = 3600  # seconds for which a client was away
@@ -53,7 +55,8 @@ class Recorder:
 
     @contextmanager
     def recorded(self) -> Iterator[list[Statement]]:
-        self._statements = found = []
+        found: list[Statement] = []
+        self._statements = found
         try:
             yield found
         finally:
@@ -144,7 +147,7 @@ class Everybody:
     def _of_operators(self) -> dict[str, Path]:
         old = self._today - timedelta(days=14)
         day = {f"__{part}": getattr(old, part) for part in ("year", "month", "day")}
-        lists = {
+        lists: dict[str, tuple[str, Query]] = {
             "conversations": (CONVERSATIONS, {}),
             "conversations, page 100": (CONVERSATIONS, {"p": 100}),
             "conversations, oldest first": (CONVERSATIONS, {"o": 5}),
@@ -173,8 +176,7 @@ class Everybody:
             "start page": ("/admin/", {}),
         }
         pages: dict[str, Path] = {
-            f"admin: {name}": lambda path=path, query=query: self._get(path, query)
-            for name, (path, query) in lists.items()
+            f"admin: {name}": partial(self._get, path, query) for name, (path, query) in lists.items()
         }
         return pages | {
             "admin: a conversation": lambda: self._get(f"{CONVERSATIONS}{random.choice(self._short)}/change/"),
@@ -199,7 +201,7 @@ class Everybody:
         refused = [a.frame for a in actions if isinstance(a, Reply) and isinstance(a.frame, frames.Error)]
         assert refused == [], (action, refused)
 
-    def _ask_as_admin(self, action: str, **fields: object) -> Awaitable[None]:
+    def _ask_as_admin(self, action: str, **fields: object) -> Coroutine[Any, Any, None]:
         return self._ask(self._admin, action, **fields)
 
     async def _identified_admin(self) -> Any:
@@ -237,7 +239,7 @@ class Everybody:
         connection = await self._identified_admin()
         await self._ask(connection, "history", limit=100)
 
-    def _open(self, threads: list[str]) -> Awaitable[None]:
+    def _open(self, threads: list[str]) -> Coroutine[Any, Any, None]:
         return self._ask(self._admin, "history", conversation=random.choice(threads), limit=100)
 
     async def _read(self, role: str) -> None:
@@ -249,7 +251,7 @@ class Everybody:
         connection = await self._identified(random.choice(self._short))
         await self._ask(connection, "sendMessage", content="Noch eine Frage")
 
-    def _change(self) -> Awaitable[None]:
+    def _change(self) -> Coroutine[Any, Any, None]:
         return self._ask(self._admin, "conversation", conversation=self._short[0], op=next(self._changes))
 
     async def _sign_of_life(self) -> None:
@@ -263,7 +265,7 @@ class Everybody:
     def _cursor(self) -> str:
         return str(reader.stored(random.choice(self._sent)).cursor)
 
-    def _get(self, path: str, query: dict[str, object] | None = None, *, posted: bool = False) -> None:
+    def _get(self, path: str, query: Query | None = None, *, posted: bool = False) -> None:
         answer = self._browser.post(path) if posted else self._browser.get(path, query or {})
         assert answer.status_code == 200, (path, query, answer.status_code)
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import NamedTuple, TypeVar
 from unittest import mock
 from uuid import uuid4
 
@@ -17,12 +18,34 @@ from messaging.log import MessageLog
 from messaging.models import QuickMessage
 from messaging.protocol import frames
 from messaging.service import MessagingService
-from messaging.service.actions import Action, Close, Connection, Reply
+from messaging.service.actions import Action, Close, Connection, Publish, Reply
 from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
 from tests.support.services import PATIENCE_SECONDS
 
+F = TypeVar("F")
+
 SPEAK_GERMAN = {"key": "speak-german", "label": "Please speak German", "content": "speak german"}
+
+
+class Visitor(Connection):
+    """The connection of a visitor. It has a conversation once it has said who it is."""
+
+    conversation: str
+
+
+class Admin(Connection):
+    """The connection of a staff member, whom it names once it has said who it is."""
+
+    staff: int
+
+
+class Sent(NamedTuple):
+    """What the ack of a stored message says of it."""
+
+    message_id: str
+    cursor: str
+    timestamp: str
 
 
 class InProcessService(MessagingService):
@@ -44,15 +67,15 @@ class InProcessService(MessagingService):
         """Return what follows from one frame of `connection`."""
         return await self.receive(connection, json.dumps({"action": action, **fields}))
 
-    async def visitor(self, version: int = 2) -> Connection:
+    async def visitor(self, version: int = 2) -> Visitor:
         """Return the connection of a new visitor."""
-        connection = Connection(uuid4().hex)
+        connection = Visitor(uuid4().hex)
         await self.send(connection, "identify", type="user", v=version)
         return connection
 
-    async def admin(self, *rights: str, version: int = 2, session: str = "") -> Connection:
+    async def admin(self, *rights: str, version: int = 2, session: str = "") -> Admin:
         """Return the connection of a new staff member who has `rights`."""
-        connection = Connection(uuid4().hex)
+        connection = Admin(uuid4().hex)
         token = tokens.mint_admin((await staff(*rights)).pk, session)
         await self.send(connection, "identify", type="admin", v=version, token=token)
         assert connection.role == "admin"
@@ -79,9 +102,30 @@ async def in_process_service() -> AsyncIterator[InProcessService]:
     await sync_to_async(connections.close_all)()
 
 
-def replies(actions: list[Action]) -> list[object]:
-    """Return the frames that go back to the sender."""
-    return [action.frame for action in actions if isinstance(action, Reply)]
+def frame_of(action: Action, kind: type[F]) -> F:
+    """Return the frame of a reply or of what is published, which is one of `kind`."""
+    assert isinstance(action, Reply | Publish)
+    assert isinstance(action.frame, kind)
+    return action.frame
+
+
+def replies(actions: Iterable[Action], kind: type[F]) -> list[F]:
+    """Return the frames that go back to the sender. All are of `kind`."""
+    return [frame_of(action, kind) for action in actions if isinstance(action, Reply)]
+
+
+def reply(actions: Iterable[Action], kind: type[F]) -> F:
+    """Return the only frame that goes back to the sender. It is one of `kind`."""
+    (frame,) = replies(actions, kind)
+    return frame
+
+
+def acked(action: Action) -> Sent:
+    """Return what the ack of a message says of it."""
+    ack = frame_of(action, frames.Ack)
+    assert ack.message_id is not None
+    assert ack.cursor is not None
+    return Sent(ack.message_id, ack.cursor, ack.timestamp)
 
 
 def refusal(actions: list[Action]) -> tuple[object, ...]:

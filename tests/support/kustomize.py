@@ -99,6 +99,7 @@ class Manifests:
                 yield name, container
 
     def container(self, workload: str) -> Object:
+        found: Object
         (found,) = self.pods[workload]["spec"]["containers"]
         return found
 
@@ -217,4 +218,5 @@ def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
         assert expression["operator"] == "In"
         if labels.get(expression["key"]) not in expression["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()

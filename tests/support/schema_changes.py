@@ -1,6 +1,7 @@
 """What a migration may do while the version before it still runs: docs/migration.md, "Schema changes"."""
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 from django.db import models
@@ -38,7 +39,7 @@ def _expands(operation: Operation, before: ProjectState) -> bool:
     return isinstance(operation, HARMLESS)
 
 
-def _admits_all_of(new: models.Field, old: models.Field) -> bool:
+def _admits_all_of(new: "models.Field[Any, Any]", old: "models.Field[Any, Any]") -> bool:
     """Whether the column takes what it took, and is nothing else: it may get longer, nullable, and a default."""
     kind = new.get_internal_type() == old.get_internal_type() and new.db_column == old.db_column
     longer = new.max_length is None or (old.max_length is not None and new.max_length >= old.max_length)
@@ -58,13 +59,13 @@ def use(model: type[models.Model]) -> None:
         assert row.delete()[0] == 1
 
 
-def _required(model: type[models.Model]) -> Iterator[models.Field]:
+def _required(model: type[models.Model]) -> Iterator["models.Field[Any, Any]"]:
     for field in model._meta.concrete_fields:
         if not (field.null or field.has_default() or field.has_db_default()):
             yield field
 
 
-def _example(field: models.Field) -> object:
+def _example(field: "models.Field[Any, Any]") -> object:
     match field:
         case models.ForeignKey(null=True):
             return None

@@ -1,7 +1,8 @@
 """What the bench makes of a run: tables, verdicts on goals, plots, and its place in docs/performance.md."""
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bench import docs, goals, growth, plots
 from bench.__main__ import Task, done
 from bench.contenders import PRODUCT, STOCK_BACKLOG, STOCK_CORE, STOCK_PUBSUB
-from bench.exchange import COMMANDS, Outcome, decode, encode
+from bench.exchange import COMMANDS, Command, Outcome, decode, encode
 from bench.metering import Row
 from bench.plan import QUICK
 from bench.report import Run, markdown
@@ -58,7 +59,7 @@ def test_a_contender_that_failed_says_why_in_its_line() -> None:
 
 
 def test_a_run_goes_on_after_what_failed_and_keeps_what_there_was() -> None:
-    def rows():  # type: ignore[no-untyped-def]
+    def rows() -> Iterator[Row]:
         yield ROWS[0]
         raise AssertionError("the server | ended\nwith 1")
 
@@ -82,20 +83,19 @@ def test_every_goal_is_judged_or_said_not_to_be_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "sustained", "limited_by"),
+    ("outcome", "sustained", "limited_by"),
     [
-        ({}, True, ""),
-        ({"delivery_p99": 100.0}, False, ""),
-        ({"lost": 1}, False, ""),
-        ({"lag": 21.0}, True, "the load generator was full"),
-        ({"cpu": 0.95, "other_cores": 1.0}, True, "the load generator was full"),
-        ({"other_cores": 1.0}, True, "the cores beside the server's were full"),
+        (OUTCOME, True, ""),
+        (replace(OUTCOME, delivery_p99=100.0), False, ""),
+        (replace(OUTCOME, lost=1), False, ""),
+        (replace(OUTCOME, lag=21.0), True, "the load generator was full"),
+        (replace(OUTCOME, cpu=0.95, other_cores=1.0), True, "the load generator was full"),
+        (replace(OUTCOME, other_cores=1.0), True, "the cores beside the server's were full"),
     ],
 )
 def test_an_outcome_says_whether_it_held_and_what_else_may_have_been_the_limit(
-    change: dict[str, float], sustained: bool, limited_by: str
+    outcome: Outcome, sustained: bool, limited_by: str
 ) -> None:
-    outcome = replace(OUTCOME, **change)
     assert (outcome.sustained, outcome.limited_by) == (sustained, limited_by)
 
 
@@ -109,8 +109,9 @@ def test_a_run_is_read_as_it_was_kept_without_what_is_infinite(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", COMMANDS.values())
-def test_the_load_generator_reads_what_it_is_asked(kind: type) -> None:
-    command = kind(*[3.5] * len(kind.__dataclass_fields__))
+def test_the_load_generator_reads_what_it_is_asked(kind: type[Command]) -> None:
+    command = decode(json.dumps({kind.__name__: {field.name: 3.5 for field in fields(kind)}}))
+    assert isinstance(command, kind)
     assert decode(encode(command)) == command
 
 

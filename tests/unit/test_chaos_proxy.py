@@ -24,7 +24,7 @@ class Echo(socketserver.BaseRequestHandler):
 def proxy() -> Iterator[ChaosProxy]:
     with socketserver.ThreadingTCPServer((HOST, free_port()), Echo) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        with ChaosProxy([server.server_address]) as proxy:
+        with ChaosProxy([(HOST, server.server_address[1])]) as proxy:
             yield proxy
         server.shutdown()
 

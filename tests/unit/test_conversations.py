@@ -21,7 +21,17 @@ from messaging.service import actions as service_actions
 from messaging.service.actions import Action, Close, CloseGroup, Join, Publish, Reply
 from messaging.service.conversations import CLAIM_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
-from tests.support.in_process_service import SPEAK_GERMAN, InProcessService, refusal, replies
+from tests.support.in_process_service import (
+    SPEAK_GERMAN,
+    InProcessService,
+    Sent,
+    Visitor,
+    acked,
+    frame_of,
+    refusal,
+    replies,
+    reply,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,42 +39,35 @@ MANAGER = ("view_message", "change_conversation", "add_block", "delete_block")
 FORBIDDEN = (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
 
 
-async def say(service: InProcessService, visitor: service_actions.Connection, number: int = 1) -> frames.Ack:
-    """The ack of a visitor's message."""
-    answer = (await service.send(visitor, "sendMessage", id=f"message-{number}", content=f"hello {number}"))[0]
-    assert isinstance(answer, Reply)
-    assert isinstance(answer.frame, frames.Ack)
-    return answer.frame
+async def say(service: InProcessService, visitor: Visitor, number: int = 1) -> Sent:
+    """Send a visitor's message."""
+    return acked((await service.send(visitor, "sendMessage", id=f"message-{number}", content=f"hello {number}"))[0])
 
 
 async def change(
-    service: InProcessService, admin: service_actions.Connection, visitor: service_actions.Connection, op: str
+    service: InProcessService, admin: service_actions.Connection, visitor: Visitor, op: str
 ) -> list[Action]:
     return await service.send(admin, "conversation", id="c", conversation=visitor.conversation, op=op)
 
 
 def changed(actions: list[Action]) -> frames.Conversation:
-    """What all admins are told, behind the ack, which says that something has changed."""
+    """Return what all admins are told, behind the ack, which says that something has changed."""
     ack, publish = actions
-    assert isinstance(ack, Reply)
-    assert isinstance(publish, Publish)
-    frame = publish.frame
-    assert isinstance(frame, frames.Conversation)
+    frame = frame_of(publish, frames.Conversation)
     assert ack == Reply(frames.Ack("c", None, None, frame.timestamp, duplicate=False))
     assert publish == Publish(ADMINS, frame, min_version=2)
     return frame
 
 
 def unchanged(actions: list[Action]) -> bool:
-    (ack,) = replies(actions)
-    return len(actions) == 1 and isinstance(ack, frames.Ack) and ack.duplicate
+    return len(actions) == 1 and reply(actions, frames.Ack).duplicate
 
 
 async def states(
     service: InProcessService, admin: service_actions.Connection, **fields: object
 ) -> list[frames.ConversationState]:
-    """What the parts of a history say of conversations."""
-    parts = replies(await service.send(admin, "history", id="h", **fields))
+    """Return what the parts of a history say of conversations."""
+    parts = replies(await service.send(admin, "history", id="h", **fields), frames.HistoryPage)
     return [state for part in parts for state in part.conversations or ()]
 
 
@@ -76,13 +79,14 @@ async def test_what_staff_have_read_is_told_to_the_visitor_and_to_the_other_admi
     sent = await say(service, visitor)
     read = {"conversation": visitor.conversation, "upTo": sent.message_id}
     ack, *publishes = await service.send(admin, "read", id="r", **read)
-    told = frames.Read(visitor.conversation, "admin", sent.message_id, sent.cursor, ack.frame.timestamp)
-    assert ack == Reply(frames.Ack("r", sent.message_id, sent.cursor, told.timestamp, duplicate=False))
+    at = frame_of(ack, frames.Ack).timestamp
+    told = frames.Read(visitor.conversation, "admin", sent.message_id, sent.cursor, at)
+    assert ack == Reply(frames.Ack("r", sent.message_id, sent.cursor, at, duplicate=False))
     assert publishes == [
         Publish(ADMINS, told, min_version=2, exclude=admin.id),
         Publish(conversation_group(visitor.conversation), told, min_version=2),
     ]
-    (identified,) = replies(await service.send(visitor, "identify", type="user", v=2))
+    identified = reply(await service.send(visitor, "identify", type="user", v=2), frames.Identified)
     assert identified.read == sent.cursor
 
 
@@ -90,7 +94,8 @@ async def test_what_a_visitor_has_read_is_told_to_admins_alone(service: InProces
     visitor = await service.visitor()
     sent = await say(service, visitor)
     (publish,) = await service.send(visitor, "read", upTo=sent.message_id)
-    told = frames.Read(visitor.conversation, "user", sent.message_id, sent.cursor, publish.frame.timestamp)
+    at = frame_of(publish, frames.Read).timestamp
+    told = frames.Read(visitor.conversation, "user", sent.message_id, sent.cursor, at)
     assert publish == Publish(ADMINS, told, min_version=2, exclude=visitor.id)
 
 
@@ -100,9 +105,8 @@ async def test_a_position_moves_forward_only_and_the_same_frame_again_does_no_ha
     for message in (second, second, first):
         answer = await service.send(admin, "read", id="r", conversation=visitor.conversation, upTo=message.message_id)
         again = message != second or len(answer) == 1
-        assert answer[0].frame == frames.Ack(
-            "r", message.message_id, message.cursor, answer[0].frame.timestamp, duplicate=again
-        )
+        ack = frame_of(answer[0], frames.Ack)
+        assert ack == frames.Ack("r", message.message_id, message.cursor, ack.timestamp, duplicate=again)
         assert len(answer) == (1 if again else 3)
     (state,) = await states(service, admin, conversation=visitor.conversation)
     assert (state.read_by_staff, state.read_by_visitor) == (second.cursor, None)
@@ -125,6 +129,7 @@ async def test_a_position_outlives_its_message(service: InProcessService) -> Non
     await service.send(visitor, "read", upTo=first.message_id)
     await Message.objects.filter(id=first.message_id).adelete()
     (state,) = await states(service, admin, conversation=visitor.conversation)
+    assert state.read_by_visitor is not None
     assert first.cursor[:13] == state.read_by_visitor[:13]
     assert state.read_by_visitor < second.cursor
 
@@ -135,12 +140,12 @@ async def test_a_position_outlives_its_message(service: InProcessService) -> Non
 async def test_one_staff_member_claims_a_conversation_and_another_is_told_who(service: InProcessService) -> None:
     visitor, ada, bob = await service.visitor(), await service.admin(*MANAGER), await service.admin(*MANAGER)
     await say(service, visitor)
-    me = {"id": ada.staff, "name": "Ada"}
+    me: dict[str, int | str] = {"id": ada.staff, "name": "Ada"}
     told = changed(await change(service, ada, visitor, "claim"))
     assert told == frames.Conversation(visitor.conversation, "open", "claim", told.timestamp, me, by="Ada")
     assert unchanged(await change(service, ada, visitor, "claim"))
     for op in ("claim", "release", "close"):
-        (refused,) = replies(await change(service, bob, visitor, op))
+        refused = reply(await change(service, bob, visitor, op), frames.Error)
         assert (refused.code, refused.by, refused.id) == (ErrorCode.ALREADY_CLAIMED, "Ada", "c")
     (state,) = await states(service, bob, conversation=visitor.conversation)
     assert state == frames.ConversationState(visitor.conversation, "open", told.timestamp, me)
@@ -157,16 +162,17 @@ async def test_of_many_who_claim_at_once_one_has_it(service: InProcessService) -
     logs = [MessageLog() for _ in range(2)]
     tries = (logs[i % 2].change(visitor.conversation, "claim", id, timedelta(minutes=1)) for i, id in enumerate(staff))
     outcomes = await asyncio.gather(*tries, return_exceptions=True)
-    won = [outcome for outcome in outcomes if not isinstance(outcome, AlreadyClaimed)]
-    assert len(won) == 1
-    state, has_changed = won[0]
-    assert (state.claim, has_changed) == (Claim(staff[outcomes.index(won[0])], "Ada"), True)
+    (won,) = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, AlreadyClaimed)]
+    outcome = outcomes[won]
+    assert not isinstance(outcome, BaseException), outcome
+    state, has_changed = outcome
+    assert (state.claim, has_changed) == (Claim(staff[won], "Ada"), True)
     for log in logs:
         await log.close()
 
 
-async def left(visitor: service_actions.Connection) -> float:
-    """How many seconds the claim still counts."""
+async def left(visitor: Visitor) -> float:
+    """Return the seconds for which the claim still counts."""
     row = await Conversation.objects.aget(pk=visitor.conversation)
     assert row.claimed_until is not None
     return (row.claimed_until - timezone.now()).total_seconds()
@@ -219,7 +225,8 @@ async def test_a_claim_that_has_ended_counts_no_more_and_is_told_once(service: I
         admin.touched_at -= TOUCH_SECONDS + 1
         told += [action for action in await service.send(admin, "ping") if isinstance(action, Publish)]
     (publish,) = told
-    released = frames.Conversation(visitor.conversation, "open", "release", publish.frame.timestamp)
+    at = frame_of(publish, frames.Conversation).timestamp
+    released = frames.Conversation(visitor.conversation, "open", "release", at)
     assert publish == Publish(ADMINS, released, min_version=2)
     assert changed(await change(service, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
 
@@ -250,9 +257,10 @@ async def test_a_conversation_is_closed_and_a_new_message_of_its_visitor_opens_i
     (state,) = await states(service, ada, conversation=visitor.conversation)
     assert state.status == "closed"
     *_, publish = await service.send(visitor, "sendMessage", id="message-3", content="one more thing")
-    opened_again = frames.Conversation(visitor.conversation, "open", "reopen", publish.frame.timestamp)
+    at = frame_of(publish, frames.Conversation).timestamp
+    opened_again = frames.Conversation(visitor.conversation, "open", "reopen", at)
     assert publish == Publish(ADMINS, opened_again, min_version=2)
-    assert publish.frame.timestamp > told.timestamp
+    assert at > told.timestamp
     assert unchanged(await change(service, ada, visitor, "reopen"))
     await change(service, ada, visitor, "close")
     assert changed(await change(service, ada, visitor, "reopen")).status == "open"
@@ -284,9 +292,9 @@ async def test_who_may_do_what_is_told_and_kept(service: InProcessService) -> No
         for op in ops:
             assert refusal(await change(service, reader, visitor, op)) == FORBIDDEN
             assert refusal(await change(service, visitor, visitor, op)) == FORBIDDEN
-            assert isinstance(replies(await change(service, able, visitor, op))[0], frames.Ack)
+            assert reply(await change(service, able, visitor, op), frames.Ack)
         token = tokens.mint_admin(able.staff)
-        (identified,) = replies(await service.send(able, "identify", type="admin", v=2, token=token))
+        identified = reply(await service.send(able, "identify", type="admin", v=2, token=token), frames.Identified)
         may = {"manage": "change_conversation", "block": "add_block", "unblock": "delete_block"}
         shown = {name: needed == right for name, needed in may.items()}
         assert identified.me == {"id": able.staff, "name": "Ada", "reply": False} | shown
@@ -330,7 +338,7 @@ async def test_an_admins_history_tells_the_state_of_the_conversations_in_it_and_
     assert await states(service, admin, conversation=ada.conversation) == [
         frames.ConversationState(ada.conversation, "open")
     ]
-    (page,) = replies(await service.send(ada, "history", id="h"))
+    page = reply(await service.send(ada, "history", id="h"), frames.HistoryPage)
     assert page.conversations is None
 
 
@@ -338,6 +346,7 @@ async def test_who_was_away_is_told_what_has_changed_though_nobody_wrote(service
     visitor, admin = await service.visitor(), await service.admin(*MANAGER)
     sent = await say(service, visitor)
     long_ago = Cursor.parse(sent.cursor)
+    assert long_ago is not None
     later = str(Cursor(long_ago.seq, long_ago.ms + 60_000))
     assert await states(service, admin, since=later) == []
     await Conversation.objects.aupdate(changed_at=timezone.now() + timedelta(minutes=2), closed_at=timezone.now())
@@ -357,9 +366,11 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
     await say(service, visitor)
     await service.send(visitor, "read", upTo=(await Message.objects.aget()).id.hex)
     await Block.objects.acreate(conversation_id=before)
-    joined, ack, reply, *told = await service.send(visitor, "forget", id="f")
-    assert (joined, ack) == (Join(), Reply(frames.Ack("f", None, None, ack.frame.timestamp, duplicate=False)))
-    identified = reply.frame
+    joined, ack, answer, *told = await service.send(visitor, "forget", id="f")
+    at = frame_of(ack, frames.Ack).timestamp
+    assert (joined, ack) == (Join(), Reply(frames.Ack("f", None, None, at, duplicate=False)))
+    identified = frame_of(answer, frames.Identified)
+    assert identified.token is not None
     assert identified == frames.Identified(
         "user",
         identified.timestamp,
@@ -372,7 +383,7 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
         presence={"admins": 1},
     )
     assert tokens.read_visitor(identified.token) == visitor.conversation != before
-    erased = frames.Conversation(before, "erased", "forget", told[0].frame.timestamp)
+    erased = frames.Conversation(before, "erased", "forget", frame_of(told[0], frames.Conversation).timestamp)
     assert told == [
         Publish(ADMINS, erased, min_version=2),
         Publish(conversation_group(before), erased, min_version=2, exclude=visitor.id),
@@ -382,8 +393,7 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
     assert kept == [0, 0, 0, 1]
     assert [await service.store.count(conversation_group(id)) for id in (before, visitor.conversation)] == [0, 1]
     # Its old token is good for nothing, and who has missed all that is told with the history.
-    late = await service.visitor()
-    late.conversation = None
+    late = service_actions.Connection("late")
     await service.send(late, "identify", type="user", v=2, token=token)
     assert late.conversation not in (None, before, other_page.conversation)
     gone = frames.ConversationState(before, "erased", erased.timestamp)
@@ -403,8 +413,11 @@ async def test_a_visitor_who_is_erased_but_can_not_go_on_is_told_so_and_has_to_c
 
     monkeypatch.setattr(reader, "heads", fails)
     ack, *told, last = await service.send(visitor, "forget", id="f")
-    assert (ack, last) == (Reply(frames.Ack("f", None, None, ack.frame.timestamp, duplicate=False)), Close(4001))
-    assert [action.group for action in told] == [ADMINS, conversation_group(before), conversation_group(before)]
+    at = frame_of(ack, frames.Ack).timestamp
+    assert ack == Reply(frames.Ack("f", None, None, at, duplicate=False))
+    assert last == Close(CloseCode.RESTART)
+    groups = [action.group for action in told if isinstance(action, Publish | CloseGroup)]
+    assert (len(told), groups) == (3, [ADMINS, conversation_group(before), conversation_group(before)])
     assert await Message.objects.acount() == 0
 
 
@@ -414,7 +427,7 @@ async def test_what_another_tab_still_sends_does_not_bring_back_what_was_erased(
     await say(service, visitor)
     await service.send(visitor, "forget", id="f")
     (refused,) = await service.send(other_tab, "sendMessage", id="message-2", content="too late")
-    error = refused.frame
+    error = frame_of(refused, frames.Error)
     assert (error.code, error.id, error.retry_after_ms) == (ErrorCode.UNAVAILABLE, "message-2", 1000)
     assert [await model.objects.acount() for model in (Conversation, Message)] == [0, 0]
 
@@ -449,8 +462,8 @@ async def test_an_admin_is_told_every_change_and_a_visitor_whether_anybody_is_th
 
     async def news() -> list[tuple[str, int, int | None]]:
         told = service.presence(everybody, await service.counts("admin") or {})
-        shown = [(connection.id, reply.frame) for connection, (reply,) in told]
-        assert all(frame.TYPE == "presence" for _, frame in shown)
+        shown = [(connection.id, reply(actions, frames.Presence)) for connection, actions in told]
+        assert all(len(actions) == 1 for _, actions in told)
         return [(id, frame.admins, frame.users) for id, frame in shown]
 
     assert await news() == [(visitor.id, 1, None), (ada.id, 1, 2)]
@@ -471,22 +484,24 @@ async def test_admins_at_a_gateway_are_told_when_somebody_comes_or_goes_and_the_
     admin.held = False
     visitors = [service_actions.Connection(f"visitor-{number}", held=False) for number in range(2)]
     _, identified, publish = await service.send(visitors[0], "identify", type="user", v=2)
-    assert identified.frame.presence == {"admins": 1}
-    shown = frames.Presence(1, publish.frame.timestamp, 1)
+    assert frame_of(identified, frames.Identified).presence == {"admins": 1}
+    shown = frames.Presence(1, frame_of(publish, frames.Presence).timestamp, 1)
     assert publish == Publish(ADMINS, shown, min_version=2, exclude="visitor-0")
     assert len(await service.send(visitors[1], "identify", type="user", v=2)) == 2  # too soon for another one
     assert await service.store.count(USERS) == 2
-    pong, presence = replies(await service.send(admin, "ping"))
-    assert (pong.TYPE, presence) == ("pong", frames.Presence(1, presence.timestamp, 2))
+    pong, answer = await service.send(admin, "ping")
+    assert frame_of(pong, frames.Pong)
+    assert answer == Reply(frames.Presence(1, frame_of(answer, frames.Presence).timestamp, 2))
     assert len(await service.send(admin, "ping")) == 1
     service._presence._limiter._full_at.clear()
     (publish,) = await service.disconnect(visitors[0])
-    assert (publish.frame.admins, publish.frame.users) == (1, 1)
+    shown = frame_of(publish, frames.Presence)
+    assert (shown.admins, shown.users) == (1, 1)
     await service.disconnect(admin)
     assert await service.disconnect(visitors[1]) == []  # nobody is there to be told
     visitor = await service.visitor()
     visitor.held, visitor.presence = False, {"admins": 1}
-    assert replies(await service.send(visitor, "ping"))[1].admins == 0
+    assert frame_of((await service.send(visitor, "ping"))[1], frames.Presence).admins == 0
 
 
 # --- The rest -------------------------------------------------------------------------------------------------
@@ -502,10 +517,12 @@ async def test_quick_messages_and_replies_speak_the_language_that_was_asked_for(
     wait = {"key": "wait", "label": "Wait", "content": "please wait"}
     for lang, expected in (("de", hallo), ("en", hello), ("fr", hello), (None, hello)):
         visitor, admin = await service.visitor(), await service.admin("view_message")
-        (identified,) = replies(await service.send(visitor, "identify", type="user", v=2, lang=lang))
+        identified = reply(await service.send(visitor, "identify", type="user", v=2, lang=lang), frames.Identified)
         assert (identified.quick, identified.replies) == ((SPEAK_GERMAN, expected), None)
         token = tokens.mint_admin(admin.staff)
-        (identified,) = replies(await service.send(admin, "identify", type="admin", v=2, token=token, lang=lang))
+        identified = reply(
+            await service.send(admin, "identify", type="admin", v=2, token=token, lang=lang), frames.Identified
+        )
         assert (identified.quick, identified.replies) == ((SPEAK_GERMAN, expected), (wait,))
 
 

@@ -8,9 +8,10 @@ from tests.support.configurations import AWS, DJANGO, PRODUCTION
 from tests.support.paths import ROOT
 from tests.support.process_starts import Kind, Start, started
 
-POD, FUNCTION = ("pod",), ("function",)
-BOTH = (*POD, *FUNCTION)
-RIGHT = {"pod": PRODUCTION, "function": AWS}
+POD: tuple[Kind, ...] = ("pod",)
+FUNCTION: tuple[Kind, ...] = ("function",)
+BOTH = POD + FUNCTION
+RIGHT: dict[Kind, dict[str, str]] = {"pod": PRODUCTION, "function": AWS}
 RAISED = "django.core.exceptions.ImproperlyConfigured: "  # what Lambda logs, and answers to who invoked it
 
 # A wrong value of each, what is said to be allowed, and which kinds of process read it.
@@ -51,14 +52,16 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "MESSAGING_PUBLISH_DELAY_MS": ("long", "must be a whole number from 0 to 60000", BOTH),
 }
 # Every text may be a password, but not every file can be read.
-UNREADABLE = {"REDIS_PASSWORD": ("pod", {"REDIS_PASSWORD_FILE": "/nowhere"}, "must be a readable file path")}
+UNREADABLE: dict[str, tuple[Kind, dict[str, str], str]] = {
+    "REDIS_PASSWORD": ("pod", {"REDIS_PASSWORD_FILE": "/nowhere"}, "must be a readable file path")
+}
 # Set by the platforms alone, to what they like. What the mode that follows needs is told with them.
-DETECTED = {
+DETECTED: dict[str, tuple[Kind, dict[str, str], str]] = {
     "KUBERNETES_SERVICE_HOST": ("pod", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "is set, so this is no laptop"),
     "AWS_LAMBDA_FUNCTION_NAME": ("function", {"AWS_LAMBDA_FUNCTION_NAME": "f"}, "is set, so this is no laptop"),
 }
 # Right by themselves, and wrong where they are.
-ELSEWHERE = [
+ELSEWHERE: list[tuple[str, Kind, dict[str, str], str]] = [
     ("STATIC_ROOT", "pod", {"STATIC_ROOT": "/nowhere"}, "Run `python manage.py collectstatic`"),
     ("WEBSOCKET_PUBLIC_URL", "pod", {"WEBSOCKET_PUBLIC_URL": "ws://chat.example.org/ws"}, "is not a wss URL"),
     ("WEBSOCKET_PUBLIC_URL", "function", {"WEBSOCKET_PUBLIC_URL": "ws://chat.example.org/ws"}, "is not a wss URL"),
