@@ -2,12 +2,11 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -26,6 +25,7 @@ from messaging.contracts import (
     StoreUnavailable,
 )
 from messaging.log import conversations, reader
+from messaging.log.shared import Remembered, Together
 from messaging.log.writer import Committed, Writer
 from messaging.protocol.fields import Lang, Op, Role
 
@@ -35,7 +35,6 @@ QUICK_SECONDS = 5.0  # how long the quick messages of one read serve
 
 THREADS = "message-log"  # what the names of this package's threads begin with
 
-K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -50,64 +49,6 @@ def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 
 connection_created.connect(_bound_statements)
-
-
-class _Remembered(Generic[T]):
-    """What `read` found, for `seconds`: everybody asks for it, and it seldom changes."""
-
-    def __init__(self, read: Callable[[], Awaitable[T]], seconds: float) -> None:
-        self._read = read
-        self._seconds = seconds
-        self._found: tuple[float, T] | None = None
-        self._asking: asyncio.Task[T] | None = None
-
-    async def value(self) -> T:
-        if self._found is None or time.monotonic() - self._found[0] > self._seconds:
-            if self._asking is None or self._asking.done():  # one asks for all who wait: that can be a thousand
-                self._asking = asyncio.create_task(self._ask())
-                self._asking.add_done_callback(_heard)
-            return await asyncio.shield(self._asking)
-        return self._found[1]
-
-    async def _ask(self) -> T:
-        found = await self._read()
-        self._found = (time.monotonic(), found)
-        return found
-
-
-class _Together(Generic[K, T]):
-    """One `read` for the keys that one turn of the event loop asks for, and those that come while one is under way.
-
-    1,000 visitors who come back at once would be 1,000 reads, and a change of threads for each.
-    """
-
-    def __init__(self, read: Callable[[set[K]], Awaitable[Mapping[K, T]]]) -> None:
-        self._read = read
-        self._keys: set[K] = set()
-        self._next: asyncio.Task[Mapping[K, T]] | None = None
-        self._turn = asyncio.Lock()
-
-    async def value(self, key: K) -> T:
-        self._keys.add(key)
-        if self._next is None or self._next.done():
-            self._next = asyncio.create_task(self._ask())
-            self._next.add_done_callback(_heard)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return (await asyncio.shield(self._next))[key]
-        except TimeoutError:
-            raise StoreUnavailable("no answer in time") from None
-
-    async def _ask(self) -> Mapping[K, T]:
-        async with self._turn:
-            keys, self._keys, self._next = self._keys, set(), None
-            return await self._read(keys)
-
-
-def _heard(read: asyncio.Task[Any]) -> None:
-    """Its failure is told to those who wait for it; that nobody did, for too long, is nothing to log."""
-    if not read.cancelled():
-        read.exception()
 
 
 def _expire(appended: asyncio.Future[Appended]) -> None:
@@ -128,11 +69,11 @@ class MessageLog:
         self._readers = ThreadPoolExecutor(
             readers, f"{THREADS}-reader", lambda: self._connections.append(connections["default"])
         )
-        self._blocked = _Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS)
-        self._quick = _Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS)
-        self._heads = _Together[str | None, Cursor](lambda ids: self._read(lambda: reader.heads(ids)))
-        self._erased = _Together[str, tuple[ConversationState, ...]](
-            lambda ids: self._read(lambda: conversations.erased(ids))
+        self._blocked = Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS)
+        self._quick = Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS)
+        self._heads = Together[str | None, Cursor](lambda ids: self._read(lambda: reader.heads(ids)), ANSWER_SECONDS)
+        self._erased = Together[str, tuple[ConversationState, ...]](
+            lambda ids: self._read(lambda: conversations.erased(ids)), ANSWER_SECONDS
         )
         self._migrated = False
 
