@@ -93,7 +93,7 @@ def get_tracer() -> Tracer:
 @cache
 def get_log() -> MessageLog:
     """The message log."""
-    return MessageLog(readers=settings.MESSAGING_LOG_READERS, committed=get_meter().committed)
+    return MessageLog(**settings.MESSAGING_LOG_OPTIONS, committed=get_meter().committed)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Rate limits of one process."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from messaging.limits import Bucket, Limiter
 
@@ -9,14 +9,17 @@ KEYS = 100_000  # buckets that are remembered; full ones are forgotten first
 
 
 class MemoryLimiter(Limiter):
-    def __init__(self) -> None:
+    """`clock`: the seconds by which buckets fill."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._full_at: dict[str, float] = {}
 
     async def take(self, buckets: Sequence[Bucket]) -> float:
         return self.take_now(buckets)
 
     def take_now(self, buckets: Sequence[Bucket]) -> float:
-        now = time.monotonic()
+        now = self._clock()
         full_at = {b.key: max(self._full_at.get(b.key, now), now) + b.rate.seconds for b in buckets}
         wait = max((full_at[b.key] - now - b.rate.burst * b.rate.seconds for b in buckets), default=0.0)
         if wait > 0:

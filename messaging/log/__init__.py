@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -33,7 +34,7 @@ ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with S
 BLOCK_SECONDS = 2.0  # how long after it was made a block may take effect
 QUICK_SECONDS = 5.0  # how long the quick messages of one read serve
 
-THREADS = "message-log"  # what the names of this package's threads begin with
+_thread = threading.local()  # in the threads of a log, `answer_seconds` is how long a statement may take
 
 T = TypeVar("T")
 
@@ -42,10 +43,11 @@ def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
     """No statement of the log runs longer than an answer may take, and no transaction waits long for its next one, not
     even that of a process that was stopped in the middle: a reader's overlap counts on it.
     """
-    if connection.vendor == "postgresql" and threading.current_thread().name.startswith(THREADS):
+    seconds = getattr(_thread, "answer_seconds", None)
+    if connection.vendor == "postgresql" and seconds is not None:
         with connection.cursor() as cursor:
             for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{ANSWER_SECONDS}s"])
+                cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{seconds}s"])
 
 
 connection_created.connect(_bound_statements)
@@ -57,23 +59,31 @@ def _expire(appended: asyncio.Future[Appended]) -> None:
 
 
 class MessageLog:
-    """One per process. Every method raises StoreUnavailable when the database does not answer within ANSWER_SECONDS.
+    """One per process.
 
+    Every method raises StoreUnavailable when the database does not answer within `answer_seconds`.
     `readers`: so many reads may be under way at once, each on a database connection of its own. `committed` is told of
-    every transaction: how many messages shared it, and how many seconds it took.
+    every transaction: how many messages shared it, and how many seconds it took. `clock`: what BLOCK_SECONDS and
+    QUICK_SECONDS are measured by.
     """
 
-    def __init__(self, *, readers: int = 4, committed: Committed = lambda messages, seconds: None) -> None:
-        self._writer = Writer(f"{THREADS}-writer", committed)
+    def __init__(
+        self,
+        *,
+        readers: int = 4,
+        committed: Committed = lambda messages, seconds: None,
+        answer_seconds: float = ANSWER_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._answer_seconds = answer_seconds
+        self._writer = Writer("message-log-writer", committed, self._begin_thread)
         self._connections: list[BaseDatabaseWrapper] = []
-        self._readers = ThreadPoolExecutor(
-            readers, f"{THREADS}-reader", lambda: self._connections.append(connections["default"])
-        )
-        self._blocked = Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS)
-        self._quick = Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS)
-        self._heads = Together[str | None, Cursor](lambda ids: self._read(lambda: reader.heads(ids)), ANSWER_SECONDS)
+        self._readers = ThreadPoolExecutor(readers, "message-log-reader", self._begin_reading)
+        self._blocked = Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS, clock)
+        self._quick = Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS, clock)
+        self._heads = Together[str | None, Cursor](lambda ids: self._read(lambda: reader.heads(ids)), answer_seconds)
         self._erased = Together[str, tuple[ConversationState, ...]](
-            lambda ids: self._read(lambda: conversations.erased(ids)), ANSWER_SECONDS
+            lambda ids: self._read(lambda: conversations.erased(ids)), answer_seconds
         )
         self._migrated = False
 
@@ -91,7 +101,7 @@ class MessageLog:
             raise Blocked
         appended = self._writer.submit(new)
         # What asyncio.timeout does, at a quarter of its cost.
-        expiry = asyncio.get_running_loop().call_later(ANSWER_SECONDS, _expire, appended)
+        expiry = asyncio.get_running_loop().call_later(self._answer_seconds, _expire, appended)
         try:
             return await appended
         finally:
@@ -179,10 +189,17 @@ class MessageLog:
             connection.inc_thread_sharing()  # its own thread has ended
             connection.close()
 
+    def _begin_thread(self) -> None:
+        _thread.answer_seconds = self._answer_seconds
+
+    def _begin_reading(self) -> None:
+        self._begin_thread()
+        self._connections.append(connections["default"])
+
     async def _read(self, read: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._answer_seconds):
                 return await loop.run_in_executor(self._readers, lambda: reader.on_this_thread(read))
         except TimeoutError:
             raise StoreUnavailable("no answer in time") from None

@@ -1,7 +1,6 @@
 """Reads of the log whose answer serves more than the one who asked."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -12,16 +11,17 @@ T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """What `read` found, for `seconds`: everybody asks for it, and it seldom changes."""
+    """What `read` found, for `seconds` by `clock`: everybody asks for it, and it seldom changes."""
 
-    def __init__(self, read: Callable[[], Awaitable[T]], seconds: float) -> None:
+    def __init__(self, read: Callable[[], Awaitable[T]], seconds: float, clock: Callable[[], float]) -> None:
         self._read = read
         self._seconds = seconds
+        self._clock = clock
         self._found: tuple[float, T] | None = None
         self._asking: asyncio.Task[T] | None = None
 
     async def value(self) -> T:
-        if self._found is None or time.monotonic() - self._found[0] > self._seconds:
+        if self._found is None or self._clock() - self._found[0] > self._seconds:
             if self._asking is None or self._asking.done():  # one asks for all who wait: that can be a thousand
                 self._asking = asyncio.create_task(self._ask())
                 self._asking.add_done_callback(_heard)
@@ -30,7 +30,7 @@ class Remembered(Generic[T]):
 
     async def _ask(self) -> T:
         found = await self._read()
-        self._found = (time.monotonic(), found)
+        self._found = (self._clock(), found)
         return found
 
 

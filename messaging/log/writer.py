@@ -35,10 +35,14 @@ class _Waiting:
 
 
 class Writer:
-    """Appends on a thread of its own: neither the event loop nor Django's shared thread ever waits for a commit."""
+    """Appends on a thread of its own: neither the event loop nor Django's shared thread ever waits for a commit.
 
-    def __init__(self, name: str, committed: Committed) -> None:
+    `begin`: called by that thread before anything else.
+    """
+
+    def __init__(self, name: str, committed: Committed, begin: Callable[[], None]) -> None:
         self._committed = committed
+        self._begin = begin
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -64,6 +68,7 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
+        self._begin()
         while (first := self._queue.get()) is not None:
             batch = [first]
             last = False

@@ -6,7 +6,8 @@ them in order.
 
 import logging
 import random
-from collections.abc import Container, Iterable, Sequence
+import time
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from messaging.context import bind
@@ -41,6 +42,7 @@ class MessagingService:
     """`heartbeat_ms`: how often clients are asked to ping. `retention_days`: how long messages are kept.
 
     `limiter` and `rates`: how often people may write. `pod`: the name of this process in the connection store.
+    `clock`: the seconds by which intervals are measured.
     """
 
     def __init__(
@@ -53,12 +55,13 @@ class MessagingService:
         heartbeat_ms: int,
         retention_days: int,
         pod: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
-        self._throttle = Throttle(limiter, rates)
+        self._throttle = Throttle(limiter, rates, clock)
         self._heartbeat_ms = heartbeat_ms
-        self._registry = Registry(connections, pod)
-        self._identity = Identity(log, self._registry, retention_days)
+        self._registry = Registry(connections, pod, clock)
+        self._identity = Identity(log, self._registry, retention_days, clock)
         self._conversations = Conversations(log, heartbeat_ms)
         self._messages = Messages(log, self._conversations)
         self._presence = Presence(self._registry, limiter)

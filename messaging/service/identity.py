@@ -1,7 +1,7 @@
 """Who a connection belongs to and what it may do."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -22,10 +22,11 @@ RECHECK_SECONDS = 300  # between two looks at the rights of an admin who is watc
 class Identity:
     """`retention_days`: cursors older than this can't be resumed from."""
 
-    def __init__(self, log: "MessageLog", registry: Registry, retention_days: int) -> None:
+    def __init__(self, log: "MessageLog", registry: Registry, retention_days: int, clock: Callable[[], float]) -> None:
         self._log = log
         self._registry = registry
         self._retention_days = retention_days
+        self._clock = clock
 
     async def identify(self, connection: Connection, frame: frames.Identify) -> list[Action]:
         named = await self.become(connection, frame.type, frame.token, frame.version)
@@ -101,7 +102,7 @@ class Identity:
         """
         if connection.staff is None:
             return
-        if not connection.held or time.monotonic() - connection.checked_at > RECHECK_SECONDS:
+        if not connection.held or self._clock() - connection.checked_at > RECHECK_SECONDS:
             await self._check_rights(connection, connection.staff)
 
     async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, ProtocolError]]:
@@ -115,7 +116,7 @@ class Identity:
         revoked = []
         for connection in admins:
             try:
-                _admit(connection, members.get(connection.staff or 0), connection.session in ended)
+                self._admit(connection, members.get(connection.staff or 0), connection.session in ended)
             except ProtocolError as error:
                 revoked.append((connection, error))
         return revoked
@@ -123,7 +124,22 @@ class Identity:
     async def _check_rights(self, connection: Connection, staff: int) -> None:
         members = await self._log.staff_members([staff])
         ended = await self._log.ended_sessions([connection.session])
-        _admit(connection, members.get(staff), bool(ended))
+        self._admit(connection, members.get(staff), bool(ended))
+
+    def _admit(self, connection: Connection, member: StaffMember | None, signed_out: bool) -> None:
+        if member is None or signed_out or connection.password_mark not in ("", member.password_mark):
+            raise ProtocolError(ErrorCode.UNAUTHORIZED, "You are signed out.")
+        if not member.may_view:
+            raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not read messages.")
+        connection.staff = member.id
+        connection.name = member.name
+        connection.may_reply = member.may_reply
+        connection.may_manage = member.may_manage
+        connection.may_block = member.may_block
+        connection.may_unblock = member.may_unblock
+        connection.password_mark = member.password_mark
+        if connection.held:
+            connection.checked_at = self._clock()
 
     async def _recoverable(self, since: str | None, head: Cursor, visitor: str | None) -> bool:
         """Whether history after `since` is complete: it is a place that this log had and still has."""
@@ -146,19 +162,3 @@ def _me(connection: Connection) -> dict[str, int | str | bool]:
         "block": connection.may_block,
         "unblock": connection.may_unblock,
     }
-
-
-def _admit(connection: Connection, member: StaffMember | None, signed_out: bool) -> None:
-    if member is None or signed_out or connection.password_mark not in ("", member.password_mark):
-        raise ProtocolError(ErrorCode.UNAUTHORIZED, "You are signed out.")
-    if not member.may_view:
-        raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not read messages.")
-    connection.staff = member.id
-    connection.name = member.name
-    connection.may_reply = member.may_reply
-    connection.may_manage = member.may_manage
-    connection.may_block = member.may_block
-    connection.may_unblock = member.may_unblock
-    connection.password_mark = member.password_mark
-    if connection.held:
-        connection.checked_at = time.monotonic()

@@ -1,7 +1,7 @@
 """The service's side of the connection store: nothing that a person does fails because the store is down."""
 
 import logging
-import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from messaging.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable
@@ -19,16 +19,17 @@ TOUCH_SECONDS = 60  # between two refreshes of a connection's row
 class Registry:
     """Who is connected. `pod` names this process in the rows that it writes."""
 
-    def __init__(self, connections: "ConnectionStore", pod: str) -> None:
+    def __init__(self, connections: "ConnectionStore", pod: str, clock: Callable[[], float]) -> None:
         self._connections = connections
         self._pod = pod
+        self._clock = clock
 
     async def touch(self, connection: Connection) -> None:
         """Write `connection`'s row, whole, with a new time to live.
 
         Raises StoreUnavailable where messages would not find the connection without it.
         """
-        connection.touched_at = time.monotonic()
+        connection.touched_at = self._clock()
         try:
             await self._connections.touch(self._row(connection))
         except StoreUnavailable as error:
@@ -44,7 +45,7 @@ class Registry:
         """
         if not connection.held:
             return True
-        due = connection.role is not None and time.monotonic() - connection.touched_at > TOUCH_SECONDS
+        due = connection.role is not None and self._clock() - connection.touched_at > TOUCH_SECONDS
         if due:
             await self.touch(connection)
         return due

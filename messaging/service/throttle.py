@@ -1,7 +1,7 @@
 """How often people may write, and connections say who they are."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from messaging.limits import Bucket, Limiter, Rate
@@ -23,10 +23,11 @@ class Rates:
 class Throttle:
     """Raises ProtocolError rate_limited, with the time after which the same frame may come again."""
 
-    def __init__(self, limiter: Limiter, rates: Rates) -> None:
+    def __init__(self, limiter: Limiter, rates: Rates, clock: Callable[[], float]) -> None:
         self._limiter = limiter
         self._rates = rates
-        self._identifies = MemoryLimiter()  # of one connection each: who holds it is the only one who needs to know
+        # Of one connection each: who holds it is the only one who needs to know.
+        self._identifies = MemoryLimiter(clock)
 
     async def identify(self, connection: Connection, id: str | None) -> None:
         if self._rates.identify is not None:

@@ -15,13 +15,14 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.db.models import Count
 from django.test import Client
 
-from messaging import log, runtime, tokens
+from messaging import runtime, tokens
 from messaging.contracts import Cursor
 from messaging.log import reader
 from messaging.models import Conversation, Message
@@ -286,7 +287,7 @@ def write_plans(file: str) -> None:
     """As JSON, what PostgreSQL did for every statement of each path: `{path: [[statement, plan], ...]}`."""
     recorder = Recorder()
     found = {}
-    log.ANSWER_SECONDS = PATIENCE_SECONDS
+    settings.MESSAGING_LOG_OPTIONS = settings.MESSAGING_LOG_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
     with everybody() as people:
         for name in people.paths:
             with recorder.recorded() as statements:

@@ -4,14 +4,13 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple, TypeVar
-from unittest import mock
 from uuid import uuid4
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 
-from messaging import log, tokens
+from messaging import tokens
 from messaging.limits import Rate
 from messaging.limits.memory import MemoryLimiter
 from messaging.log import MessageLog
@@ -21,6 +20,7 @@ from messaging.service import MessagingService
 from messaging.service.actions import Action, Close, Connection, Publish, Reply
 from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
+from tests.support.clock import Clock
 from tests.support.services import PATIENCE_SECONDS
 
 F = TypeVar("F")
@@ -49,19 +49,24 @@ class Sent(NamedTuple):
 
 
 class InProcessService(MessagingService):
-    """The service over two stores of its own, and the people who talk to it. Its rates are low."""
+    """The service over two stores of its own, and the people who talk to it. Its rates are low.
 
-    def __init__(self, store: MemoryStore, message_log: MessageLog) -> None:
+    `clock` has to be advanced for any interval of the service to pass.
+    """
+
+    def __init__(self, store: MemoryStore, log: MessageLog, clock: Clock) -> None:
         super().__init__(
             store,
-            message_log,
-            limiter=MemoryLimiter(),
+            log,
+            limiter=MemoryLimiter(clock),
             rates=Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60)),
             heartbeat_ms=25_000,
             retention_days=30,
             pod="pod-a",
+            clock=clock,
         )
         self.store = store
+        self.clock = clock
 
     async def send(self, connection: Connection, action: str, **fields: object) -> list[Action]:
         """Return what follows from one frame of `connection`."""
@@ -91,14 +96,14 @@ def staff(*rights: str) -> User:
 
 
 @contextlib.asynccontextmanager
-async def in_process_service() -> AsyncIterator[InProcessService]:
+async def in_process_service(store: MemoryStore | None = None) -> AsyncIterator[InProcessService]:
     """Run a service that has one quick message, and close it afterwards."""
     await QuickMessage.objects.all().adelete()
     await QuickMessage.objects.acreate(**SPEAK_GERMAN)
-    message_log = MessageLog()
-    with mock.patch.object(log, "ANSWER_SECONDS", PATIENCE_SECONDS):
-        yield InProcessService(MemoryStore(), message_log)
-    await message_log.close()
+    clock = Clock()
+    log = MessageLog(answer_seconds=PATIENCE_SECONDS, clock=clock)
+    yield InProcessService(store or MemoryStore(), log, clock)
+    await log.close()
     await sync_to_async(connections.close_all)()
 
 

@@ -1,7 +1,6 @@
 """What holds of conversations besides their messages, as values: read positions, claims, their end, who is there."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -13,11 +12,12 @@ from django.utils import timezone
 
 from messaging import tokens
 from messaging.contracts import ADMINS, START, USERS, AlreadyClaimed, Claim, Cursor, conversation_group
-from messaging.log import MessageLog, reader
+from messaging.log import BLOCK_SECONDS, QUICK_SECONDS, MessageLog, reader
 from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service import actions as service_actions
+from messaging.service import presence
 from messaging.service.actions import Action, Close, CloseGroup, Join, Publish, Reply
 from messaging.service.conversations import CLAIM_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
@@ -180,8 +180,8 @@ async def left(visitor: Visitor) -> float:
 
 async def test_a_claim_ends_two_minutes_after_the_last_connection_of_its_holder(service: InProcessService) -> None:
     visitor, ada = await service.visitor(), await service.admin(*MANAGER)
-    other_page = replace(ada, id="other")
-    await service._registry.touch(other_page)
+    other_page = service_actions.Connection("other")
+    await service.send(other_page, "identify", type="admin", v=2, token=tokens.mint_admin(ada.staff))
     await say(service, visitor)
     await change(service, ada, visitor, "claim")
     lease = CLAIM_SECONDS + TOUCH_SECONDS + 25
@@ -203,9 +203,8 @@ async def test_a_sign_of_life_puts_the_end_of_a_claim_off(service: InProcessServ
         return await left(visitor)
 
     assert await after(ada, "ping") <= 10  # nothing is due yet
-    ada.touched_at -= TOUCH_SECONDS + 1
+    service.clock.advance(TOUCH_SECONDS + 1)
     assert await after(ada, "ping") > CLAIM_SECONDS
-    reader.touched_at -= TOUCH_SECONDS + 1
     assert await after(reader, "ping") <= 10
     again = {"type": "admin", "v": 2, "token": tokens.mint_admin(ada.staff)}
     assert await after(ada, "identify", **again) > CLAIM_SECONDS
@@ -221,8 +220,8 @@ async def test_a_claim_that_has_ended_counts_no_more_and_is_told_once(service: I
     (state,) = await states(service, bob, conversation=visitor.conversation)
     assert state.claimed_by is None
     told = []
+    service.clock.advance(TOUCH_SECONDS + 1)
     for admin in (bob, ada):
-        admin.touched_at -= TOUCH_SECONDS + 1
         told += [action for action in await service.send(admin, "ping") if isinstance(action, Publish)]
     (publish,) = told
     at = frame_of(publish, frames.Conversation).timestamp
@@ -274,7 +273,7 @@ async def test_a_block_keeps_a_visitor_from_writing_until_it_is_taken_back(servi
     assert told == frames.Conversation(visitor.conversation, "open", "block", told.timestamp, None, until, "Ada")
     (state,) = await states(service, ada, conversation=visitor.conversation)
     assert state == frames.ConversationState(visitor.conversation, "open", told.timestamp, None, until)
-    service._log._blocked._found = None  # two seconds later
+    service.clock.advance(BLOCK_SECONDS + 1)
     blocked = await service.send(visitor, "sendMessage", id="message-2", content="hello")
     assert refusal(blocked) == (ErrorCode.BLOCKED, CloseCode.FORBIDDEN)
     told = changed(await change(service, ada, visitor, "unblock"))
@@ -493,7 +492,7 @@ async def test_admins_at_a_gateway_are_told_when_somebody_comes_or_goes_and_the_
     assert frame_of(pong, frames.Pong)
     assert answer == Reply(frames.Presence(1, frame_of(answer, frames.Presence).timestamp, 2))
     assert len(await service.send(admin, "ping")) == 1
-    service._presence._limiter._full_at.clear()
+    service.clock.advance(presence.RATE.seconds)
     (publish,) = await service.disconnect(visitors[0])
     shown = frame_of(publish, frames.Presence)
     assert (shown.admins, shown.users) == (1, 1)
@@ -511,7 +510,7 @@ async def test_quick_messages_and_replies_speak_the_language_that_was_asked_for(
     german = {"label_de": "Bitte Deutsch", "content_de": "bitte deutsch sprechen"}
     await QuickMessage.objects.acreate(key="hello", label="Hello", content="hello", position=1, **german)
     await QuickMessage.objects.acreate(key="wait", kind="reply", label="Wait", content="please wait")
-    service._log._quick._found = None
+    service.clock.advance(QUICK_SECONDS + 1)
     hello = {"key": "hello", "label": "Hello", "content": "hello"}
     hallo = {"key": "hello", "label": "Bitte Deutsch", "content": "bitte deutsch sprechen"}
     wait = {"key": "wait", "label": "Wait", "content": "please wait"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from messaging import log, runtime
+from messaging import runtime
 from messaging.transports import apigateway
 from messaging_site import backends
 from tests.support import gateway_events
@@ -16,8 +16,8 @@ from tests.support.services import PATIENCE_SECONDS
 
 
 @pytest.fixture
-def gate(dynamodb_table: DynamoDBTable, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    monkeypatch.setattr(log, "ANSWER_SECONDS", PATIENCE_SECONDS)
+def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator[Gate]:
+    settings.MESSAGING_LOG_OPTIONS = settings.MESSAGING_LOG_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
     chosen = backends.dynamodb(dynamodb_table.name, dynamodb_table.region, ttl=7_800)
     for name in ("store", "states", "limiter", "addresses"):
         backend = getattr(chosen, name)
