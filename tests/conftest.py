@@ -18,7 +18,7 @@ from tests.support.aws_deployment import AwsDeployment, PostgresWithTLS, deploye
 from tests.support.browser import browser, origin, own_deployment, people, prepared_database  # noqa: F401  fixtures
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.cluster import Cluster, cluster
-from tests.support.deployments import SECRET_KEY, Deployment, Kubernetes, local
+from tests.support.deployments import SECRET_KEY, Deployment, Kubernetes, LocalServer, Pod, local
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.ministack import Ministack
 from tests.support.moving_site import site  # noqa: F401  a fixture
@@ -184,13 +184,13 @@ def kubernetes(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def local_deployment() -> Iterator[Deployment]:
+def local_deployment() -> Iterator[Deployment[LocalServer]]:
     with local() as deployment:
         yield deployment
 
 
 @pytest.fixture(scope="session")
-def kubernetes_deployment(kubernetes: Kubernetes) -> Iterator[Deployment]:
+def kubernetes_deployment(kubernetes: Kubernetes) -> Iterator[Deployment[Pod]]:
     redis = Redis()  # nobody else's: hints of another database would pass for messages of this one
     with started(redis), kubernetes.deployed(redis.url) as deployment:
         yield deployment
@@ -221,10 +221,12 @@ def containers_deployment(postgres: Postgres, image: str) -> Iterator[Cluster]:
 @pytest.fixture(scope="session", params=["local", "kubernetes", "aws", "containers"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     """What behaves alike in every mode."""
-    return request.getfixturevalue(f"{request.param}_deployment")
+    found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
+    return found
 
 
 @pytest.fixture(scope="session", params=["kubernetes", "aws", "containers"])
 def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
     """What behaves alike wherever several processes share the work: two of them, or a function."""
-    return request.getfixturevalue(f"{request.param}_deployment")
+    found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
+    return found

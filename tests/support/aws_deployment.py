@@ -57,7 +57,7 @@ class Function:
         return "\n".join(line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX))
 
 
-class AwsDeployment(Deployment):
+class AwsDeployment(Deployment[Function]):
     """The stack, its function configured for tests."""
 
     gateway = True
@@ -187,7 +187,8 @@ class AwsDeployment(Deployment):
     def invoke(self, event: Mapping[str, str]) -> dict[str, Any]:
         """What the function answers; `errorMessage` is what it ended with."""
         answer = self._ministack.client("lambda").invoke(FunctionName=NAME, Payload=json.dumps(event).encode())
-        return json.loads(answer["Payload"].read())
+        result: dict[str, Any] = json.loads(answer["Payload"].read())
+        return result
 
     def _start_process(self) -> None:
         assert self.invoke({"manage": "check"}) == {}
@@ -195,7 +196,8 @@ class AwsDeployment(Deployment):
     @property
     def environment(self) -> dict[str, str]:
         function = self._ministack.client("lambda").get_function_configuration(FunctionName=NAME)
-        return function["Environment"]["Variables"]
+        variables: dict[str, str] = function["Environment"]["Variables"]
+        return variables
 
     @property
     def websocket_urls(self) -> list[str]:

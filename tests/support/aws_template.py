@@ -31,7 +31,8 @@ _Loader.add_multi_constructor("!", _long_form)
 
 
 def load() -> Template:
-    return yaml.load((ROOT / "aws/template.yaml").read_text(), _Loader)  # noqa: S506  a SafeLoader
+    template: Template = yaml.load((ROOT / "aws/template.yaml").read_text(), _Loader)  # noqa: S506  a SafeLoader
+    return template
 
 
 def written(template: Template) -> str:

@@ -13,7 +13,7 @@ import psycopg
 
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.connections import admin, connect, error, new_id
-from tests.support.deployments import PREPARED, Deployment, Kubernetes, probe
+from tests.support.deployments import PREPARED, Deployment, Kubernetes, Pod, probe
 from tests.support.nginx import Nginx
 from tests.support.redis_services import Redis, RedisSentinel
 from tests.support.services import HOST, Postgres, started
@@ -30,7 +30,7 @@ UNAVAILABLE_SECONDS = 4.5  # until a writer is told that the database does not a
 class Stage:
     """Pods behind nginx, the network before it, and the people who come that way: others in each test."""
 
-    deployment: Deployment
+    deployment: Deployment[Pod]
     network: ChaosProxy
 
     async def fresh(self) -> None:
@@ -54,7 +54,8 @@ class Stage:
     async def admins_present(self) -> int:
         """What a visitor is told."""
         async with connect(self.deployment.servers[0].websocket_url) as page:
-            return (await page.identify())["presence"]["admins"]
+            admins: int = (await page.identify())["presence"]["admins"]
+        return admins
 
 
 @dataclass
@@ -155,8 +156,10 @@ def sentinel_stage(kubernetes: Kubernetes) -> Iterator[SentinelStage]:
 
 
 @contextlib.contextmanager
-def behind_nginx(kubernetes: Kubernetes, redis_url: str, **environment: str) -> Iterator[tuple[Deployment, ChaosProxy]]:
-    with kubernetes.deployed(redis_url, PODS, **LIMITS, **environment) as deployment:
+def behind_nginx(
+    kubernetes: Kubernetes, redis_url: str, **environment: str
+) -> Iterator[tuple[Deployment[Pod], ChaosProxy]]:
+    with kubernetes.deployed(redis_url, PODS, Pod, **LIMITS, **environment) as deployment:
         nginx = Nginx({"/": [pod.port for pod in deployment.servers]})
         with started(nginx), ChaosProxy([(HOST, nginx.port)]) as network:
             yield deployment, network

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, BrowserType, Dialog, Locator, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    BrowserType,
+    Dialog,
+    Locator,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.deployments import PASSWORD, Deployment, LocalServer, prepare_database
 from tests.support.paths import ROOT
@@ -32,9 +42,9 @@ CHROMIUMS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a directory: `make screenshots`
-NARROW = {"width": 320, "height": 500}  # 200 % zoom of a small phone, or 400 % of a desktop
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 800}
+NARROW: ViewportSize = {"width": 320, "height": 500}  # 200 % zoom of a small phone, or 400 % of a desktop
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 BUTTON = "Please speak German"  # the quick message that a new installation has
 ABSENT = "Nobody is watching right now – your message is kept"  # how the visitor's page says that it is live
 PATIENCE_MS = 30_000  # the longest delay between two tries of the client
@@ -138,14 +148,14 @@ def prepared_database() -> Iterator[Path]:
 
 
 @pytest.fixture
-def own_deployment(prepared_database: Path) -> Iterator[Deployment]:
+def own_deployment(prepared_database: Path) -> Iterator[Deployment[LocalServer]]:
     """A server of this test's own: its list of conversations holds nobody else's."""
     with serving(prepared_database) as deployment:
         yield deployment
 
 
 @contextlib.contextmanager
-def serving(prepared_database: Path, **environment: str) -> Iterator[Deployment]:
+def serving(prepared_database: Path, **environment: str) -> Iterator[Deployment[LocalServer]]:
     server = LocalServer(**environment)
     shutil.copy(prepared_database, server.directory)
     with started(server):
@@ -178,10 +188,11 @@ def write(page: Page, text: str) -> None:
 
 def shown(page: Page) -> list[tuple[str, str]]:
     """The thread as a person reads it: what was written, and its state."""
-    return page.evaluate(
+    found = page.evaluate(
         """() => [...document.querySelectorAll("#messages > li")].map((item) => [
             item.querySelector("[data-part=content]").textContent, item.dataset.state])""",
     )
+    return [(content, state) for content, state in found]
 
 
 def texts(page: Page) -> list[str]:
@@ -190,14 +201,14 @@ def texts(page: Page) -> list[str]:
 
 def wait_for_thread(page: Page, *thread: tuple[str, str]) -> None:
     """Until the page shows exactly this."""
-    wait_until(lambda: [tuple(item) for item in shown(page)] == list(thread), f"the thread {thread}", timeout=40)
+    wait_until(lambda: shown(page) == list(thread), f"the thread {thread}", timeout=40)
 
 
 def wait_until_both_show(one: Page, other: Page, contents: list[str]) -> None:
     """Until both pages show these messages as sent, each once, in whatever order, but in the same."""
 
     def settled() -> bool:
-        return shown(one) == shown(other) and sorted(shown(one)) == sorted(list(item) for item in sent(*contents))
+        return shown(one) == shown(other) and sorted(shown(one)) == sorted(sent(*contents))
 
     wait_until(settled, f"both pages show {contents}", timeout=60)
 
@@ -224,7 +235,7 @@ def violations(page: Page) -> list[str]:
     return [f"{item['id']}: {node['html']}" for item in found for node in item["nodes"]]
 
 
-def inspect(page: Page, state: str, *more: dict[str, int]) -> None:
+def inspect(page: Page, state: str, *more: ViewportSize) -> None:
     """The page as it is now has no fault that axe finds, light or dark; `make screenshots` keeps pictures of it.
 
     `more`: sizes to take pictures at, besides a phone's and a desktop's.
@@ -235,7 +246,7 @@ def inspect(page: Page, state: str, *more: dict[str, int]) -> None:
     picture(page, state, *more)
 
 
-def picture(page: Page, state: str, *more: dict[str, int]) -> None:
+def picture(page: Page, state: str, *more: ViewportSize) -> None:
     """`make screenshots` keeps pictures of the page as it is now."""
     if not SCREENSHOTS:
         return

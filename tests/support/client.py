@@ -61,7 +61,7 @@ class Client:
 
     async def __aenter__(self) -> "Client":
         self._sending = asyncio.Lock()
-        self._tasks = {asyncio.create_task(self._run())}
+        self._tasks: set[asyncio.Future[Any]] = {asyncio.create_task(self._run())}
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -98,7 +98,12 @@ class Client:
         """Runs `work` beside the client, for instance a `send` from within `on_message`."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception() or self._tasks.discard(done))
+        task.add_done_callback(self._forget)
+
+    def _forget(self, done: "asyncio.Future[Any]") -> None:
+        """Drop a task that has ended well; `__aexit__` raises what another one ended with."""
+        if not done.cancelled() and done.exception() is None:
+            self._tasks.discard(done)
 
     async def settled(self, within: float = SOON) -> None:
         """Returns when everything sent is acked or refused for good."""
@@ -113,8 +118,9 @@ class Client:
             code = None
             with contextlib.suppress(OSError, WebSocketException):
                 token = await self.mint() if self.mint else self.token
-                options = {"proxy": None, "ping_interval": None, "max_size": None, "close_timeout": 1}
-                async with websocket(self.url, **options) as socket:
+                async with websocket(
+                    self.url, proxy=None, ping_interval=None, max_size=None, close_timeout=1
+                ) as socket:
                     self.connections += 1
                     try:
                         await self._converse(socket, token)
@@ -236,7 +242,7 @@ class Client:
 
     def _show(self, frame: Frame) -> None:
         self._newest = max(self._newest, frame["cursor"])
-        if self.outbox.pop(frame.get("id"), None):
+        if self.outbox.pop(frame.get("id", ""), None):
             self.acked[frame["id"]] = frame
         if frame["messageId"] not in self.thread:
             self.thread[frame["messageId"]] = frame

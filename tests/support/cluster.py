@@ -22,7 +22,7 @@ T = TypeVar("T")
 OVERLAY = "development"  # the one without TLS in front; limits, roles and routes are those of every overlay
 
 
-class Cluster(Deployment):
+class Cluster(Deployment[Nginx]):
     """Every Deployment of the overlay, with its replicas. Tests come through nginx, as everybody does.
 
     The ingress leads to all pods in turn. As tests of two servers want to know which is which, there is one more nginx

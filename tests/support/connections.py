@@ -105,7 +105,7 @@ class Message(Frame):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, dict) and dict(self) == {"connectionId": self["connectionId"]} | other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 class Connection:
@@ -145,7 +145,7 @@ class Connection:
     async def receive(self, within: float = SOON) -> Frame:
         async with asyncio.timeout(within):
             while True:
-                frame = json.loads(await self._socket.recv())
+                frame: Frame = json.loads(await self._socket.recv())
                 SERVER_FRAMES.validate(frame)
                 if frame["type"] == "presence" and self._version_2:
                     self.presence = frame

@@ -11,12 +11,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.cookiejar import CookieJar
 from pathlib import Path
+from typing import Any, Generic, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
 
 import psycopg
 import pytest
+from typing_extensions import TypeVar  # with defaults, which typing has from Python 3.13
 
 from tests.support.paths import ROOT
 from tests.support.redis_services import Redis
@@ -158,16 +160,38 @@ class Pod(Server):
         return [sys.executable, "-m", "messaging_site.server"]
 
 
-class Deployment:
+class Endpoint(Protocol):
+    """A server as pages and staff reach it: a process, or the parts that do its work together."""
+
+    environment: dict[str, str]
+
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def websocket_url(self) -> str: ...
+
+    @property
+    def log(self) -> str: ...
+
+
+AnyServer = TypeVar("AnyServer", bound=Endpoint, default=Endpoint, covariant=True)
+
+
+class Deployment(Generic[AnyServer]):
     """Servers that share one database, and what a test needs to reach them."""
 
     gateway = False  # whether an API Gateway holds the WebSockets: docs/protocol.md names what differs there
-    websocket_sources = ""  # what pages may connect to besides their own origin
 
-    def __init__(self, servers: Sequence[Server], database: str) -> None:
+    def __init__(self, servers: Sequence[AnyServer], database: str) -> None:
         self.servers = servers
         self.database = database
         self._sessions: dict[str, StaffSession] = {}
+
+    @property
+    def websocket_sources(self) -> str:
+        """The sources that pages may connect to besides their own origin."""
+        return ""
 
     @property
     def websocket_urls(self) -> list[str]:
@@ -206,7 +230,7 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def local() -> Iterator[Deployment]:
+def local() -> Iterator[Deployment[LocalServer]]:
     """One process, SQLite, everything else in memory."""
     server = LocalServer()
     prepare_database(server.environment)
@@ -229,7 +253,7 @@ class Kubernetes:
     @contextlib.contextmanager
     def deployed(
         self, redis_url: str, pods: int = 2, make: Callable[..., Pod] = Pod, **environment: str
-    ) -> Iterator[Deployment]:
+    ) -> Iterator[Deployment[Pod]]:
         database = self._postgres.create_database(f"deployed_{next(self._copies)}", PREPARED)
         environment = {"DATABASE_URL": database, "REDIS_URL": redis_url} | self._environment | environment
         servers = [make(**environment) for _ in range(pods)]
@@ -241,15 +265,13 @@ class Kubernetes:
         """A pod, and a Redis of its own, which may come and go."""
         redis = Redis()
         with started(redis), self.deployed(redis.url, pods=1) as deployment:
-            (server,) = deployment.servers
-            assert isinstance(server, Pod)
-            yield server, redis
+            yield deployment.servers[0], redis
 
 
 class StaffSession:
     """The browser of a staff member who has logged in; it goes on at the next server where one is down."""
 
-    def __init__(self, servers: Sequence[Server], username: str) -> None:
+    def __init__(self, servers: Sequence[Endpoint], username: str) -> None:
         self._servers = servers
         self._username = username
         self._cookies = CookieJar()  # cookies don't know ports: both servers get them
@@ -260,9 +282,10 @@ class StaffSession:
         with self._login:
             if "sessionid" not in self.cookies:
                 self._log_in()
-        answer = json.loads(self.request("/admin/live/token/", {}))
+        answer: dict[str, Any] = json.loads(self.request("/admin/live/token/", {}))
         assert answer == {"token": answer["token"], "expiresIn": 60}
-        return answer["token"]
+        token: str = answer["token"]
+        return token
 
     @property
     def cookies(self) -> dict[str, str]:
@@ -284,7 +307,8 @@ class StaffSession:
                 headers["Origin"] = server.origin
                 request = Request(server.origin + path, data, headers)  # noqa: S310  always http
                 with self._browser.open(request, timeout=30) as answer:
-                    return answer.read()
+                    body: bytes = answer.read()
+                return body
             except URLError as error:
                 if not isinstance(error.reason, OSError):
                     raise
@@ -321,4 +345,4 @@ def opener(*handlers: HTTPCookieProcessor) -> OpenerDirector:
 
 def waiting_for_locks(deployment: Deployment) -> int:
     with psycopg.connect(deployment.database) as observer:
-        return observer.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[0]
+        return len(observer.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())

@@ -25,7 +25,8 @@ class DynamoDBTable:
             schema.migrate()
 
     def items(self) -> list[dict[str, Any]]:
-        return self.ministack.client("dynamodb").scan(TableName=self.name)["Items"]
+        items: list[dict[str, Any]] = self.ministack.client("dynamodb").scan(TableName=self.name)["Items"]
+        return items
 
     def empty(self) -> None:
         client = self.ministack.client("dynamodb")

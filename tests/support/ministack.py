@@ -49,7 +49,7 @@ class Ministack(Service):
         return f"http://{HOST}:{self.port}"
 
     @property
-    def credentials(self) -> Mapping[str, str]:
+    def credentials(self) -> dict[str, str]:
         return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
 
     @property

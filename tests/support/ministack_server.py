@@ -33,7 +33,7 @@ async def send_response(send: Any, status: int, headers: Any, body: Any, **optio
 
 
 def invoke(worker: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-    result = _invoke(worker, *arguments, **options)
+    result: dict[str, Any] = _invoke(worker, *arguments, **options)
     for line in result.get("log", "").splitlines():
         print(f"function: {line}", file=sys.stderr, flush=True)
     return result

@@ -49,8 +49,10 @@ class Redis(Service):
         return False
 
     def client(self) -> redis.Redis:
-        tls = {"ssl": True, "ssl_ca_certs": str(self._certificate)} if self._certificate else {}
-        return redis.Redis(host=HOST, port=self.port, decode_responses=True, **tls)
+        trusted = None if self._certificate is None else str(self._certificate)
+        return redis.Redis(
+            host=HOST, port=self.port, decode_responses=True, ssl=trusted is not None, ssl_ca_certs=trusted
+        )
 
     @property
     def scheme(self) -> str:
@@ -97,7 +99,8 @@ class Sentinel(Redis):
 
     def master(self) -> dict[str, object]:
         with self.client() as client:
-            return client.sentinel_master(self._master_name)
+            state: dict[str, object] = client.sentinel_master(self._master_name)
+        return state
 
 
 class RedisSentinel:
@@ -164,7 +167,8 @@ class RedisCluster:
     @staticmethod
     def _state(node: Redis) -> dict[str, str]:
         with node.client() as client:
-            return client.execute_command("CLUSTER INFO")
+            state: dict[str, str] = client.execute_command("CLUSTER INFO")
+        return state
 
 
 def _addresses(services: Sequence[Service]) -> str:

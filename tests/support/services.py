@@ -14,9 +14,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TypedDict
 
 import psutil
 import psycopg
@@ -121,7 +122,7 @@ def certify(directory: Path, user: str | None = None) -> Path:
     certificate = directory / "certificate"
     command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
     command += ["-addext", f"subjectAltName=IP:{HOST}", "-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
-    files = ["-keyout", certificate.with_name("key"), "-out", certificate]
+    files = ["-keyout", str(certificate.with_name("key")), "-out", str(certificate)]
     subprocess.run([*command, *files], cwd=directory, check=True, capture_output=True, **as_user(user))
     return certificate
 
@@ -218,8 +219,16 @@ class Service:
             raise ServiceFailed(f"{self.name} did not end within 30 s of {number.name}:\n{self.tail}") from None
 
 
-def as_user(name: str | None) -> Mapping[str, object]:
-    """Popen's arguments that run a program as `name`."""
+class AsUser(TypedDict, total=False):
+    """Popen's arguments that choose the user of a program."""
+
+    user: str
+    group: int
+    extra_groups: list[int]
+
+
+def as_user(name: str | None) -> AsUser:
+    """Return Popen's arguments that run a program as `name`."""
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []} if name else {}
 
 

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Coroutine, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.support import connections as wire
 from tests.support.deployments import Deployment
+
+T = TypeVar("T")
 
 
 class Staff:
@@ -21,7 +23,7 @@ class Staff:
         self._connecting = wire.admin(deployment.servers[0].websocket_url, token)
         self.connection: wire.Connection = self.do(self._connecting.__aenter__())
 
-    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def leave(self) -> None:
@@ -41,8 +43,9 @@ class Staff:
 
         return self.do(answer())
 
-    def newest(self) -> dict[str, Any]:
-        return self.ask("history", limit=1)["messages"][-1]
+    def newest(self) -> wire.Frame:
+        message: wire.Frame = self.ask("history", limit=1)["messages"][-1]
+        return message
 
     def reply(self, *contents: str) -> None:
         conversation = self.newest()["conversation"]

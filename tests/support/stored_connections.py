@@ -1,15 +1,13 @@
 """Rows of a connection store."""
 
-from dataclasses import replace
-
 from messaging.contracts import StoredConnection, staff_group
 
+CONNECTED_AT = "2026-01-01T00:00:00.000Z"
 
-def admin(connection_id: str, **changes: object) -> StoredConnection:
-    row = StoredConnection(connection_id, "admin", None, staff_group(7), 2, "pod-a", "2026-01-01T00:00:00.000Z")
-    return replace(row, **changes)
+
+def admin(connection_id: str, *, version: int = 2, connected_at: str = CONNECTED_AT) -> StoredConnection:
+    return StoredConnection(connection_id, "admin", None, staff_group(7), version, "pod-a", connected_at)
 
 
 def visitor(connection_id: str, conversation: str) -> StoredConnection:
-    at = "2026-01-01T00:00:00.000Z"
-    return StoredConnection(connection_id, "user", conversation, f"visitor:{conversation}", 2, "pod-a", at)
+    return StoredConnection(connection_id, "user", conversation, f"visitor:{conversation}", 2, "pod-a", CONNECTED_AT)

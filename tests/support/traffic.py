@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg
 from websockets.asyncio.client import ClientConnection
@@ -65,11 +66,10 @@ class Crowd:
 
     def __init__(self, deployment: Deployment, proxy: ChaosProxy) -> None:
         # Pages wait for minutes if they must; a test has less time.
-        patience = {"heartbeat": 1.0, "first_delay": 0.02, "longest_delay": 0.1}
-        self.visitors = [Witness(proxy.websocket_url, **patience) for _ in VISITORS]
+        hasty = partial(Witness, proxy.websocket_url, heartbeat=1.0, first_delay=0.02, longest_delay=0.1)
+        self.visitors = [hasty() for _ in VISITORS]
         self.answering, self.reading = self.admins = [
-            Witness(proxy.websocket_url, mint=lambda name=name: deployment.admin_token(name), **patience)
-            for name in ("operator", "colleague")
+            hasty(mint=partial(deployment.admin_token, name)) for name in ("operator", "colleague")
         ]
         self.answering.on_message = self._answer
         self.pace = PACE  # may be changed at any time
