@@ -148,8 +148,8 @@ def test_the_audit_log_has_the_number_and_nothing_of_what_was_said(
     say("one", "two")
     caplog.set_level("INFO", "messaging.audit")
     exported("--format", "csv")
-    (record,) = caplog.records
-    assert (record.message, record.messages, record.format) == ("messages exported", 2, "csv")
+    (record,) = map(vars, caplog.records)
+    assert (record["message"], record["messages"], record["format"]) == ("messages exported", 2, "csv")
 
 
 @pytest.mark.django_db(transaction=True)

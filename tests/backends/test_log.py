@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import timedelta
 from uuid import uuid4
 
@@ -256,7 +256,12 @@ async def test_the_overlap_ends_where_every_transaction_has_ended(log: MessageLo
 
 async def test_those_who_ask_at_once_share_one_read(log: MessageLog, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, heads = list[set[str | None]](), reader.heads
-    monkeypatch.setattr(reader, "heads", lambda ids: asked.append(set(ids)) or heads(ids))
+
+    def noted(conversations: Collection[str | None]) -> dict[str | None, Cursor]:
+        asked.append(set(conversations))
+        return heads(conversations)
+
+    monkeypatch.setattr(reader, "heads", noted)
     newest = (await log.append(new("message-1", "one"))).message.cursor
     strangers = [str(uuid4()) for _ in range(50)]
     found = await asyncio.gather(*(log.head(id) for id in (None, VISITOR, VISITOR, *strangers)))

@@ -89,10 +89,10 @@ def test_the_audit_log_has_numbers_whether_it_ended_or_was_stopped(
     say(40, 50)
     command("messaging_prune")
     say(60)
-    monkeypatch.setattr(retention.time, "sleep", stop)
+    monkeypatch.setattr("time.sleep", stop)
     with pytest.raises(KeyboardInterrupt):
         command("messaging_prune")
-    said = [(record.message, record.deleted) for record in caplog.records]
+    said = [(record["message"], record["deleted"]) for record in map(vars, caplog.records)]
     assert said == [
         ("old messages deleted", {"messages": 2, "conversations": 1}),
         ("old messages deleted", {"messages": 1}),
@@ -183,8 +183,8 @@ def test_erasing_leaves_no_more_than_a_note(command: Command, caplog: pytest.Log
     assert said.splitlines()[-1] == "erased: 1"
     assert (kept(), list(Conversation.objects.all()), Block.objects.count()) == (["3"], [other], 0)
     assert ErasedConversation.objects.get().pk == wanted.pk
-    (record,) = caplog.records
-    assert (record.message, record.conversations, record.messages) == ("conversations erased", 1, 2)
+    (record,) = map(vars, caplog.records)
+    assert (record["message"], record["conversations"], record["messages"]) == ("conversations erased", 1, 2)
 
 
 class Terminal(StringIO):
@@ -195,8 +195,13 @@ class Terminal(StringIO):
 def test_erasing_asks_first(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = say(1)
     monkeypatch.setattr("sys.stdin", Terminal())
-    asked = []
-    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "no")
+    asked: list[str] = []
+
+    def no(question: str) -> str:
+        asked.append(question)
+        return "no"
+
+    monkeypatch.setattr("builtins.input", no)
     with pytest.raises(CommandError, match="Nothing was erased"):
         command("messaging_erase", str(conversation.pk))
     assert asked == ["Erase for good? Type yes: "]

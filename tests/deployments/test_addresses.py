@@ -14,7 +14,7 @@ from messaging.limits import redis_addresses
 from messaging.limits.addresses import Addresses, MemoryAddresses
 from messaging.limits.redis_addresses import RedisAddresses
 from tests.support.connections import SOON, Frame, error, visitor
-from tests.support.deployments import Deployment, Kubernetes
+from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.services import started
 
@@ -167,7 +167,7 @@ async def test_what_ended_while_redis_was_silent_does_not_count_when_it_is_back(
 
 
 @pytest.fixture
-def strict(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
+def strict(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment[Pod]]:
     with kubernetes.deployed(redis_server.url, SOCKETS_PER_ADDRESS="3") as deployment:
         yield deployment
 

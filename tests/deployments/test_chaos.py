@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.connections import eventually
-from tests.support.deployments import Deployment, Kubernetes
+from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, started
 from tests.support.traffic import CALM_SECONDS, VISITORS, Crowd, check
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 async def survive(
-    deployment: Deployment,
+    deployment: Deployment[Pod],
     each: int,
     *,
     latency: float = 0.0,

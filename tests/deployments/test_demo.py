@@ -35,7 +35,7 @@ class Demo:
     """Runs the command with settings of its own, as on an operator's machine."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {key: os.environ[key] for key in INHERITED if key in os.environ} | environment
+        self._environment = {key: os.environ[key] for key in INHERITED if key in os.environ} | dict(environment)
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, url: str, *options: str) -> None:
@@ -64,11 +64,12 @@ def counts(line: str) -> dict[str, int]:
 
 def found_in(server: Server, query: str) -> tuple[int, ...]:
     with contextlib.closing(sqlite3.connect(server.environment["DATABASE_URL"].removeprefix("sqlite:///"))) as database:
-        return database.execute(query).fetchone()
+        row: tuple[int, ...] = database.execute(query).fetchone()
+    return row
 
 
 @pytest.fixture
-def server(local_deployment: Deployment) -> Server:
+def server(local_deployment: Deployment[LocalServer]) -> Server:
     return local_deployment.servers[0]
 
 

@@ -43,15 +43,15 @@ def limits() -> dict[str, str]:
 
 
 @pytest.fixture
-def pods(kubernetes: Kubernetes, redis_server: Redis, limits: dict[str, str]) -> Iterator[Deployment]:
-    with kubernetes.deployed(redis_server.url, MAX_CONNECTIONS="1000", **limits) as deployment:
+def pods(kubernetes: Kubernetes, redis_server: Redis, limits: dict[str, str]) -> Iterator[Deployment[Pod]]:
+    with kubernetes.deployed(redis_server.url, 2, Pod, MAX_CONNECTIONS="1000", **limits) as deployment:
         yield deployment
         assert "Traceback" not in deployment.log
 
 
 def resident(pod: Pod) -> float:
     """Megabytes of memory that the process holds."""
-    status = Path(f"/proc/{pod._process.pid}/status").read_text()
+    status = Path(f"/proc/{pod.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
@@ -72,6 +72,8 @@ class Attacker:
         assert await asyncio.to_thread(self._say) == "ended\n"
 
     def _say(self) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write("\n")
         return self._process.stdout.readline()
 
@@ -82,7 +84,7 @@ class Attacker:
 
 
 @pytest.fixture
-async def attack(request: pytest.FixtureRequest, pods: Deployment) -> AsyncIterator[Attacker]:
+async def attack(request: pytest.FixtureRequest, pods: Deployment[Pod]) -> AsyncIterator[Attacker]:
     async with visitor(pods.servers[0].websocket_url) as page:
         for number in range(60):
             await page.say(f"{number} " + "x" * 1900)
@@ -107,21 +109,21 @@ async def peak_growth(pod: Pod, attack: Attacker, done: Callable[[], bool]) -> f
 
 @pytest.mark.parametrize("attack", ["reader"], indirect=True)
 async def test_a_reader_that_reads_nothing_costs_bounded_memory_and_is_closed(
-    attack: Attacker, pods: Deployment
+    attack: Attacker, pods: Deployment[Pod]
 ) -> None:
     pod = pods.servers[0]
     assert await peak_growth(pod, attack, lambda: "reader stalled" in pod.log or "reader too slow" in pod.log) < 16
 
 
 @pytest.mark.parametrize("attack", ["pings_unread"], indirect=True)
-async def test_pongs_that_nobody_reads_cost_bounded_memory(attack: Attacker, pods: Deployment) -> None:
+async def test_pongs_that_nobody_reads_cost_bounded_memory(attack: Attacker, pods: Deployment[Pod]) -> None:
     ends = time.monotonic() + 10
     assert await peak_growth(pods.servers[0], attack, lambda: time.monotonic() > ends) < 16
 
 
 @pytest.mark.parametrize("attack", ["sender"], indirect=True)
 async def test_a_sender_that_is_faster_than_its_handler_costs_bounded_memory(
-    attack: Attacker, pods: Deployment
+    attack: Attacker, pods: Deployment[Pod]
 ) -> None:
     ends = time.monotonic() + 10
     assert await peak_growth(pods.servers[0], attack, lambda: time.monotonic() > ends) < 16
@@ -137,7 +139,7 @@ DRIPPED = {
 
 
 @pytest.mark.parametrize("what", DRIPPED)
-async def test_what_drips_in_byte_by_byte_is_cut(what: str, pods: Deployment) -> None:
+async def test_what_drips_in_byte_by_byte_is_cut(what: str, pods: Deployment[Pod]) -> None:
     """Were each byte to begin the time anew, these would go on for longer than the test waits."""
     begun, dripped = DRIPPED[what]
     bytes_sent = 0
@@ -160,7 +162,7 @@ async def test_what_drips_in_byte_by_byte_is_cut(what: str, pods: Deployment) ->
     assert 5 < bytes_sent < len(dripped)
 
 
-async def test_a_connection_may_rest_between_two_requests(pods: Deployment) -> None:
+async def test_a_connection_may_rest_between_two_requests(pods: Deployment[Pod]) -> None:
     """For longer than a request may take."""
     reader, writer = await asyncio.open_connection(HOST, pods.servers[0].port)
     for pause in (REQUEST_SECONDS + 3, 0):
@@ -197,7 +199,7 @@ async def test_1100_connections_are_1000_served_ones_and_100_that_are_told_to_co
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("limits", [LIMITS], ids=["limited"])
 @pytest.mark.parametrize("attack", ATTACKS, indirect=True)
-async def test_others_do_not_wait_for_a_hostile_client(attack: Attacker, pods: Deployment) -> None:
+async def test_others_do_not_wait_for_a_hostile_client(attack: Attacker, pods: Deployment[Pod]) -> None:
     """Slices without and with the attack take turns, so that whatever else this machine does meets both."""
     url = pods.servers[0].websocket_url
     calm: list[float] = []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.connections import Connection, admin, connect, visitor
-from tests.support.deployments import Deployment, Kubernetes
+from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.services import started
 
@@ -26,7 +26,7 @@ def own_redis() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def hasty_deployment(kubernetes: Kubernetes, own_redis: Redis) -> Iterator[Deployment]:
+def hasty_deployment(kubernetes: Kubernetes, own_redis: Redis) -> Iterator[Deployment[Pod]]:
     with kubernetes.deployed(own_redis.url, DJANGO_SETTINGS_MODULE="tests.support.hasty_settings") as deployment:
         yield deployment
 

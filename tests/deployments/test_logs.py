@@ -36,16 +36,16 @@ def redis_with_password() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def secretive(kubernetes: Kubernetes, redis_with_password: Redis) -> Iterator[Deployment]:
+def secretive(kubernetes: Kubernetes, redis_with_password: Redis) -> Iterator[Deployment[Pod]]:
     secrets = {"SECRET_KEY": SECRET, "REDIS_PASSWORD": PASSWORD}
     # Limits are asked of Redis, and a proxy's word is believed: both could end up in a log.
     more = {"RATE_LIMIT_VISITOR": "1000/0.001", "TRUSTED_PROXY_COUNT": "1", "LOG_LEVEL": "DEBUG"}
-    with kubernetes.deployed(redis_with_password.url, **secrets, **more) as deployment:
+    with kubernetes.deployed(redis_with_password.url, 2, Pod, **secrets, **more) as deployment:
         yield deployment
 
 
 async def test_no_log_has_what_people_write_or_a_secret(
-    secretive: Deployment, redis_with_password: Redis, postgres: Postgres
+    secretive: Deployment[Pod], redis_with_password: Redis, postgres: Postgres
 ) -> None:
     here, there = secretive.websocket_urls
     token = await secretive.admin_token()
@@ -75,7 +75,8 @@ async def test_no_log_has_what_people_write_or_a_secret(
 
 async def misbehave(url: str) -> None:
     """Frames and tokens that make no sense, until the server has enough."""
-    frames = [f'["{CONTENT}"]', f'{{"action": ["{CONTENT}"]}}', CONTENT.encode(), *[f'{{"action": "{CONTENT}"'] * 5]
+    unfinished = f'{{"action": "{CONTENT}"'
+    frames: list[str | bytes] = [f'["{CONTENT}"]', f'{{"action": ["{CONTENT}"]}}', CONTENT.encode(), *[unfinished] * 5]
     async with connect(url) as stranger:
         for frame in frames:
             await stranger.send_raw(frame)
@@ -123,7 +124,7 @@ async def say_at_last(page: Connection) -> None:
                 return
 
 
-def test_nobody_else_composes_a_line_of_the_log(secretive: Deployment) -> None:
+def test_nobody_else_composes_a_line_of_the_log(secretive: Deployment[Pod]) -> None:
     pod = secretive.servers[0]
     for separator in SEPARATORS:
         text = f"a{separator}{FORGED}"
@@ -162,7 +163,7 @@ def events(pod: Pod, message: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, pod.log.splitlines()) if line["message"] == message]
 
 
-async def test_what_is_logged_for_one_connection_never_has_the_ids_of_another(secretive: Deployment) -> None:
+async def test_what_is_logged_for_one_connection_never_has_the_ids_of_another(secretive: Deployment[Pod]) -> None:
     pod = secretive.servers[0]
     async with visitor(pod.websocket_url) as ada, visitor(pod.websocket_url) as bob:
         pages = {"ada": ada, "bob": bob}
@@ -192,7 +193,7 @@ def test_a_request_has_an_id_in_the_log_and_in_its_answer(secretive: Deployment)
     assert re.fullmatch("[0-9a-f]{32}", answer["x-request-id"])
 
 
-async def test_what_staff_change_and_hand_out_is_in_the_audit_log(secretive: Deployment) -> None:
+async def test_what_staff_change_and_hand_out_is_in_the_audit_log(secretive: Deployment[Pod]) -> None:
     pod = secretive.servers[0]
     operator = secretive.session("operator")
     await secretive.admin_token()
@@ -215,7 +216,7 @@ async def test_what_staff_change_and_hand_out_is_in_the_audit_log(secretive: Dep
     assert CONTENT not in pod.log
 
 
-async def test_what_staff_do_to_conversations_is_in_the_audit_log(secretive: Deployment) -> None:
+async def test_what_staff_do_to_conversations_is_in_the_audit_log(secretive: Deployment[Pod]) -> None:
     here, there = secretive.websocket_urls
     ops = ["claim", "release", "close", "reopen", "block", "unblock"]
     token = await secretive.admin_token()

@@ -7,19 +7,19 @@ import pytest
 
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.connections import ack, admin, new_id, visitor
-from tests.support.deployments import Deployment, Kubernetes
+from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.services import HOST
 
 
 @pytest.fixture
-def deployment(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
+def deployment(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment[Pod]]:
     """Pods with a database of their own: nobody else's messages are in it."""
     with kubernetes.deployed(redis_server.url) as deployment:
         yield deployment
 
 
-async def test_a_message_whose_ack_is_lost_is_acked_as_a_duplicate(deployment: Deployment) -> None:
+async def test_a_message_whose_ack_is_lost_is_acked_as_a_duplicate(deployment: Deployment[Pod]) -> None:
     pod = deployment.servers[0]
     with ChaosProxy([(HOST, pod.port)]) as network:
         network.acks_to_steal = 1

@@ -11,7 +11,7 @@ from messaging.observability import names
 from messaging.observability.emf import EmfRecorder
 from messaging.observability.lag import LoopLag
 from tests.support.connections import admin, connect, eventually, new_id, visitor
-from tests.support.deployments import Deployment, Kubernetes, fetch
+from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
 from tests.support.metrics import scrape, value
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, started, wait_until
@@ -20,12 +20,12 @@ SERIES = 500  # of one process
 
 
 @pytest.fixture
-def pods(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
+def pods(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment[Pod]]:
     with kubernetes.deployed(redis_server.url, MAX_CONNECTIONS="5", VERSION="1.2.3") as deployment:
         yield deployment
 
 
-async def test_a_message_is_counted_where_it_was_acked_and_where_it_was_handed_over(pods: Deployment) -> None:
+async def test_a_message_is_counted_where_it_was_acked_and_where_it_was_handed_over(pods: Deployment[Pod]) -> None:
     here, there = pods.servers
     async with visitor(here.websocket_url) as page, admin(there.websocket_url, await pods.admin_token()) as operator:
         id = new_id()
@@ -56,7 +56,7 @@ CONNECTION_STATE = {
 }
 
 
-async def test_connections_are_counted_by_how_they_begin_and_end(pods: Deployment) -> None:
+async def test_connections_are_counted_by_how_they_begin_and_end(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     async with visitor(pod.websocket_url):
         pass
@@ -77,7 +77,7 @@ async def test_connections_are_counted_by_how_they_begin_and_end(pods: Deploymen
     await eventually(lambda: counted.items() <= scrape(pod).items(), "they are counted")
 
 
-async def test_a_client_that_comes_back_resumes_or_has_a_gap(pods: Deployment) -> None:
+async def test_a_client_that_comes_back_resumes_or_has_a_gap(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     async with visitor(pod.websocket_url) as page:
         acked = await page.say("hello")
@@ -107,7 +107,7 @@ async def test_a_redis_that_is_down_is_seen(kubernetes: Kubernetes) -> None:
             await eventually(lambda: down.items() <= scrape(pod).items(), "it is seen")
 
 
-async def test_whatever_clients_do_a_process_has_the_same_few_series(pods: Deployment) -> None:
+async def test_whatever_clients_do_a_process_has_the_same_few_series(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     before = scrape(pod).keys()
     async with visitor(pod.websocket_url) as page:
@@ -131,7 +131,7 @@ async def test_a_handler_that_blocks_the_loop_is_seen_by_everybody() -> None:
     lag.close()
 
 
-def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment) -> None:
+def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     assert [fetch(pod.origin + path)[0] for path in ("/user/", "/nothing", "/nothing")] == [200, 404, 404]
 
@@ -142,7 +142,7 @@ def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment) -> None:
     wait_until(lambda: counted() == {"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 2, "5xx": 0}, "they are counted")
 
 
-def test_a_scraper_gets_openmetrics_if_it_asks_for_it(pods: Deployment) -> None:
+def test_a_scraper_gets_openmetrics_if_it_asks_for_it(pods: Deployment[Pod]) -> None:
     (pod, _) = pods.servers
     _, _, body = fetch(f"http://{HOST}:{pod.health_port}/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert body.decode().endswith("# EOF\n")

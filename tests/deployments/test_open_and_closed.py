@@ -57,7 +57,7 @@ async def test_who_is_being_let_in_when_the_server_stops_is_told_once_the_socket
     assert (opcode, payload[:2]) == (CLOSE, (4001).to_bytes(2))
 
 
-async def test_what_waits_for_a_reader_is_not_sent_behind_its_close(kubernetes_deployment: Deployment) -> None:
+async def test_what_waits_for_a_reader_is_not_sent_behind_its_close(kubernetes_deployment: Deployment[Pod]) -> None:
     pod = kubernetes_deployment.servers[0]
     async with asyncio.timeout(4 * SOON), visitor(pod.websocket_url) as page:
         for _ in range(60):

@@ -8,7 +8,7 @@ from tests.support.connections import Connection, Frame, admin, connect, error, 
 from tests.support.deployments import Deployment
 
 # What was wrong in one frame; the connection stays open.
-REFUSED = {
+REFUSED: dict[str, tuple[str | bytes, Frame]] = {
     "no JSON": ("{", error("bad_json")),
     "NaN, which is not JSON": ('{"action":"ping","x":NaN}', error("bad_json")),
     "JSON nested too deep": ("[" * 16_000, error("bad_json")),

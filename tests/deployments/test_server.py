@@ -18,7 +18,7 @@ import redis
 from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.connections import SOON, eventually, new_id, visitor
+from tests.support.connections import SOON, Frame, eventually, new_id, visitor
 from tests.support.deployments import PASSWORD, Deployment, Kubernetes, Pod, fetch, manage, probe, waiting_for_locks
 from tests.support.raw_http import asked
 from tests.support.redis_services import Redis
@@ -34,13 +34,13 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def pods(kubernetes: Kubernetes, redis_server: Redis, environment: dict[str, str]) -> Iterator[Deployment]:
-    with kubernetes.deployed(redis_server.url, MAX_CONNECTIONS="320", **environment) as deployment:
+def pods(kubernetes: Kubernetes, redis_server: Redis, environment: dict[str, str]) -> Iterator[Deployment[Pod]]:
+    with kubernetes.deployed(redis_server.url, 2, Pod, MAX_CONNECTIONS="320", **environment) as deployment:
         yield deployment
 
 
 def ended(pod: Pod) -> bool:
-    return pod._process.poll() is not None
+    return pod.exit_code is not None
 
 
 async def drains(pod: Pod) -> None:
@@ -54,11 +54,11 @@ async def drains(pod: Pod) -> None:
 
 @pytest.mark.parametrize("environment", [{"SHUTDOWN_TIMEOUT": "20", "SOCKETS_PER_ADDRESS": "1000"}])
 async def test_sigterm_sends_every_socket_elsewhere_and_leaves_nothing_behind(
-    pods: Deployment, redis_server: Redis
+    pods: Deployment[Pod], redis_server: Redis
 ) -> None:
     pod = pods.servers[0]
     ids: set[str] = set()
-    last_frames: list[dict[str, object]] = []
+    last_frames: list[Frame] = []
     codes: Counter[object] = Counter()
 
     async def page() -> None:
@@ -79,7 +79,7 @@ async def test_sigterm_sends_every_socket_elsewhere_and_leaves_nothing_behind(
         await drains(pod)
         await asyncio.gather(*pages)
         await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
-        assert pod._process.returncode == 0
+        assert pod.exit_code == 0
         assert kept(client, ids) == 0
         assert process not in counted(client)
     assert codes == {4001: PAGES}
@@ -99,10 +99,10 @@ def counted(client: redis.Redis) -> dict[str, str]:
     """How many sockets of an address each process has that gives signs of life, by the process' name."""
     alive = client.zrange("sockets:processes", 0, -1)
     keys = [key for key in client.scan_iter("sockets:*") if client.type(key) == "hash"]
-    return {name: count for key in keys for name, count in client.hgetall(key).items() if name in alive}
+    return {str(name): str(count) for key in keys for name, count in client.hgetall(key).items() if name in alive}
 
 
-def come_back(last_frames: list[dict[str, object]]) -> Counter[int]:
+def come_back(last_frames: list[Frame]) -> Counter[int]:
     """How many the server has told to come back in each second, by what it has told them.
 
     There is a slot for each, in which it is told, and nobody is told before: this finds where the slots begin. Whoever
@@ -124,7 +124,7 @@ def come_back(last_frames: list[dict[str, object]]) -> Counter[int]:
     return Counter(map(int, seconds))
 
 
-async def test_what_is_under_way_when_the_process_stops_is_committed_and_acked(pods: Deployment) -> None:
+async def test_what_is_under_way_when_the_process_stops_is_committed_and_acked(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     writing: set[int] = set()
     acked: list[str] = []
@@ -148,10 +148,10 @@ async def test_what_is_under_way_when_the_process_stops_is_committed_and_acked(p
     code = "from messaging.models import Message; print(*Message.objects.values_list('client_id', flat=True))"
     stored = set(pods.run(code).split())
     assert set(acked) <= stored
-    assert pod._process.returncode == 0
+    assert pod.exit_code == 0
 
 
-async def login(pods: Deployment) -> bytes:
+async def login(pods: Deployment[Pod]) -> bytes:
     """The request of a staff member who logs in."""
     pod, session = pods.servers[0], pods.session("operator")
     await asyncio.to_thread(session.request, "/admin/login/")
@@ -171,7 +171,7 @@ def largest_file(pod: Pod) -> tuple[Path, bytes]:
     return file.relative_to(root), file.read_bytes()
 
 
-async def test_requests_that_are_under_way_when_the_process_stops_are_answered(pods: Deployment) -> None:
+async def test_requests_that_are_under_way_when_the_process_stops_are_answered(pods: Deployment[Pod]) -> None:
     """One waits for the database, one is still being sent, and the answer to one is not read."""
     pod, request = pods.servers[0], await login(pods)
     path, content = largest_file(pod)
@@ -194,12 +194,12 @@ async def test_requests_that_are_under_way_when_the_process_stops_are_answered(p
         await page.readuntil(b"\r\n\r\n")
         assert await page.read() == content
     await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
-    assert pod._process.returncode == 0
+    assert pod.exit_code == 0
     assert "server ends, 0 sockets left, 0 requests not answered" in pod.log
 
 
 @pytest.mark.parametrize("environment", [{"SHUTDOWN_TIMEOUT": "120"}])
-async def test_a_second_signal_ends_the_process_at_once(pods: Deployment) -> None:
+async def test_a_second_signal_ends_the_process_at_once(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     async with visitor(pod.websocket_url), visitor(pod.websocket_url):
         await drains(pod)
@@ -210,7 +210,7 @@ async def test_a_second_signal_ends_the_process_at_once(pods: Deployment) -> Non
     assert "sockets left" not in pod.log
 
 
-async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods: Deployment) -> None:
+async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     async with visitor(pod.websocket_url) as page:
         behind_a_proxy = pod.environment | {"http_proxy": "http://127.0.0.1:9"}  # which probes do not ask
@@ -230,7 +230,7 @@ async def test_a_header_does_not_move_the_application(pods: Deployment) -> None:
         assert json.loads(await page.recv())["type"] == "connection"
 
 
-def test_probes_are_not_on_the_applications_port(pods: Deployment) -> None:
+def test_probes_are_not_on_the_applications_port(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     for path in ("/health", "/ready", "/metrics", "/drain"):
         assert fetch(f"{pod.origin}{path}")[0] == 404

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +16,7 @@ CHANGES = {
 }
 
 
-async def ends(deployment: Deployment, username: str, change: object) -> None:
+async def ends(deployment: Deployment, username: str, change: Callable[[], object]) -> None:
     """`change` (blocking) closes `username`'s connections on both pods, and nobody else's, within 10 s."""
     here, there = deployment.websocket_urls
     tokens = [await deployment.admin_token(username) for _ in range(2)]

@@ -28,7 +28,7 @@ async def expired(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> st
     staff = signing.loads(real, salt=tokens._ADMIN)
     too_long_ago = time.time() - tokens.ADMIN_SECONDS - 1
     with monkeypatch.context() as past:
-        past.setattr(signing.time, "time", lambda: too_long_ago)
+        past.setattr(time, "time", lambda: too_long_ago)
         return tokens.mint_admin(staff)
 
 

@@ -40,17 +40,23 @@ async def change(socket: Connection, conversation: str, op: str) -> Frame:
 
 
 async def change_told(
-    operator: Connection, others: list[Connection], ada: Connection, op: str, **expected: object
+    operator: Connection,
+    others: list[Connection],
+    ada: Connection,
+    op: str,
+    *,
+    status: str = "open",
+    **expected: object,
 ) -> None:
     """An op that all admins are told in the same words, the one who did it as well."""
     assert await change(operator, ada.conversation, op) == done()
-    fields = {"status": "open"} | expected
     for socket in (operator, *others):
-        assert await socket.receive() == told(ada, op=op, **fields)
+        assert await socket.receive() == told(ada, status, op, **expected)
 
 
 async def states(socket: Connection, **fields: object) -> list[Frame]:
-    return (await socket.request("history", id="h", **fields))["conversations"]
+    found: list[Frame] = (await socket.request("history", id="h", **fields))["conversations"]
+    return found
 
 
 async def test_the_visitor_sees_that_staff_have_read_and_staff_that_the_visitor_has(deployment: Deployment) -> None:
@@ -145,7 +151,8 @@ async def until_refused(socket: Connection) -> str:
     """The error that a visitor gets at last who goes on writing; blocks take effect within seconds."""
     while (answer := await socket.request("sendMessage", content="hello", id=new_id()))["type"] == "ack":
         await asyncio.sleep(0.1)
-    return answer["code"]
+    code: str = answer["code"]
+    return code
 
 
 async def until_taken(url: str, token: str) -> None:

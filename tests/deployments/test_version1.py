@@ -1,5 +1,7 @@
 """The predecessor's pages: their frames, in both variants, get exactly the answers that they know; in every mode."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.support.connections import COUNT, CURSOR, TEXT, TIME, UUID, UUID7, Connection, Frame, admin, connect, error
@@ -18,6 +20,7 @@ def nested(action: str, **fields: object) -> Frame:
     return {"action": action, "data": {**fields, "timestamp": NOW, "type": "user"}}
 
 
+Variant = Callable[..., Frame]
 VARIANTS = pytest.mark.parametrize("variant", [top, nested])
 
 IDENTIFIED = {
@@ -41,7 +44,7 @@ async def answer(socket: Connection, frame: Frame) -> Frame:
 
 
 @VARIANTS
-async def test_identify(variant, deployment: Deployment) -> None:
+async def test_identify(variant: Variant, deployment: Deployment) -> None:
     async with connect(deployment.websocket_urls[0]) as page:
         assert await answer(page, variant("identify", deploymentMode="kubernetes")) == IDENTIFIED
 
@@ -59,7 +62,9 @@ async def test_set_connection_type(deployment: Deployment) -> None:
 
 @VARIANTS
 @pytest.mark.parametrize("identified", [True, False])
-async def test_a_message_is_stored_and_reaches_the_admins(variant, identified: bool, deployment: Deployment) -> None:
+async def test_a_message_is_stored_and_reaches_the_admins(
+    variant: Variant, identified: bool, deployment: Deployment
+) -> None:
     async with (
         connect(deployment.websocket_urls[0]) as page,
         admin(deployment.websocket_urls[-1], await deployment.admin_token()) as operator,
@@ -127,7 +132,7 @@ async def test_a_version_1_user_gets_no_frame_of_version_2(deployment: Deploymen
 
 
 @VARIANTS
-async def test_a_version_1_admin_gets_visitors_messages_only(variant, deployment: Deployment) -> None:
+async def test_a_version_1_admin_gets_visitors_messages_only(variant: Variant, deployment: Deployment) -> None:
     url = deployment.websocket_urls[0]
     async with connect(url) as page, connect(url) as old, admin(url, await deployment.admin_token()) as operator:
         identify = variant("identify", token=await deployment.admin_token("reader"))

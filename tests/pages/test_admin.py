@@ -5,7 +5,7 @@ import io
 import json
 import subprocess
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,7 +14,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 from django.db.models.functions import Now
-from django.http import HttpResponse
+from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 from django.utils import timezone
 
@@ -25,6 +25,9 @@ from messaging.admin.conversations import LATEST
 from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
 from messaging.names import ending_of, visitor_name
 from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
 pytestmark = pytest.mark.django_db
 
@@ -62,18 +65,18 @@ def signed_in(client: Client, *rights: str) -> Client:
     return client
 
 
-def act(client: Client, action: str, *chosen: Conversation | Message, **fields: str) -> HttpResponse:
+def act(client: Client, action: str, *chosen: Conversation | Message, **fields: str) -> "Answer":
     path = MESSAGES if isinstance(chosen[0], Message) else CONVERSATIONS
     form = {"action": action, "_selected_action": [str(row.pk) for row in chosen]} | fields
-    return client.post(path, form, follow=True)  # type: ignore[return-value]
+    return client.post(path, form, follow=True)
 
 
-def said(answer: HttpResponse) -> list[str]:
+def said(answer: "Answer") -> list[str]:
     """What the page tells the person who acted."""
-    return [str(message) for message in answer.context["messages"]]  # type: ignore[attr-defined]
+    return [str(message) for message in answer.context["messages"]]
 
 
-def noted() -> list[tuple[str, str]]:
+def noted() -> list[tuple[str | None, str]]:
     """What Django's log says, and of what."""
     return list(LogEntry.objects.order_by("pk").values_list("object_id", "change_message"))
 
@@ -130,7 +133,9 @@ def test_who_may_not_read_messages_finds_none_by_what_was_said(client: Client, c
 
 def test_the_list_shows_what_state_conversations_are_in(admin_client: Client, admin_user: User) -> None:
     read = converse("one", "two", id=OTTER)
-    read.read_by_staff = read.messages.last().seq
+    newest = read.messages.last()
+    assert newest is not None
+    read.read_by_staff = newest.seq
     read.closed_at = timezone.now()
     read.save()
     claimed = converse("three", claimed_by=admin_user, claimed_until=timezone.now() + timedelta(minutes=1))
@@ -199,10 +204,12 @@ def test_words_are_looked_for_in_the_newest_messages_that_the_filters_leave(
     old = conversation.messages.get()
     Message.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=40))
 
-    def found(path: str, **query: object) -> list[Any]:
-        return [row.pk for row in admin_client.get(path, {"q": "wo ist"} | query).context["cl"].result_list]
+    def found(path: str, **query: str | int) -> list[Any]:
+        asked: dict[str, str | int] = {"q": "wo ist", **query}
+        return [row.pk for row in admin_client.get(path, asked).context["cl"].result_list]
 
     asked = newer.messages.first()
+    assert asked is not None
     assert (found(MESSAGES), set(found(CONVERSATIONS))) == ([asked.pk, old.pk], {newer.pk, OTTER})
     monkeypatch.setattr(admin_messages, "SEARCHED", 2)
     monkeypatch.setattr(admin_conversations, "SEARCHED", 2)
@@ -355,7 +362,7 @@ def test_conversations_are_exported_for_a_spreadsheet(admin_client: Client, conv
     answer = act(admin_client, "export_csv", conversation)
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     assert answer["Content-Disposition"].startswith('attachment; filename="messages-')
-    text = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
+    text = answer.getvalue().decode("utf-8-sig")
     (row,) = csv.DictReader(io.StringIO(text, newline=""))
     assert (row["conversation"], row["from"], row["content"]) == (str(OTTER), "user", "Wo ist der Saal?")
     assert noted() == [(str(OTTER), "Exported as CSV.")]
@@ -364,7 +371,7 @@ def test_conversations_are_exported_for_a_spreadsheet(admin_client: Client, conv
 def test_messages_are_exported_as_json(client: Client, conversation: Conversation) -> None:
     message = conversation.messages.get()
     answer = act(signed_in(client, "view_message"), "export_json", message)
-    (row,) = json.loads(b"".join(answer.streaming_content))  # type: ignore[attr-defined]
+    (row,) = json.loads(answer.getvalue())
     assert (row["messageId"], row["content"]) == (str(message.id), "Wo ist der Saal?")
     assert noted() == [(str(message.pk), "Exported as JSON.")]
 
@@ -400,7 +407,8 @@ async def test_the_server_sends_an_export_in_parts(async_client: AsyncClient) ->
     await Message.objects.acreate(conversation=conversation, principal="x", client_id="1", sender="user", content="hi")
     form = {"action": "export_json", "_selected_action": [str(OTTER)]}
     answer = await async_client.post(CONVERSATIONS, form)
-    parts = [part async for part in answer.streaming_content]
+    assert isinstance(answer, StreamingHttpResponse)
+    parts = [part async for part in answer]
     await sync_to_async(connections.close_all)()
     assert [row["content"] for row in json.loads(b"".join(parts))] == ["hi"]
     assert len(parts) == 3

@@ -1,7 +1,7 @@
 """The Django admin's pages that are ours to answer for, in Chromium: nothing for axe, nothing refused by the policy."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from tests.support.browser import DESKTOP, PHONE, People, violations, write
 from tests.support.deployments import Deployment
@@ -16,7 +16,7 @@ for _ in range(50):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_axe_finds_no_violation(people: People, own_deployment: Deployment, scheme: str, size: dict[str, int]) -> None:
+def test_axe_finds_no_violation(people: People, own_deployment: Deployment, scheme: str, size: ViewportSize) -> None:
     origin = own_deployment.servers[0].origin
     visitor, admin = people.visitor(origin), people.admin(origin, color_scheme=scheme, viewport=size)
     write(visitor, "hello")

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from messaging.admin.lists import SHOWN
 from tests.support.browser import (
@@ -24,7 +24,7 @@ from tests.support.browser import (
     write,
 )
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.deployments import Deployment
+from tests.support.deployments import Deployment, LocalServer
 from tests.support.script_payloads import PAYLOADS
 from tests.support.services import HOST, wait_until
 
@@ -47,7 +47,7 @@ def test_a_visitor_and_an_admin_write_to_each_other_and_a_reload_keeps_all(peopl
 
 
 def test_a_message_written_while_the_server_is_down_is_delivered_once(
-    people: People, own_deployment: Deployment, origin: str
+    people: People, own_deployment: Deployment[LocalServer], origin: str
 ) -> None:
     server = own_deployment.servers[0]
     admin, visitor = people.admin(origin), people.visitor(origin)
@@ -127,7 +127,7 @@ def test_an_admin_without_the_right_to_reply_has_no_field(people: People, origin
 
 
 def test_a_signed_out_admin_is_told_so_and_keeps_the_draft(
-    people: People, own_deployment: Deployment, origin: str
+    people: People, own_deployment: Deployment[LocalServer], origin: str
 ) -> None:
     visitor, admin = people.visitor(origin), people.admin(origin)
     visitor.get_by_role("button", name=BUTTON).click()
@@ -156,7 +156,9 @@ def test_a_phone_shows_one_pane_and_goes_back(people: People, origin: str) -> No
     expect(admin.get_by_role("navigation", name="Conversations").get_by_role("link")).to_be_focused()
 
 
-def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(people: People, own_deployment: Deployment) -> None:
+def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(
+    people: People, own_deployment: Deployment[LocalServer]
+) -> None:
     """Every connection of either page is cut again and again while both sides write."""
     rounds = 30
     with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
@@ -172,7 +174,12 @@ def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(people: People, o
             write(visitor, question)
             write(admin, answer)
             come_back(visitor, admin)
-        wait_until(lambda: come_back(visitor, admin) or proxy.cuts >= 50, "the network was bad enough", timeout=60)
+
+        def bad_enough() -> bool:
+            come_back(visitor, admin)
+            return proxy.cuts >= 50
+
+        wait_until(bad_enough, "the network was bad enough", timeout=60)
         proxy.stop_cutting()
         wait_until_both_show(visitor, admin, ["hello", *questions, *answers])
     assert [text for text in texts(visitor) if text.startswith("question")] == questions
@@ -181,9 +188,9 @@ def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(people: People, o
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_axe_finds_no_violation(people: People, origin: str, scheme: str, size: dict[str, int]) -> None:
-    options = {"color_scheme": scheme, "viewport": size}
-    visitor, admin = people.visitor(origin, **options), people.admin(origin, **options)
+def test_axe_finds_no_violation(people: People, origin: str, scheme: str, size: ViewportSize) -> None:
+    visitor = people.visitor(origin, color_scheme=scheme, viewport=size)
+    admin = people.admin(origin, color_scheme=scheme, viewport=size)
     assert violations(visitor) == []
     visitor.get_by_role("button", name=BUTTON).click()
     wait_for_thread(visitor, *sent("speak german"))
@@ -274,7 +281,10 @@ def test_what_people_are_called_is_text_wherever_it_is_shown(people: People, own
 
 def contents(page: Page, selector: str) -> list[str]:
     """What the elements hold, to the character."""
-    return page.evaluate("selector => [...document.querySelectorAll(selector)].map(e => e.textContent)", selector)
+    found: list[str] = page.evaluate(
+        "selector => [...document.querySelectorAll(selector)].map(e => e.textContent)", selector
+    )
+    return found
 
 
 def assert_only_text(page: Page, selector: str) -> None:
@@ -307,4 +317,6 @@ def test_no_page_of_the_admin_needs_what_the_policy_refuses(people: People, orig
         "auth/user/add/",
         "password_change/",
     ):
-        assert admin.goto(f"{origin}/admin/{path}").ok
+        answer = admin.goto(f"{origin}/admin/{path}")
+        assert answer is not None
+        assert answer.ok

@@ -62,4 +62,5 @@ def lighthouse(page: str, report: Path, *categories: str) -> dict[str, Any]:
     ]
     environment = os.environ | {"CHROME_PATH": chromium()}
     subprocess.run(command, check=True, cwd=report.parent, env=environment, timeout=SECONDS)
-    return json.loads(report.read_text())
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
-from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from playwright.sync_api import Locator, Page, ViewportSize, WebSocketRoute, expect
 from websockets.asyncio.client import connect
 
 from tests.support.browser import (
@@ -27,7 +27,7 @@ from tests.support.browser import (
 )
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.connections import new_id
-from tests.support.deployments import Deployment
+from tests.support.deployments import Deployment, LocalServer
 from tests.support.services import HOST, wait_until
 
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ from django.contrib.auth.models import Permission, User
 rights = Permission.objects.filter(codename__in=["change_conversation", "add_block", "delete_block"])
 User.objects.get(username="colleague").user_permissions.add(*rights)
 """
-SMALL = {"width": 320, "height": 568}
+SMALL: ViewportSize = {"width": 320, "height": 568}
 LONGEST_TASK_MS = 200
 # What the page does for more than 50 ms at a time, as the browser sees it.
 WATCH_TASKS = """
@@ -73,7 +73,8 @@ async def _write(url: str, messages: Sequence[dict[str, str]]) -> str:
             await socket.send(json.dumps({"action": "sendMessage", "id": new_id()} | message))
             while json.loads(await socket.recv())["type"] != "ack":
                 pass
-        return frame["conversation"]
+        conversation: str = frame["conversation"]
+        return conversation
 
 
 def apart(work: Coroutine[Any, Any, Result]) -> Result:
@@ -129,7 +130,8 @@ def press(page: Page, *keys: str) -> None:
 
 
 def focused(page: Page) -> str:
-    return page.evaluate("() => document.activeElement.id || document.activeElement.textContent.trim()")
+    element: str = page.evaluate("() => document.activeElement.id || document.activeElement.textContent.trim()")
+    return element
 
 
 def look_at(page: Page, state: str) -> None:
@@ -139,7 +141,8 @@ def look_at(page: Page, state: str) -> None:
 
 
 def is_grey(page: Page, selector: str) -> bool:
-    return page.locator(selector).evaluate("element => getComputedStyle(element).filter") == "grayscale(1)"
+    style: str = page.locator(selector).evaluate("element => getComputedStyle(element).filter")
+    return style == "grayscale(1)"
 
 
 def altered(page: Page, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
@@ -177,7 +180,9 @@ def test_an_empty_desk_says_that_nobody_has_written(people: People, origin: str)
     look_at(page, "live-empty")
 
 
-def test_a_killed_server_leaves_a_grey_list_and_comes_back(people: People, own_deployment: Deployment) -> None:
+def test_a_killed_server_leaves_a_grey_list_and_comes_back(
+    people: People, own_deployment: Deployment[LocalServer]
+) -> None:
     server = own_deployment.servers[0]
     page = people.admin(server.origin)
     visitor_writes(own_deployment, "hello")
@@ -193,7 +198,7 @@ def test_a_killed_server_leaves_a_grey_list_and_comes_back(people: People, own_d
     assert not is_grey(page, "#list")
 
 
-def test_a_machine_without_network_says_so(people: People, own_deployment: Deployment) -> None:
+def test_a_machine_without_network_says_so(people: People, own_deployment: Deployment[LocalServer]) -> None:
     server = own_deployment.servers[0]
     page = people.admin(server.origin)
     server.kill()
@@ -205,7 +210,9 @@ def test_a_machine_without_network_says_so(people: People, own_deployment: Deplo
     wait_until_live(page)
 
 
-def test_a_server_that_stops_says_so_before_it_is_missed(people: People, own_deployment: Deployment) -> None:
+def test_a_server_that_stops_says_so_before_it_is_missed(
+    people: People, own_deployment: Deployment[LocalServer]
+) -> None:
     server = own_deployment.servers[0]
     page = people.admin(server.origin)
     page.route("**/admin/live/token/", lambda route: None)  # a next server: a refusal at once would be what it says
@@ -217,7 +224,9 @@ def test_a_server_that_stops_says_so_before_it_is_missed(people: People, own_dep
     wait_until_live(page)
 
 
-def test_a_silent_link_is_found_dead_and_nothing_looks_live(people: People, own_deployment: Deployment) -> None:
+def test_a_silent_link_is_found_dead_and_nothing_looks_live(
+    people: People, own_deployment: Deployment[LocalServer]
+) -> None:
     """Nothing tells the browser: packets just stay away."""
     with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
         page = people.admin(f"http://{HOST}:{proxy.port}")
@@ -235,7 +244,7 @@ def test_a_silent_link_is_found_dead_and_nothing_looks_live(people: People, own_
 
 
 def test_a_session_that_ends_keeps_the_draft_and_leads_back_to_the_conversation(
-    people: People, own_deployment: Deployment
+    people: People, own_deployment: Deployment[LocalServer]
 ) -> None:
     server = own_deployment.servers[0]
     page = people.admin(server.origin)
@@ -273,7 +282,7 @@ def test_a_conversation_that_its_visitor_erases_goes_away_while_it_is_open(
 
 @pytest.mark.parametrize("recovered", [True, False], ids=["goes-on", "begins-anew"])
 def test_an_open_conversation_that_is_old_is_there_after_a_reconnect(
-    people: People, own_deployment: Deployment, recovered: bool
+    people: People, own_deployment: Deployment[LocalServer], recovered: bool
 ) -> None:
     """The newest message is erased meanwhile. `recovered` False: the server has to begin anew, as from a backup."""
     server = own_deployment.servers[0]
@@ -409,7 +418,7 @@ def test_blocking_asks_first_and_can_be_undone(people: People, own_deployment: D
 
 
 def test_what_was_tried_without_a_connection_is_not_claimed_to_be_done(
-    people: People, own_deployment: Deployment
+    people: People, own_deployment: Deployment[LocalServer]
 ) -> None:
     page = people.admin(own_deployment.servers[0].origin)
     visitor_writes(own_deployment, "hello")
@@ -572,8 +581,13 @@ def test_an_open_conversation_stays_where_it_is_read(people: People, own_deploym
     open_conversation(page)
     log = page.get_by_role("log")
     log.hover()
-    # The log may not have been ready for the first turn of the wheel.
-    wait_until(lambda: page.mouse.wheel(0, -5000) or log.evaluate("log => log.scrollTop") == 0, "it is scrolled up")
+
+    def scrolled_up() -> bool:
+        page.mouse.wheel(0, -5000)  # the log may not have been ready for the first turn
+        at: float = log.evaluate("log => log.scrollTop")
+        return at == 0
+
+    wait_until(scrolled_up, "it is scrolled up")
     page.get_by_role("textbox").focus()
     write(visitor, "news")
     pill = page.get_by_role("button", name="1 new")
@@ -658,10 +672,11 @@ def test_sound_and_notifications_come_when_they_were_asked_for(people: People, o
 
 def figures(page: Page) -> list[list[str]]:
     """Each quick message, and how often it was sent in one and in ten minutes."""
-    return page.locator("#tally-rows tr").evaluate_all(
+    found: list[list[str]] = page.locator("#tally-rows tr").evaluate_all(
         """rows => rows.map(row => ["label", "one", "ten"].map(
             part => row.querySelector(`[data-part=${part}]`).textContent))"""
     )
+    return found
 
 
 def wait_for_figures(page: Page, *expected: list[str]) -> None:
@@ -683,7 +698,7 @@ def test_the_tally_counts_what_was_tapped_before_and_after_it_was_opened(
 
 
 def test_the_stage_shows_figures_and_the_way_here_and_no_words_of_visitors(
-    people: People, own_deployment: Deployment
+    people: People, own_deployment: Deployment[LocalServer]
 ) -> None:
     origin = own_deployment.servers[0].origin
     page = people.admin(origin)

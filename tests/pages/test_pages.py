@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AbstractBaseUser, Permission, User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
@@ -30,8 +30,8 @@ def staff(*rights: str) -> User:
     return user
 
 
-def signed_in(user: AbstractBaseUser, **options: bool) -> Client:
-    client = Client(**options)
+def signed_in(user: User, *, enforce_csrf_checks: bool = False) -> Client:
+    client = Client(enforce_csrf_checks=enforce_csrf_checks)
     client.force_login(user)
     return client
 
@@ -39,7 +39,8 @@ def signed_in(user: AbstractBaseUser, **options: bool) -> Client:
 def configuration(page: str) -> dict[str, Any]:
     found = re.search(r'<script id="messaging-config" type="application/json">(.*?)</script>', page)
     assert found
-    return json.loads(found[1])
+    values: dict[str, Any] = json.loads(found[1])
+    return values
 
 
 def test_the_visitor_page_shows_the_active_quick_messages_in_their_order(client: Client) -> None:
@@ -241,7 +242,9 @@ def test_a_token_names_the_staff_member_who_asked() -> None:
     answer = signed_in(user).post("/admin/live/token/")
     token = answer.json()["token"]
     assert (answer.status_code, answer.json()) == (200, {"token": token, "expiresIn": 60})
-    assert tokens.read_admin(token).staff == user.pk
+    grant = tokens.read_admin(token)
+    assert grant is not None
+    assert grant.staff == user.pk
     assert "no-store" in answer["Cache-Control"]
 
 

@@ -23,7 +23,7 @@ from tests.support.browser import (
     write,
 )
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.deployments import Deployment
+from tests.support.deployments import Deployment, LocalServer
 from tests.support.services import HOST, wait_until
 from tests.support.staff import staff
 
@@ -57,7 +57,12 @@ def test_what_is_written_before_the_script_is_there_stays_in_the_field(people: P
     page.route("**/user.js", lambda route: held.append(route))
     page.goto(f"{origin}/user/", wait_until="commit")
     page.locator("#text").fill("quick fingers")
-    wait_until(lambda: bool(held) or page.wait_for_timeout(10), "the script is asked for")
+
+    def asked() -> bool:
+        page.wait_for_timeout(10)  # events of the browser are heard in Playwright's calls alone
+        return bool(held)
+
+    wait_until(asked, "the script is asked for")
     held[0].continue_()
     wait_until_live(page)
     expect(page.locator("#text[aria-invalid]")).to_have_value("quick fingers")
@@ -110,13 +115,14 @@ def test_staff_learn_what_the_visitor_has_seen(people: People, own_deployment: D
         wait_for_thread(page, *sent("hello", "Gern!"))
 
         def read() -> str | None:
-            return colleague.ask("history", limit=1)["conversations"][0].get("readByVisitor")
+            cursor: str | None = colleague.ask("history", limit=1)["conversations"][0].get("readByVisitor")
+            return cursor
 
         wait_until(lambda: read() == colleague.newest()["cursor"], "the answer is read")
 
 
 def test_while_the_server_is_away_it_counts_down_and_keeps_what_is_written(
-    people: People, own_deployment: Deployment, origin: str
+    people: People, own_deployment: Deployment[LocalServer], origin: str
 ) -> None:
     page = people.visitor(origin)
     own_deployment.servers[0].kill()
@@ -137,7 +143,7 @@ def test_while_the_server_is_away_it_counts_down_and_keeps_what_is_written(
 
 
 def test_without_a_network_it_says_so_and_goes_on_when_it_is_back(
-    people: People, own_deployment: Deployment, origin: str
+    people: People, own_deployment: Deployment[LocalServer], origin: str
 ) -> None:
     page = people.visitor(origin)
     own_deployment.servers[0].kill()
@@ -153,7 +159,7 @@ def test_without_a_network_it_says_so_and_goes_on_when_it_is_back(
 
 
 def test_a_network_that_goes_silent_is_not_taken_for_somebody_who_is_there(
-    people: People, own_deployment: Deployment
+    people: People, own_deployment: Deployment[LocalServer]
 ) -> None:
     """The browser says that it is offline, and leaves the WebSocket open."""
     with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
@@ -170,7 +176,7 @@ def test_a_network_that_goes_silent_is_not_taken_for_somebody_who_is_there(
 
 
 def test_a_server_that_drains_is_left_without_a_word_unless_it_takes_long(
-    people: People, own_deployment: Deployment, origin: str
+    people: People, own_deployment: Deployment[LocalServer], origin: str
 ) -> None:
     page = people.profile().new_page()
     routes: list[WebSocketRoute] = []
@@ -240,7 +246,7 @@ def test_a_refused_message_can_be_copied_retried_and_discarded(people: People, o
     write(page, "a good one")
     refused = page.get_by_role("log").get_by_role("listitem").filter(has_text="Not sent")
     expect(refused).to_contain_text("Not sent: nothing is left of it")
-    wait_until(lambda: ("a good one", "sent") in [tuple(item) for item in shown(page)], "the next one goes")
+    wait_until(lambda: ("a good one", "sent") in shown(page), "the next one goes")
     inspect(page, "not-sent", NARROW)
     refused.get_by_role("button", name="Copy").click()
     wait_until(lambda: page.evaluate("navigator.clipboard.readText()") == "\x01", "it is copied")
@@ -276,7 +282,9 @@ def test_a_long_text_is_counted(people: People, origin: str) -> None:
     inspect(page, "too-long")
 
 
-def test_a_full_outbox_says_so_and_keeps_the_text(people: People, own_deployment: Deployment, origin: str) -> None:
+def test_a_full_outbox_says_so_and_keeps_the_text(
+    people: People, own_deployment: Deployment[LocalServer], origin: str
+) -> None:
     page = people.visitor(origin)
     own_deployment.servers[0].kill()
     for number in range(50):

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from tests.support import connections as wire
 from tests.support.browser import BUTTON, DESKTOP, PHONE, People, inspect, sent, serving, wait_for_thread
@@ -150,7 +150,9 @@ def test_a_browser_without_scripts_writes_and_reads_and_one_with_them_goes_on(pe
     page.get_by_role("button", name="English").click()
 
     scripted = people.profile()
-    scripted.add_cookies(context.cookies())
+    scripted.add_cookies(
+        [{"name": cookie["name"], "value": cookie["value"], "url": origin} for cookie in context.cookies()]
+    )
     live = scripted.new_page()
     live.goto(f"{origin}/user/")
     wait_for_thread(live, *sent("speak german", "without a script"))
@@ -174,9 +176,7 @@ STILL_PLAIN = """() => {
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_axe_finds_nothing_on_a_page_whose_scripts_do_not_run(
-    people: People, origin: str, size: dict[str, int]
-) -> None:
+def test_axe_finds_nothing_on_a_page_whose_scripts_do_not_run(people: People, origin: str, size: ViewportSize) -> None:
     page = people.profile(viewport=size).new_page()
     browser = page.context.new_cdp_session(page)
 

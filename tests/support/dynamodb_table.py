@@ -1,10 +1,17 @@
 """A DynamoDB table of a test's own, on the emulated AWS."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from messaging.stores.dynamodb_schema import Schema
 from tests.support.ministack import REGION, Ministack
+
+
+class TableOptions(TypedDict):
+    """The options that every backend takes which keeps something in the table."""
+
+    table: str
+    region: str
 
 
 @dataclass(frozen=True)
@@ -16,8 +23,7 @@ class DynamoDBTable:
     region: str = REGION
 
     @property
-    def options(self) -> dict[str, str]:
-        """What every backend that uses it takes."""
+    def options(self) -> TableOptions:
         return {"table": self.name, "region": self.region}
 
     def create(self) -> None:

@@ -186,10 +186,20 @@ class Service:
         assert self._process is not None
         self._process.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The code with which the program has ended by itself; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
     def children(self) -> list[psutil.Process]:
         """The processes that the program has started, and theirs."""
-        assert self._process is not None
-        return psutil.Process(self._process.pid).children(recursive=True)
+        return psutil.Process(self.pid).children(recursive=True)
 
     def kill(self) -> None:
         """SIGKILL: no farewell, no flush."""

@@ -5,8 +5,10 @@ from messaging.contracts import StoredConnection, staff_group
 CONNECTED_AT = "2026-01-01T00:00:00.000Z"
 
 
-def admin(connection_id: str, *, version: int = 2, connected_at: str = CONNECTED_AT) -> StoredConnection:
-    return StoredConnection(connection_id, "admin", None, staff_group(7), version, "pod-a", connected_at)
+def admin(
+    connection_id: str, *, version: int = 2, pod: str = "pod-a", connected_at: str = CONNECTED_AT
+) -> StoredConnection:
+    return StoredConnection(connection_id, "admin", None, staff_group(7), version, pod, connected_at)
 
 
 def visitor(connection_id: str, conversation: str) -> StoredConnection:

@@ -32,7 +32,7 @@ def test_a_release_that_does_not_deliver_is_caught_and_undone(aws_deployment: Aw
         aws_deployment.deploy(broken, SMOKE=f"{smoke} 10", **account)
     assert "no identified frame within 10 s" in str(failed.value)
     assert "The deployment failed. Back to: production/production-" in str(failed.value)
-    aws_deployment.deploy(SMOKE=f"{smoke} 30", **account)
+    aws_deployment.deploy(ROOT, SMOKE=f"{smoke} 30", **account)
 
 
 def test_nothing_is_deployed_untested_by_mistake(aws_deployment: AwsDeployment) -> None:

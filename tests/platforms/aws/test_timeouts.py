@@ -134,6 +134,6 @@ def test_people_write_on_while_the_gateway_ends_one_connection_after_the_other(
 def check(visitor: Page, admin: Page, deployment: AwsDeployment, *, questions: list[str], answers: list[str]) -> None:
     """Both pages show what is stored as sent, in its order, which is that of writing for each side."""
     written = stored(deployment)
-    assert shown(visitor) == shown(admin) == [list(message) for message in sent(*written)]
+    assert shown(visitor) == shown(admin) == sent(*written)
     assert [text for text in written if not text.startswith("answer")] == questions
     assert [text for text in written if text.startswith("answer")] == answers

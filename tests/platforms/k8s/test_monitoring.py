@@ -79,16 +79,15 @@ def replicas(number: int) -> dict[str, str]:
 
 
 FIRST_LIMIT = gauge("messaging_websocket_connections_limit", 1000)
-HOURS = {"labels": HERE, "every": "1m"}
 CONNECTS = series("messaging_websocket_connects_total", result="accepted", **POD)
 RESTARTS = series("kube_pod_container_status_restarts_total", container="messaging", **POD)
 CERTIFICATE = {"instance": "https://chat.example.org", "job": "probe/messaging"}
 
 CASES = {
-    "MessagesFailFast": Case(acks(20), acks(14), **HOURS, after="20m"),
-    "MessagesFail": Case(refused(), acks(5), **HOURS, after="1h"),
-    "MessagesFailSlowly": Case(acks(4), acks(2), **HOURS, after="3h"),
-    "MessagesFailForDays": Case(acks(2), acks(0.5), **HOURS, after="4h"),
+    "MessagesFailFast": Case(acks(20), acks(14), HERE, every="1m", after="20m"),
+    "MessagesFail": Case(refused(), acks(5), HERE, every="1m", after="1h"),
+    "MessagesFailSlowly": Case(acks(4), acks(2), HERE, every="1m", after="3h"),
+    "MessagesFailForDays": Case(acks(2), acks(0.5), HERE, every="1m", after="4h"),
     "DatabaseDown": Case(gauge("messaging_database_up", 0), gauge("messaging_database_up", 1), POD),
     "RedisDegraded": Case(
         gauge("messaging_layer_up", 1) | gauge("messaging_store_up", 0, store="connections"),
@@ -138,7 +137,8 @@ ALWAYS = Case({}, {}, {})
 
 @cache
 def groups() -> list[dict[str, Any]]:
-    return yaml.safe_load((COMPONENT / "rules.yaml").read_text())["spec"]["groups"]
+    found: list[dict[str, Any]] = yaml.safe_load((COMPONENT / "rules.yaml").read_text())["spec"]["groups"]
+    return found
 
 
 def rules(kind: str) -> dict[str, dict[str, Any]]:
@@ -201,7 +201,8 @@ def test_every_alert_has_a_runbook_that_names_it_and_every_runbook_an_alert() ->
 
 
 def dashboard() -> dict[str, Any]:
-    return json.loads((COMPONENT / "dashboard.json").read_text())
+    found: dict[str, Any] = json.loads((COMPONENT / "dashboard.json").read_text())
+    return found
 
 
 def expressions() -> list[str]:
