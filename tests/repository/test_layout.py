@@ -14,6 +14,7 @@ from tests.support.paths import ROOT
 LAYERS = {
     "messaging/protocol": {"protocol"},
     "messaging/contracts.py": {"protocol"},
+    "messaging/client": {"protocol", "client"},
     "messaging/service": {"context", "protocol", "contracts", "limits", "tokens", "service"},
     "messaging/limits": {"background", "contracts", "redis_client", "dynamodb_client", "limits"},
     "messaging/stores": {"protocol", "contracts", "redis_client", "dynamodb_client", "stores"},

@@ -1,0 +1,66 @@
+"""Frames from a client's point of view: the ones that it sends, and the meaning of those that it gets. Pure."""
+
+import json
+import re
+from typing import Any
+from uuid import uuid4
+
+from messaging.protocol.codes import RULES, CloseCode
+from messaging.protocol.fields import Role
+from messaging.protocol.frames import VERSION
+
+Frame = dict[str, Any]
+
+# The errors that end a connection at once, and the close code. On AWS the close that follows may have any.
+CLOSES = {str(code): int(rule.close) for code, rule in RULES.items() if rule.after == 1}
+_KIND = re.compile(rb'\s*\{\s*"type"\s*:\s*"(\w+)"')
+
+
+def new_id() -> str:
+    return uuid4().hex
+
+
+def identify(role: Role, *, token: str | None = None, since: str | None = None, **fields: Any) -> Frame:
+    """The first frame of a connection. A visitor without a `token` is new; `since` is the place to resume from."""
+    known = {name: value for name, value in (("token", token), ("since", since)) if value is not None}
+    return {"action": "identify", "v": VERSION, "type": role} | known | fields
+
+
+def send_message(content: str, *, id: str | None = None, **fields: Any) -> Frame:
+    return {"action": "sendMessage", "id": id or new_id(), "content": content} | fields
+
+
+def request(action: str, **fields: Any) -> Frame:
+    """A frame with a new id, unless `fields` have one: its answer has the same."""
+    return {"action": action, "id": new_id()} | fields
+
+
+def encode(frame: Frame) -> str:
+    return json.dumps(frame)
+
+
+def decode(text: str | bytes) -> Frame:
+    frame: Frame = json.loads(text)
+    return frame
+
+
+def kind(payload: bytes) -> bytes:
+    """Return the type of a server's frame without parsing all of it: every frame begins with its type."""
+    found = _KIND.match(payload)
+    return found[1] if found else b""
+
+
+def answers(frame: Frame, id: str) -> bool:
+    """Whether `frame` is the answer, or its last part, to the request with this id.
+
+    A message repeats the id that its author gave it without being the answer.
+    """
+    return frame.get("id") == id and frame["type"] != "message" and not frame.get("partial")
+
+
+def stops(code: int | None) -> bool:
+    """Whether this close code asks the client to stay away until something changes.
+
+    NO_IDENTIFY is in that range, but only says that this machine was slow.
+    """
+    return code is not None and 4400 <= code <= 4499 and code != CloseCode.NO_IDENTIFY

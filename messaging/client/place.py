@@ -1,0 +1,50 @@
+"""How far a client has read, so that a reconnect goes on there: nothing is missed, and little is read twice. Pure."""
+
+from messaging.client.frames import Frame, request
+from messaging.protocol.codes import HISTORY_LIMIT
+
+
+class Place:
+    """The place in the thread, and the history request that is under way."""
+
+    def __init__(self) -> None:
+        self.since: str | None = None  # everything up to here was seen: only history and pongs can say so
+        self.request: Frame | None = None
+        self._newest = ""  # the greatest cursor seen
+
+    def restart(self) -> None:
+        """Forget the place: what follows is not a continuation."""
+        self.since, self._newest = None, ""
+
+    def saw(self, message: Frame) -> None:
+        self._newest = max(self._newest, message["cursor"])
+
+    def catch_up(self) -> Frame:
+        """Return the request for what was missed, or for the newest messages."""
+        since = {"since": self.since} if self.since else {}
+        self.request = request("history", limit=HISTORY_LIMIT, **since)
+        return self.request
+
+    @property
+    def loading(self) -> bool:
+        """Whether the newest messages are being loaded, rather than those that were missed."""
+        return self.request is not None and "since" not in self.request
+
+    def read(self, page: Frame) -> Frame | None:
+        """Take one frame of the answer; return the next request, if one is needed."""
+        loading = self.loading
+        if not (loading and page.get("partial")):  # without its last part the newest page is read anew
+            self.since = page["cursor"]
+        if page.get("partial"):
+            return None
+        self.request = None
+        return self.catch_up() if page["more"] and not loading else None
+
+    def compare(self, head: str) -> Frame | None:
+        """Take the cursor of a pong; return a request where messages are missing."""
+        if self.request is not None:
+            return None
+        if head != self._newest:
+            return self.catch_up()
+        self.since = head
+        return None
