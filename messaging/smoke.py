@@ -1,26 +1,23 @@
 """The trip of `messaging_smoke`: two people's browsers, through whatever stands before the servers."""
 
+import asyncio
 import json
 import re
 import ssl
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from html import unescape
 from http.client import HTTPException
 from http.cookiejar import CookieJar
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import HTTPCookieProcessor, Request, build_opener
-from uuid import uuid4
 
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Origin
 
-Frame = dict[str, Any]
+from messaging.client.frames import Frame, identify, new_id, send_message
+from messaging.client.socket import Socket, connect
 
 CONFIGURATION = re.compile(r'<script id="messaging-config" type="application/json">(.*?)</script>', re.DOTALL)
 FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
@@ -114,34 +111,31 @@ class Browser:
             raise SmokeFailed(f"{url}: {error!r}") from error
 
 
-class Socket:
+class Conversation:
     """One person's WebSocket. Its methods raise SmokeFailed."""
 
-    def __init__(self, connection: ClientConnection, timeout: float) -> None:
-        self._connection = connection
-        self._timeout = timeout
+    def __init__(self, socket: Socket, patience: float) -> None:
+        self._socket = socket
+        self._patience = patience
 
-    def ask(self, action: str, answer: str, **fields: Any) -> Frame:
-        """Sends a frame; returns what answers it."""
-        id = uuid4().hex
+    async def ask(self, frame: Frame, answer: str) -> Frame:
+        """Send a frame; return its answer, which has the type `answer`."""
         try:
-            self._connection.send(json.dumps({"action": action, "id": id} | fields))
+            await self._socket.send(frame)
         except WebSocketException as error:
             raise SmokeFailed(f"the WebSocket ended: {error}") from error
-        return self.until(type=answer, id=id)
+        return await self.until(type=answer, id=frame["id"])
 
-    def until(self, **fields: Any) -> Frame:
-        """The next frame with these fields, whatever comes before it."""
-        deadline = time.monotonic() + self._timeout
+    async def until(self, **fields: str) -> Frame:
+        """Return the next frame with these fields, whatever comes before it but an error."""
         try:
-            while True:
-                frame: Frame = json.loads(self._connection.recv(deadline - time.monotonic()))
-                if fields.items() <= frame.items():
-                    return frame
-                if frame["type"] == "error":
-                    raise SmokeFailed(f"the server answered {frame['code']}: {frame['error']}")
+            async with asyncio.timeout(self._patience):
+                while not fields.items() <= (frame := await self._socket.receive()).items():
+                    if frame["type"] == "error":
+                        raise SmokeFailed(f"the server answered {frame['code']}: {frame['error']}")
+                return frame
         except TimeoutError:
-            raise SmokeFailed(f"no {fields['type']} frame within {self._timeout:g} s") from None
+            raise SmokeFailed(f"no {fields['type']} frame within {self._patience:g} s") from None
         except WebSocketException as error:
             raise SmokeFailed(f"the WebSocket ended: {error}") from error
 
@@ -154,12 +148,13 @@ class Step:
     degraded: bool = False
 
 
-def trip(site: str, username: str, password: str, timeout: float) -> Iterator[Step]:
-    """Yields each step that went well. Raises SmokeFailed; `timeout`: seconds, of every single answer.
+async def trip(site: str, username: str, password: str, patience: float) -> AsyncIterator[Step]:
+    """Yield each step that went well. Raises SmokeFailed; `patience`: seconds, of every single answer.
 
     It leaves one conversation in the log, which says what it is, and ends the login session that it began.
     """
-    visitor, staff = Browser(site, timeout), Browser(site, timeout)
+    # Browsers block the event loop, so they load nothing while a WebSocket is open.
+    visitor, staff = Browser(site, patience), Browser(site, patience)
     page = visitor.get("/")
     visitor.load(page)
     yield Step(f"the visitor's page at {page.url}")
@@ -168,18 +163,18 @@ def trip(site: str, username: str, password: str, timeout: float) -> Iterator[St
         staff.load(live)
         token = staff.token(live)
         yield Step(f"the live page at {live.url}, as {username}")
-        with ExitStack() as stack:
-            at_staff = _connected(stack, live, staff, timeout)
-            identified = [at_staff.ask("identify", "identified", v=2, type="admin", token=token)]
-            at_visitor = _connected(stack, page, visitor, timeout)
-            identified.append(at_visitor.ask("identify", "identified", v=2, type="user"))
+        async with AsyncExitStack() as stack:
+            at_staff = await _connected(stack, live, staff, patience)
+            identified = [await at_staff.ask(identify("admin", id=new_id(), token=token), "identified")]
+            at_visitor = await _connected(stack, page, visitor, patience)
+            identified.append(await at_visitor.ask(identify("user", id=new_id()), "identified"))
             conversation = identified[1]["conversation"]
             yield Step(f"both WebSockets at {page.websocket_url}")
             if not all("presence" in frame for frame in identified):  # the one thing that it can't be told without
                 yield Step("the connection store (Redis) does not answer: messages may be seconds late", degraded=True)
-            _said(at_visitor, at_staff, content="Test of this installation: please don't answer.")
+            await _said(at_visitor, at_staff, "Test of this installation: please don't answer.")
             yield Step("a message from the visitor to the live page")
-            _said(at_staff, at_visitor, content="Test of this installation: answered.", to=conversation)
+            await _said(at_staff, at_visitor, "Test of this installation: answered.", to=conversation)
             yield Step("a message from the live page to the visitor")
     except SmokeFailed:
         with suppress(SmokeFailed):  # the first failure is the one to tell
@@ -188,14 +183,14 @@ def trip(site: str, username: str, password: str, timeout: float) -> Iterator[St
     staff.log_out(live)
 
 
-def _connected(stack: ExitStack, page: Page, browser: Browser, timeout: float) -> Socket:
+async def _connected(stack: AsyncExitStack, page: Page, browser: Browser, patience: float) -> Conversation:
+    opening = connect(page.websocket_url, origin=browser.origin, patience=patience)
     try:
-        connection = connect(page.websocket_url, origin=Origin(browser.origin), open_timeout=timeout)
+        return Conversation(await stack.enter_async_context(opening), patience)
     except (WebSocketException, OSError) as error:
         raise SmokeFailed(f"{page.websocket_url}: {error}") from error
-    return Socket(stack.enter_context(connection), timeout)
 
 
-def _said(sender: Socket, receiver: Socket, **fields: str) -> None:
-    ack = sender.ask("sendMessage", "ack", **fields)
-    receiver.until(type="message", messageId=ack["messageId"], content=fields["content"])
+async def _said(sender: Conversation, receiver: Conversation, content: str, **fields: str) -> None:
+    ack = await sender.ask(send_message(content, **fields), "ack")
+    await receiver.until(type="message", messageId=ack["messageId"], content=content)

@@ -1,5 +1,6 @@
 """`messaging_smoke`: does a deployment do what it is for, seen from outside?"""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -28,7 +29,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         report: dict[str, Any] = {"url": options["url"], "status": "ok", "steps": []}
         try:
-            self._run(options, report)
+            asyncio.run(self._run(options, report))
         except CommandError as error:
             report |= {"status": "failed", "error": str(error)}
             raise
@@ -37,7 +38,7 @@ class Command(BaseCommand):
                 self.stdout.write(json.dumps(report))
                 self.stdout.flush()  # before what is wrong, on the other stream
 
-    def _run(self, options: dict[str, Any], report: dict[str, Any]) -> None:
+    async def _run(self, options: dict[str, Any], report: dict[str, Any]) -> None:
         url = urlsplit(options["url"])
         if url.scheme not in ("http", "https") or not url.netloc:
             raise CommandError(f"{options['url']!r} must be a URL, as in https://chat.example.org")
@@ -49,7 +50,7 @@ class Command(BaseCommand):
         try:
             username = env.required("SMOKE_USERNAME", "a staff account that may read and answer messages")
             password = env.required("SMOKE_PASSWORD", "that account's password")
-            for step in trip(options["url"], username, password, options["timeout"]):
+            async for step in trip(options["url"], username, password, options["timeout"]):
                 state = "degraded" if step.degraded else "ok"
                 ms, began = round((time.monotonic() - began) * 1000), time.monotonic()
                 report["steps"].append({"state": state, "step": step.text, "ms": ms})
