@@ -3,18 +3,15 @@
 import asyncio
 import contextlib
 import itertools
-import json
 import random
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from uuid import uuid4
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
-from websockets.typing import Origin
-
-from messaging.smoke import Browser, Frame, SmokeFailed
+from messaging.client.frames import Frame, request
+from messaging.client.person import Person
+from messaging.smoke import Browser, SmokeFailed
 
 # What visitors write, one line after another, and begin anew at the end.
 TALKS = (
@@ -42,96 +39,48 @@ ANSWERS = (
 ANSWERED = 0.6  # of all messages, by staff
 THINKING_SECONDS = 4.0  # how long they think about it, on average
 AWAY_SECONDS = 2.0  # the longest wait before somebody who was cut off comes back
-SETTLE_SECONDS = 5.0  # how long the end waits for what is not acknowledged yet
+SETTLE_SECONDS = 5.0  # how long the end waits for one more answer
+KEPT = 100  # messages that each of them remembers: nobody reads them here
 DONE = {"sendMessage": "acknowledged", "forget": "erased conversations"}
 
 
-class Person:
-    """Somebody with a WebSocket, which is opened again whenever it ends; what was not acknowledged is sent again.
+@dataclass(eq=False)
+class Invented(Person):
+    """Somebody who comes back even if the server says stop. `counts`: what has happened to all of them.
 
-    `mint` makes the token of each connection of a staff member; a visitor has it from the server. `counts`: what has
-    happened, to all people. `heard`: the conversations that somebody else has written in, one for each message.
+    `heard`: the conversations of what staff hear, one for each message of a visitor.
     """
 
-    def __init__(self, url: str, origin: str, counts: Counter[str], mint: Callable[[], str] | None = None) -> None:
-        self._url = url
-        self._origin = Origin(origin)
-        self._counts = counts
-        self._mint = mint
-        self._token: str | None = None
-        self._unanswered: dict[str, Frame] = {}  # by id
-        self._settled = asyncio.Event()  # whether that is nothing
-        self._settled.set()
-        self._socket: ClientConnection | None = None  # while the server knows who it is
-        self._later: set[asyncio.Task[None]] = set()
+    counts: Counter[str] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.heard: asyncio.Queue[str] = asyncio.Queue()
+        self._has_been_here = False
 
-    async def live(self) -> None:
-        """Until it is cancelled."""
+    async def run(self) -> None:
         while True:
-            with contextlib.suppress(OSError, WebSocketException, SmokeFailed):
-                await self._connected()
-            self._socket = None
-            await asyncio.sleep(random.uniform(0, AWAY_SECONDS))  # noqa: S311  not a secret
-            self._counts["connected again"] += 1
+            await super().run()
+            await asyncio.sleep(AWAY_SECONDS)
 
-    async def ask(self, action: str, **fields: str) -> None:
-        """Send a frame until it is answered."""
-        frame = {"action": action, "id": uuid4().hex, **fields}
-        self._unanswered[frame["id"]] = frame
-        self._settled.clear()
-        self._counts["written"] += action == "sendMessage"
-        await self._send(frame)
+    def on_connected(self) -> None:
+        if self._has_been_here:
+            self.counts["connected again"] += 1
+        self._has_been_here = True
 
-    async def settled(self) -> None:
-        """Returns when everything is answered, or nobody answers for SETTLE_SECONDS."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_SECONDS):
-                await self._settled.wait()
+    def on_asked(self, frame: Frame) -> None:
+        if frame["action"] == "sendMessage":
+            self.counts["written"] += 1
 
-    async def _connected(self) -> None:
-        token = await asyncio.to_thread(self._mint) if self._mint else self._token
-        identify = {"action": "identify", "v": 2, "type": "admin" if self._mint else "user"}
-        async with connect(self._url, origin=self._origin, open_timeout=10) as socket:
-            await socket.send(json.dumps(identify | ({"token": token} if token else {})))
-            async for text in socket:
-                await self._take(socket, json.loads(text))
+    def on_done(self, frame: Frame, answer: Frame) -> None:
+        self.counts[DONE[frame["action"]]] += 1
 
-    async def _take(self, socket: ClientConnection, frame: Frame) -> None:
-        match frame:
-            case {"type": "identified"}:
-                self._token, self._socket = frame.get("token"), socket
-                for unanswered in list(self._unanswered.values()):
-                    await self._send(unanswered)
-            case {"type": "ack", "id": id} if asked := self._answered(id):
-                self._counts[DONE[asked["action"]]] += 1
-            case {"type": "message", "conversation": conversation, "from": "user"}:
-                self.heard.put_nowait(conversation)
-            case {"type": "error", "id": id, "retryAfterMs": delay} if id in self._unanswered:
-                self._counts["told to wait"] += 1
-                later = asyncio.create_task(self._ask_again(id, delay / 1000))
-                self._later.add(later)
-                later.add_done_callback(self._later.discard)
-            case {"type": "error", "code": code}:
-                self._answered(frame.get("id", ""))
-                self._counts[f"refused ({code})"] += 1
+    def on_error(self, error: Frame) -> None:
+        self.counts["told to wait" if "retryAfterMs" in error else f"refused ({error['code']})"] += 1
 
-    def _answered(self, id: str) -> Frame | None:
-        """What was asked."""
-        frame = self._unanswered.pop(id, None)
-        if not self._unanswered:
-            self._settled.set()
-        return frame
-
-    async def _ask_again(self, id: str, delay: float) -> None:
-        await asyncio.sleep(delay)
-        if frame := self._unanswered.get(id):
-            await self._send(frame)
-
-    async def _send(self, frame: Frame) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(WebSocketException):  # the next connection sends it again
-                await self._socket.send(json.dumps(frame))
+    def on_message(self, frame: Frame) -> None:
+        if self.mint and frame["from"] == "user":
+            self.heard.put_nowait(frame["conversation"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,25 +102,44 @@ async def run(plan: Plan, counts: Counter[str]) -> None:
     """Until the plan's time is over or it is cancelled; `counts` grow meanwhile. Raises SmokeFailed, at its start."""
     browser = Browser(plan.site, 10)
     url = (await asyncio.to_thread(browser.get, "/")).websocket_url
-    visitors = [Person(url, browser.origin, counts) for _ in range(plan.visitors)]
-    staff = [Person(url, browser.origin, counts, plan.mint)] if plan.mint else []
-    lives = [asyncio.create_task(person.live()) for person in visitors + staff]
+
+    def invent(mint: Callable[[], Awaitable[str]] | None = None) -> Invented:
+        return Invented(url, mint=mint, origin=browser.origin, longest_delay=AWAY_SECONDS, keep=KEPT, counts=counts)
+
+    visitors = [invent() for _ in range(plan.visitors)]
+    staff = [invent(partial(_minted, plan.mint))] if plan.mint else []
+    people = visitors + staff
+    for person in people:
+        person.start()
     answers = [asyncio.create_task(_answer(person, counts)) for person in staff]
     with contextlib.suppress(TimeoutError):
         try:
             async with asyncio.timeout(plan.seconds):
-                await _talk(visitors, plan.rate, counts)
+                await _talk(visitors, plan.rate)
         finally:  # by Ctrl-C as well
             await _ended(answers)
-            await _all_settled(visitors + staff)
+            await _all_settled(people)
             if plan.forget:
-                await asyncio.gather(*(person.ask("forget") for person in visitors))
+                await asyncio.gather(*(person.ask(request("forget")) for person in visitors))
                 await _all_settled(visitors)
-            await _ended(lives)
+            await asyncio.gather(*(person.stop() for person in people))
 
 
-async def _all_settled(people: list[Person]) -> None:
-    await asyncio.gather(*(person.settled() for person in people))
+async def _minted(mint: Callable[[], str]) -> str:
+    try:
+        return await asyncio.to_thread(mint)
+    except SmokeFailed as error:
+        raise ConnectionError(str(error)) from error
+
+
+async def _all_settled(people: list[Invented]) -> None:
+    """Return when everything is answered, or nothing has been for SETTLE_SECONDS."""
+    left = 0
+    while (waiting := sum(len(person.outbox) for person in people)) != left:
+        left = waiting
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await asyncio.gather(*(person.settled() for person in people))
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
@@ -180,19 +148,19 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _talk(visitors: list[Person], rate: float, counts: Counter[str]) -> None:
+async def _talk(visitors: list[Invented], rate: float) -> None:
     talks = itertools.cycle(random.sample(TALKS, len(TALKS)))
     lines = {person: itertools.cycle(talk) for person, talk in zip(visitors, talks, strict=False)}
     while True:
         await asyncio.sleep(random.expovariate(rate))
         person = random.choice(visitors)  # noqa: S311  not a secret
-        await person.ask("sendMessage", content=next(lines[person]))
+        await person.say(next(lines[person]))
 
 
-async def _answer(staff: Person, counts: Counter[str]) -> None:
+async def _answer(staff: Invented, counts: Counter[str]) -> None:
     while True:
         conversation = await staff.heard.get()
         if random.random() < ANSWERED:  # noqa: S311
             await asyncio.sleep(random.expovariate(1 / THINKING_SECONDS))
             counts["of them answers"] += 1
-            await staff.ask("sendMessage", content=random.choice(ANSWERS), to=conversation)  # noqa: S311
+            await staff.say(random.choice(ANSWERS), to=conversation)  # noqa: S311

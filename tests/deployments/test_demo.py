@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 
 from tests.support.aws_deployment import PROGRAMS
 from tests.support.configurations import AWS
-from tests.support.deployments import PASSWORD, Deployment, LocalServer, Server, prepare_database
+from tests.support.deployments import PASSWORD, Deployment, Kubernetes, LocalServer, Server, prepare_database
 from tests.support.paths import ROOT
 from tests.support.services import HOST, INHERITED, free_port, started, wait_until
 
@@ -41,7 +42,13 @@ class Demo:
     def start(self, url: str, *options: str) -> None:
         command = [sys.executable, "manage.py", "messaging_demo", url, *options]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=_hear_ctrl_c,
         )
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
@@ -56,6 +63,11 @@ class Demo:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
+
+
+def _hear_ctrl_c() -> None:
+    """Undo what a shell without job control does to its background processes: they and their children ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def counts(line: str) -> dict[str, int]:
@@ -112,6 +124,25 @@ def test_a_server_that_stops_meanwhile_costs_no_message(demo: Demo) -> None:
         assert code == 0
         assert found["connected again"] >= 3
         assert found_in(server, KEPT)[1] == found["written"] == found["acknowledged"]
+
+
+def test_visitors_whom_a_busy_database_keeps_out_at_first_come_back(kubernetes: Kubernetes, demo: Demo) -> None:
+    with kubernetes.pod_with_redis() as (pod, _), psycopg.connect(pod.environment["DATABASE_URL"]) as database:
+        database.execute("LOCK TABLE messaging_conversation, messaging_message IN ACCESS EXCLUSIVE MODE")
+        demo.start(pod.origin, "--rate", "20", "--visitors", "3")
+        wait_until(lambda: pod.log.count('"store unavailable"') >= 3, "all are refused", timeout=60)
+        database.rollback()
+
+        def all_have_written() -> bool:
+            database.rollback()
+            return database.execute("SELECT count(*) FROM messaging_conversation").fetchone() == (3,)
+
+        wait_until(all_have_written, "all have written", timeout=60)
+        code, line = demo.end(signal.SIGINT)
+        found = counts(line)
+        assert code == 0
+        assert found["told to wait"] >= 3
+        assert found["written"] == found["acknowledged"]
 
 
 @pytest.mark.parametrize(
