@@ -1,13 +1,13 @@
 """The load generator's connections, and the tally of what comes over them."""
 
 import asyncio
-import json
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from messaging.client.frames import Frame, decode, encode, identify, kind, send_message
 
 MARK = re.compile(rb"bench-(\d+)-(\d+)")  # begins every content and is every id: trial, message
 PADDING = "x" * 100
@@ -41,7 +41,7 @@ class Tally:
         """The next message of the trial, from `visitor`."""
         mark = f"bench-{self.number}-{len(self.due):06d}"
         self.due.append(due)
-        visitor.send({"action": "sendMessage", "id": mark, "content": f"{mark} {PADDING}"})
+        visitor.send(send_message(f"{mark} {PADDING}", id=mark))
 
     def take(self, socket: "Socket", payload: bytes) -> None:
         mark = MARK.search(payload)
@@ -49,10 +49,10 @@ class Tally:
             return
         self.heard = now = time.monotonic()
         index = int(mark[2])
-        kind = payload[:24]  # every server's frames begin with their type
-        if b'"error"' in kind:
+        type = kind(payload)
+        if type == b"error":
             self.errors += 1
-        elif b'"ack"' in kind:
+        elif type == b"ack":
             self.acks.append(now - self.due[index])
             if now < self.until and len(self.due) < self.capacity:
                 self.say(socket, now)
@@ -82,12 +82,11 @@ class Socket(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
-        role = "user" if self.admin is None else "admin"
-        self.send({"action": "identify", "v": 2, "type": role, **self.identity})
+        self.send(identify("user" if self.admin is None else "admin", **self.identity))
 
-    def send(self, frame: dict[str, Any]) -> None:
+    def send(self, frame: Frame) -> None:
         assert self.transport is not None
-        self.transport.send(WSMsgType.TEXT, json.dumps(frame).encode())
+        self.transport.send(WSMsgType.TEXT, encode(frame).encode())
 
     def cut(self) -> None:
         """Ends it without a word, as a network does."""
@@ -104,14 +103,14 @@ class Socket(WSListener):
             Socket.tally.take(self, payload)
 
     def _identify(self, payload: bytes) -> None:
-        kind = payload[:24]
-        if b'"identified"' in kind:
+        type = kind(payload)
+        if type == b"identified":
             if self.admin is None:
-                answer = json.loads(payload)
+                answer = decode(payload)
                 given = {"token": answer.get("token"), "since": answer.get("cursor")}
                 self.identity |= {name: value for name, value in given.items() if value}
             self.identified.set_result(None)
-        elif b'"error"' in kind:
+        elif type == b"error":
             self.identified.set_exception(ConnectionError(payload.decode()))
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
