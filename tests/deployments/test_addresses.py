@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import json
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import uuid4
 
 import pytest
-from websockets.asyncio.client import connect as websocket
 
+from messaging.client.socket import connect as open_socket
 from messaging.limits import redis_addresses
 from messaging.limits.addresses import Addresses, MemoryAddresses
 from messaging.limits.redis_addresses import RedisAddresses
@@ -190,9 +189,9 @@ async def test_an_address_has_so_many_sockets_on_all_pods_together(strict: Deplo
 
 async def refusal(url: str) -> tuple[Frame, int | None] | None:
     """What one more socket is told, and the code it is closed with; None where it is welcome."""
-    async with websocket(url, proxy=None) as socket:
-        frame = json.loads(await socket.recv())
+    async with open_socket(url, proxy=None) as socket:
+        frame = await socket.receive()
         if frame["type"] == "connection":
             return None
-        await socket.wait_closed()
+        await socket.websocket.wait_closed()
         return frame, socket.close_code

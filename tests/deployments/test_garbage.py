@@ -1,21 +1,22 @@
 """Whatever a client sends: an answer or a close from the tables of the protocol, never an unhandled exception."""
 
+import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
+from messaging.client.frames import encode, identify, new_id
+from messaging.client.socket import connect
 from messaging.protocol import decode
 from messaging.protocol.codes import RULES, ErrorCode, ProtocolError
 from messaging.protocol.frames import ClientFrame
-from tests.support.connections import COUNT, GATEWAY, SERVER_FRAMES, SOON, new_id
+from tests.support.connections import COUNT, GATEWAY, SOON, validate
 from tests.support.deployments import Deployment
 
 ACTIONS = ("identify", "sendMessage", "history", "ping", "setConnectionType")
@@ -50,23 +51,26 @@ def test_decode_gives_a_frame_or_an_error_of_the_table(data: str | bytes, versio
     assert isinstance(outcome, (*get_args(ClientFrame), ErrorCode))
 
 
-def answers(url: str, frames: list[str | bytes]) -> Iterator[object]:
+async def answers(url: str, frames: list[str | bytes]) -> list[object]:
     """What the server says to `frames`, after its welcome: its frames, then the close code if it closes."""
     end = new_id()
-    with connect(url, proxy=None, ping_interval=None, max_size=None) as socket:
+    given: list[object] = []
+    async with connect(url, proxy=None) as socket:
         try:
             if GATEWAY not in url:
-                socket.recv(SOON)
+                await socket.receive()
             with contextlib.suppress(ConnectionClosed):  # what it said before that is still to be read
-                for data in [*frames, json.dumps({"action": "ping", "id": end})]:
-                    socket.send(data)
-            while (frame := json.loads(socket.recv(SOON))).get("id") != end:
-                SERVER_FRAMES.validate(frame)
-                if frame["type"] != "connection":
-                    yield frame
+                for data in [*frames, encode({"action": "ping", "id": end})]:
+                    await socket.websocket.send(data)
+            async with asyncio.timeout(SOON):
+                while (frame := await socket.receive()).get("id") != end:
+                    validate(frame)
+                    if frame["type"] != "connection":
+                        given.append(frame)
         except ConnectionClosed:
             assert socket.close_code is not None
-            yield COUNT if GATEWAY in url else socket.close_code  # there any code is right
+            given.append(COUNT if GATEWAY in url else socket.close_code)  # there any code is right
+    return given
 
 
 @settings(max_examples=100, deadline=None)
@@ -77,10 +81,10 @@ def test_a_server_answers_every_frame_and_closes_when_the_table_says_so(
     if deployment.gateway:  # it closes by itself when it gets bytes
         frames = [frame for frame in frames if isinstance(frame, str)]
     if identified:
-        frames = ['{"action":"identify","type":"user","v":2}', *frames]
+        frames = [encode(identify("user")), *frames]
     strikes: Counter[str] = Counter()
     closing = None
-    given = list(answers(deployment.websocket_urls[0], frames))
+    given = asyncio.run(answers(deployment.websocket_urls[0], frames))
     for answer in given:
         if closing is not None:
             assert answer == closing
@@ -98,11 +102,11 @@ def test_a_server_answers_every_frame_and_closes_when_the_table_says_so(
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b'{"action":"ping","id":"\xed\xa0\x80"}'])
-def test_text_that_is_no_utf_8_closes_with_1007(data: bytes, deployment: Deployment) -> None:
+async def test_text_that_is_no_utf_8_closes_with_1007(data: bytes, deployment: Deployment) -> None:
     deployment.needs_own_sockets("text that is no UTF-8")
-    with connect(deployment.websocket_urls[0], proxy=None) as socket:
-        socket.recv(SOON)
-        socket.send(data, text=True)
+    async with connect(deployment.websocket_urls[0], proxy=None) as socket, asyncio.timeout(SOON):
+        await socket.receive()
+        await socket.websocket.send(data, text=True)
         with pytest.raises(ConnectionClosed):
-            socket.recv(SOON)
+            await socket.receive()
         assert socket.close_code == 1007

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, WebSocketRoute, expect
-from websockets.asyncio.client import connect
 
+from messaging.client.frames import identify, new_id, send_message
+from messaging.client.socket import connect
 from tests.support.browser import (
     DESKTOP,
     People,
@@ -26,7 +27,6 @@ from tests.support.browser import (
     write,
 )
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.connections import new_id
 from tests.support.deployments import Deployment, LocalServer
 from tests.support.services import HOST, wait_until
 
@@ -65,16 +65,14 @@ Conversation.objects.update(read_by_staff=Message.objects.latest("seq").seq)
 
 
 async def _write(url: str, messages: Sequence[dict[str, str]]) -> str:
-    async with connect(url, proxy=None, max_size=None) as socket:
-        await socket.send(json.dumps({"action": "identify", "v": 2, "type": "user"}))
-        while (frame := json.loads(await socket.recv()))["type"] != "identified":
-            pass
+    async with connect(url, proxy=None) as socket:
+        identified = await socket.ask(identify("user", id=new_id()))
+        assert identified["type"] == "identified", identified
         for message in messages:
-            await socket.send(json.dumps({"action": "sendMessage", "id": new_id()} | message))
-            while json.loads(await socket.recv())["type"] != "ack":
-                pass
-        conversation: str = frame["conversation"]
-        return conversation
+            answer = await socket.ask(send_message(**message))
+            assert answer["type"] == "ack", answer
+    conversation: str = identified["conversation"]
+    return conversation
 
 
 def apart(work: Coroutine[Any, Any, Result]) -> Result:

@@ -5,12 +5,12 @@ A line on its standard input begins the attack, the next one ends it; it answers
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from uuid import uuid4
+
+from messaging.client.frames import encode, identify, new_id
 
 HOST = "127.0.0.1"
 HANDSHAKE = (
@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.05  # before an attacker that was closed comes back: what is a
 
 def frame(payload: bytes | dict[str, object], opcode: int = TEXT) -> bytes:
     """A masked frame, with a mask of zeros (RFC 6455 section 5.2)."""
-    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    data = payload if isinstance(payload, bytes) else encode(payload).encode()
     length = len(data)
     if length < 126:
         size = bytes([0x80 | length])
@@ -47,8 +47,7 @@ async def connected(port: int, token: str = "") -> socket.socket:
     if answer != b"HTTP/1.1 101":
         raw.close()
         raise ConnectionError(f"no WebSocket: {answer!r}")
-    identify: dict[str, object] = {"action": "identify", "v": 2, "type": "user"}
-    await loop.sock_sendall(raw, frame(identify | ({"token": token} if token else {})))
+    await loop.sock_sendall(raw, frame(identify("user", token=token or None)))
     return raw
 
 
@@ -96,7 +95,7 @@ async def sender(port: int, token: str) -> None:
     def messages() -> Iterator[bytes]:
         for _ in range(25_000):
             content = "x" * 1000 + " " * 7000
-            yield frame({"action": "sendMessage", "id": uuid4().hex, "content": content})
+            yield frame({"action": "sendMessage", "id": new_id(), "content": content})
 
     await pour(port, token, messages(), reading=True)
 

@@ -7,20 +7,42 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-from uuid import uuid4
 
 from jsonschema import Draft202012Validator
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed
 
+from messaging.client.frames import Frame as Frame
+from messaging.client.frames import encode, identify
+from messaging.client.frames import new_id as new_id
+from messaging.client.socket import Socket
+from messaging.client.socket import connect as open_socket
+from messaging.protocol.fields import Role
 from tests.support.paths import ROOT
-
-Frame = dict[str, Any]
 
 SOON = 15.0  # seconds: what a test waits for at most
 SCHEMA = ROOT / "docs" / "protocol" / "server.schema.json"
-SERVER_FRAMES = Draft202012Validator(json.loads(SCHEMA.read_text()))  # every frame received here is held against it
+
+
+def _validators() -> dict[str, Draft202012Validator]:
+    """Return one for each type of frame: one for all of them tries each type in turn, and can't say what is wrong."""
+    document = json.loads(SCHEMA.read_text())
+    definitions = document["$defs"]
+    variants: dict[str, list[dict[str, str]]] = {}
+    for variant in document["oneOf"]:
+        _, _, name = variant["$ref"].rpartition("/")
+        variants.setdefault(definitions[name]["properties"]["type"]["const"], []).append(variant)
+    return {
+        type: Draft202012Validator({"$defs": definitions} | (found[0] if len(found) == 1 else {"oneOf": found}))
+        for type, found in variants.items()
+    }
+
+
+VALIDATORS = _validators()
+
+
+def validate(frame: Frame) -> None:
+    """Hold a server's frame against its schema. Raises jsonschema.ValidationError, KeyError for an unknown type."""
+    VALIDATORS[frame["type"]].validate(frame)
 
 
 class Matching:
@@ -87,10 +109,6 @@ def message(content: str, conversation: str, **fields: Any) -> Frame:
     } | fields)  # fmt: skip
 
 
-def new_id() -> str:
-    return uuid4().hex
-
-
 async def eventually(condition: Callable[[], bool], what: str, within: float = SOON) -> None:
     """Returns as soon as `condition` holds. Raises AssertionError when it does not `within` so many seconds."""
     deadline = time.monotonic() + within
@@ -111,7 +129,7 @@ class Message(Frame):
 class Connection:
     """One WebSocket, frame by frame. `id` is the server's name for it, `conversation` a visitor's own."""
 
-    def __init__(self, socket: ClientConnection, *, gateway: bool) -> None:
+    def __init__(self, socket: Socket, *, gateway: bool) -> None:
         self._socket = socket
         self._gateway = gateway
         self.id = ""
@@ -132,21 +150,20 @@ class Connection:
         self.id = frame["connectionId"]
 
     async def send(self, action: str, **fields: Any) -> None:
-        await self.send_raw(json.dumps({"action": action} | fields))
+        await self.send_raw(encode({"action": action} | fields))
 
     async def send_raw(self, data: str | bytes) -> None:
         with contextlib.suppress(ConnectionClosed):  # the next `receive` or `closed` tells
-            await self._socket.send(data)
+            await self._socket.websocket.send(data)
 
     def cut(self) -> None:
-        """Ends the connection without a word."""
-        self._socket.transport.abort()
+        self._socket.cut()
 
     async def receive(self, within: float = SOON) -> Frame:
         async with asyncio.timeout(within):
             while True:
-                frame: Frame = json.loads(await self._socket.recv())
-                SERVER_FRAMES.validate(frame)
+                frame = await self._socket.receive()
+                validate(frame)
                 if frame["type"] == "presence" and self._version_2:
                     self.presence = frame
                 elif not (_has_lapsed(frame) or self._is_own(frame)):
@@ -157,9 +174,9 @@ class Connection:
         await self.send(action, **fields)
         return await self.receive()
 
-    async def identify(self, type: str = "user", **fields: Any) -> Frame:
+    async def identify(self, role: Role = "user", **fields: Any) -> Frame:
         self._version_2 = True  # a gateway finds the connection before it has its answer
-        frame, _ = await self._served("identify", v=2, type=type, **fields)
+        frame, _ = await self._served(**identify(role, **fields))
         assert frame["type"] == "identified", frame
         self.token, self.conversation = frame.get("token", ""), frame.get("conversation", "")
         self.presence = frame.get("presence", self.presence)
@@ -220,7 +237,7 @@ def _has_lapsed(frame: Frame) -> bool:
 @contextlib.asynccontextmanager
 async def connect(url: str, *, origin: str | None = None) -> AsyncIterator[Connection]:
     """A connection that the server has welcomed. Raises websockets.exceptions.InvalidStatus where it refuses."""
-    async with websocket(url, origin=origin, proxy=None, ping_interval=None, max_size=None, open_timeout=30) as socket:  # type: ignore[arg-type]
+    async with open_socket(url, origin=origin, proxy=None, patience=30) as socket:
         connection = Connection(socket, gateway=GATEWAY in url)
         await connection.welcome()
         yield connection
@@ -230,7 +247,7 @@ async def connect(url: str, *, origin: str | None = None) -> AsyncIterator[Conne
 async def visitor(url: str, token: str | None = None) -> AsyncIterator[Connection]:
     """A version 2 visitor, new without a `token`."""
     async with connect(url) as connection:
-        await connection.identify(**({"token": token} if token else {}))
+        await connection.identify(token=token)
         yield connection
 
 

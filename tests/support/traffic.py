@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import psycopg
-from websockets.asyncio.client import ClientConnection
 
+from messaging.client.frames import Frame
+from messaging.client.person import Person
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.client import Client
-from tests.support.connections import Frame, eventually
+from tests.support.connections import eventually
 from tests.support.deployments import Deployment
 
 VISITORS = ("ada", "bob", "eve", "kim", "lea", "sam")
@@ -28,57 +28,76 @@ PULSE_SECONDS = 0.05  # between two looks at whether this machine stood still
 CALM_SECONDS = 60  # for everybody to be up to date once all is well again
 
 
-@dataclass
-class Witness(Client):
-    """A client that writes down what happens to it."""
+@dataclass(eq=False)
+class Witness(Person):
+    """Somebody who writes down what happens to them. `hear` is called with every new message."""
 
-    errors: list[str] = field(default_factory=list)  # codes
-    silences: int = 0  # connections that were given up because the server said nothing
-    ack_seconds: list[float] = field(default_factory=list)  # from the first try to send to the ack
-    shown_at: dict[str, float] = field(default_factory=dict)  # by messageId; one's own is shown when it is acked
-    written_at: dict[str, float] = field(default_factory=dict)  # by id
+    hear: Callable[[Frame], None] = field(default=lambda frame: None, kw_only=True)
+    sent: list[str] = field(default_factory=list, init=False)  # contents
+    acked: dict[str, Frame] = field(default_factory=dict, init=False)  # the ack, or the message that came first, by id
+    not_sent: dict[str, str] = field(default_factory=dict, init=False)  # error code by id
+    errors: list[str] = field(default_factory=list, init=False)  # codes
+    connections: int = field(default=0, init=False)
+    silences: int = field(default=0, init=False)  # connections that were given up because the server said nothing
+    ack_seconds: list[float] = field(default_factory=list, init=False)  # from the first try to send to the ack
+    shown_at: dict[str, float] = field(default_factory=dict, init=False)  # by messageId; one's own when it is acked
+    written_at: dict[str, float] = field(default_factory=dict, init=False)  # by id
 
-    async def _write(self, id: str) -> None:
-        self.written_at.setdefault(id, time.monotonic())
-        await super()._write(id)
+    @property
+    def contents(self) -> list[str]:
+        return [frame["content"] for frame in self.messages]
 
-    async def _converse(self, socket: ClientConnection, token: str | None) -> None:
-        await super()._converse(socket, token)
+    def on_connected(self) -> None:
+        self.connections += 1
+
+    def on_silence(self) -> None:
         self.silences += 1
 
-    async def _take(self, socket: ClientConnection, frame: Frame) -> None:
-        if frame["type"] == "error":
-            self.errors.append(frame["code"])
-        await super()._take(socket, frame)
+    def on_asked(self, frame: Frame) -> None:
+        self.sent.append(frame["content"])
+        self.written_at[frame["id"]] = time.monotonic()
 
-    def _acked(self, ack: Frame) -> None:
-        if ack["id"] in self.outbox:
-            self.ack_seconds.append(time.monotonic() - self.written_at[ack["id"]])
-        super()._acked(ack)
+    def on_done(self, frame: Frame, answer: Frame) -> None:
+        self.acked[frame["id"]] = answer
+        if answer["type"] == "ack":
+            self.ack_seconds.append(time.monotonic() - self.written_at[frame["id"]])
 
-    def _show(self, frame: Frame) -> None:
+    def on_refused(self, frame: Frame, error: Frame) -> None:
+        self.not_sent[frame["id"]] = error["code"]
+
+    def on_error(self, error: Frame) -> None:
+        self.errors.append(error["code"])
+
+    def on_message(self, frame: Frame) -> None:
         self.shown_at.setdefault(frame["messageId"], time.monotonic())
-        super()._show(frame)
+        self.hear(frame)
 
 
 class Crowd:
     """Visitors who write, an admin who answers every message once, and an admin who only reads."""
 
     def __init__(self, deployment: Deployment, proxy: ChaosProxy) -> None:
-        # Pages wait for minutes if they must; a test has less time.
-        hasty = partial(Witness, proxy.websocket_url, heartbeat=1.0, first_delay=0.02, longest_delay=0.1)
-        self.visitors = [hasty() for _ in VISITORS]
-        self.answering, self.reading = self.admins = [
-            hasty(mint=partial(deployment.admin_token, name)) for name in ("operator", "colleague")
-        ]
-        self.answering.on_message = self._answer
+        join = partial(
+            Witness,
+            proxy.websocket_url,
+            proxy=None,
+            # Pages wait for minutes if they must; a test has less time.
+            heartbeat=1.0,
+            answer_seconds=10.0,
+            first_delay=0.02,
+            longest_delay=0.1,
+        )
+        self.visitors = [join() for _ in VISITORS]
+        self.answering = join(mint=partial(deployment.admin_token, "operator"), hear=self._answer)
+        self.reading = join(mint=partial(deployment.admin_token, "colleague"))
+        self.admins = [self.answering, self.reading]
         self.pace = PACE  # may be changed at any time
         self.longest_pause = 0.0  # seconds for which this machine stood still: no fault of the product
         self.everybody = [*self.visitors, *self.admins]
 
     def _answer(self, frame: Frame) -> None:
         if frame["from"] == "user":
-            self.answering.soon(self.answering.send(f"re: {frame['content']}", to=frame["conversation"]))
+            self.answering.soon(self.answering.say(f"re: {frame['content']}", to=frame["conversation"]))
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -127,12 +146,12 @@ class Crowd:
         talks = (self._monologue(c, name, going_on) for c, name in zip(self.visitors, VISITORS, strict=True))
         await asyncio.gather(*talks)
         for visitor in self.visitors:
-            await visitor.settled(CALM_SECONDS)
+            await eventually(lambda: not visitor.outbox, "everything is acked", CALM_SECONDS)
 
-    async def _monologue(self, visitor: Client, name: str, going_on: Callable[[int], bool]) -> None:
+    async def _monologue(self, visitor: Witness, name: str, going_on: Callable[[int], bool]) -> None:
         for number in itertools.takewhile(going_on, itertools.count()):
             await eventually(lambda: len(visitor.thread) > 2 * number - UNANSWERED, f"{name} is answered", CALM_SECONDS)
-            await visitor.send(f"{name} {number}")
+            await visitor.say(f"{name} {number}")
             await asyncio.sleep(self.pace)
 
     @property

@@ -34,6 +34,7 @@ async def test_a_bad_network_loses_nothing(aws_deployment: AwsDeployment) -> Non
         crowd = Crowd(aws_deployment, proxy)
         for client in crowd.everybody:
             client.heartbeat = 2.0  # an admin's ping is a dozen queries
+            client.answer_seconds = 30.0
         async with crowd.connected():
             proxy.start_cutting(LONGEST_PAUSE)
             await crowd.talk(EACH)

@@ -1,12 +1,12 @@
 """The deployed stack: what it may do, what it does when its rights are missing, and what its operators do with it."""
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from websockets.asyncio.client import connect as websocket
 
+from messaging.client.frames import identify
+from messaging.client.socket import connect as open_socket
 from tests.support.aws_deployment import AwsDeployment
 from tests.support.aws_template import Template, statement, without
 from tests.support.connections import WELCOME, admin, connect, eventually, message, visitor
@@ -17,9 +17,9 @@ GATEWAY_WELCOME = WELCOME | {"heartbeatMs": 240_000}
 
 
 async def test_the_welcome_comes_with_the_first_answer(aws_deployment: AwsDeployment) -> None:
-    async with websocket(aws_deployment.websocket_urls[0], proxy=None) as socket:
-        await socket.send(json.dumps({"action": "identify", "v": 2, "type": "user"}))
-        frames = [json.loads(await socket.recv()) for _ in range(2)]
+    async with open_socket(aws_deployment.websocket_urls[0], proxy=None) as socket:
+        await socket.send(identify("user"))
+        frames = [await socket.receive() for _ in range(2)]
     assert frames[0] == GATEWAY_WELCOME
     assert frames[1]["type"] == "identified"
 
