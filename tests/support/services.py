@@ -4,6 +4,7 @@ A service is ready when `start` returns. `kill` is SIGKILL; a killed service sta
 """
 
 import contextlib
+import fcntl
 import glob
 import os
 import pwd
@@ -46,6 +47,8 @@ INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
 
 _ports = random.SystemRandom()  # the `random` module itself is seeded by Hypothesis
 _ports_given: set[int] = set()
+# Each process of tests locks the byte at the offset of each port that it uses, until it ends.
+_port_locks = (Path(tempfile.gettempdir()) / f"messaging-test-ports-{os.getuid()}").open("w")
 running: list["Service"] = []  # for the report of a failed test, as is the next one
 stopped: list[tuple["Service", str]] = []  # with its log: what a test has deployed is gone when its failure is reported
 
@@ -84,12 +87,16 @@ def _missing(name: str) -> MissingProgram:
 
 
 def free_port() -> int:
-    """A port that nobody uses, below the range from which systems pick ports for outgoing connections."""
+    """Return a port that nobody uses and no other process of tests is given while this one lives.
+
+    It is below the range from which systems pick ports for outgoing connections.
+    """
     while True:
         port = _ports.randrange(10_000, 32_000)
         if port in _ports_given:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):
+            fcntl.lockf(_port_locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             probe.bind((HOST, port))
             _ports_given.add(port)
             return port

@@ -1,0 +1,24 @@
+"""The ports that tests give to services: processes of tests that run side by side never share one."""
+
+import subprocess
+import sys
+
+from tests.support.paths import ROOT
+from tests.support.services import free_port
+
+# It draws a port that it is told of first, and another one then.
+OTHER_PROCESS = """
+import sys
+from unittest.mock import Mock
+from tests.support import services
+taken = int(sys.argv[1])
+services._ports = Mock(randrange=Mock(side_effect=[taken, taken - 1, taken - 2]))
+print(services.free_port())
+"""
+
+
+def test_a_port_that_is_given_is_given_to_no_other_process() -> None:
+    port = free_port()
+    command = [sys.executable, "-c", OTHER_PROCESS, str(port)]
+    given = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert int(given) in (port - 1, port - 2)
