@@ -250,7 +250,7 @@ def as_user(name: str | None) -> AsUser:
 
 
 class Postgres(Service):
-    """PostgreSQL as its packages configure it, but without fsync: its files live as long as the test run."""
+    """PostgreSQL with its own defaults, but without fsync: its files live as long as the test run."""
 
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # "fast": it ends sessions instead of waiting for them
@@ -268,7 +268,6 @@ class Postgres(Service):
             f"port={self.port}",
             "unix_socket_directories=",
             "fsync=off",
-            "max_connections=300",
         )
         return [program("postgres"), "-D", str(self._data), *(f"--{option}" for option in options)]
 

@@ -15,6 +15,7 @@ from tests.support.cluster import Cluster, cluster
 from tests.support.connections import eventually
 from tests.support.containers import IMAGE
 from tests.support.deployments import Pod, fetch, probe
+from tests.support.known_faults import known_fault
 from tests.support.paths import ROOT
 from tests.support.schema_changes import EXPANDING
 from tests.support.services import HOST, Postgres
@@ -49,6 +50,7 @@ def site(postgres: Postgres) -> Iterator[Cluster]:
         yield site
 
 
+@known_fault("A1")
 async def test_a_rollout_and_its_undo_go_unnoticed(site: Cluster, next_version: str) -> None:
     with ChaosProxy([(HOST, site.ingress.port)]) as network:
         crowd = Crowd(site, network)
