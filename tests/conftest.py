@@ -22,6 +22,7 @@ from tests.support.deployments import SECRET_KEY, Deployment, Kubernetes, LocalS
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.ministack import Ministack
 from tests.support.moving_site import site  # noqa: F401  a fixture
+from tests.support.pgbouncer import PgBouncer
 from tests.support.redis_services import Redis, RedisCluster, RedisSentinel
 from tests.support.services import HOST, MissingProgram, Postgres, Service, program, running, started, stopped
 from tests.support.workers import once_a_run
@@ -35,8 +36,8 @@ MARKS = {
     "image": {"image", "containers"},
 }
 # One of each serves a whole run: all of its tests go to one worker.
-SHARED_DEPLOYMENTS = ("containers", "aws", "kubernetes", "local")
-LONG_GROUPS = ("containers", "aws", "kubernetes", "local")
+SHARED_DEPLOYMENTS = ("containers", "aws", "pooled", "kubernetes", "local")
+LONG_GROUPS = ("containers", "aws", "kubernetes", "pooled", "local")
 
 # How long an example takes depends on who else uses the machine.
 hypothesis.settings.register_profile("tests", deadline=None)
@@ -51,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.option.version or distributes(config):
         return
     try:
-        for name in ("postgres", "initdb", "redis-server", "nginx"):
+        for name in ("postgres", "initdb", "pgbouncer", "redis-server", "nginx"):
             program(name)
     except MissingProgram as missing:
         raise pytest.UsageError(str(missing)) from None
@@ -197,6 +198,21 @@ def kubernetes_deployment(kubernetes: Kubernetes) -> Iterator[Deployment[Pod]]:
 
 
 @pytest.fixture(scope="session")
+def pooler(postgres: Postgres) -> Iterator[PgBouncer]:
+    pooler = PgBouncer(postgres)
+    with started(pooler):
+        yield pooler
+
+
+@pytest.fixture(scope="session")
+def pooled_deployment(kubernetes: Kubernetes, pooler: PgBouncer) -> Iterator[Deployment]:
+    """Pods that have no session at their database."""
+    redis = Redis()
+    with started(redis), kubernetes.deployed(redis.url, pooler=pooler) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
 def aws_deployment(ministack: Ministack) -> Iterator[AwsDeployment]:
     postgres = PostgresWithTLS()
     with started(postgres), deployed(ministack, postgres) as deployment:
@@ -218,14 +234,14 @@ def containers_deployment(postgres: Postgres, image: str) -> Iterator[Cluster]:
         yield deployment
 
 
-@pytest.fixture(scope="session", params=["local", "kubernetes", "aws", "containers"])
+@pytest.fixture(scope="session", params=["local", "kubernetes", "pooled", "aws", "containers"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     """What behaves alike in every mode."""
     found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
     return found
 
 
-@pytest.fixture(scope="session", params=["kubernetes", "aws", "containers"])
+@pytest.fixture(scope="session", params=["kubernetes", "pooled", "aws", "containers"])
 def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
     """What behaves alike wherever several processes share the work: two of them, or a function."""
     found: Deployment = request.getfixturevalue(f"{request.param}_deployment")

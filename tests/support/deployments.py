@@ -21,6 +21,7 @@ import pytest
 from typing_extensions import TypeVar  # with defaults, which typing has from Python 3.13
 
 from tests.support.paths import ROOT
+from tests.support.pgbouncer import PgBouncer
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, Postgres, Service, free_port, started
 
@@ -252,10 +253,17 @@ class Kubernetes:
 
     @contextlib.contextmanager
     def deployed(
-        self, redis_url: str, pods: int = 2, make: Callable[..., Pod] = Pod, **environment: str
+        self,
+        redis_url: str,
+        pods: int = 2,
+        make: Callable[..., Pod] = Pod,
+        pooler: PgBouncer | None = None,
+        **environment: str,
     ) -> Iterator[Deployment[Pod]]:
+        """Pods that reach their database through `pooler`, if there is one."""
         database = self._postgres.create_database(f"deployed_{next(self._copies)}", PREPARED)
-        environment = {"DATABASE_URL": database, "REDIS_URL": redis_url} | self._environment | environment
+        reached = pooler.url(database) if pooler else database
+        environment = {"DATABASE_URL": reached, "REDIS_URL": redis_url} | self._environment | environment
         servers = [make(**environment) for _ in range(pods)]
         with started(*servers):
             yield Deployment(servers, database)

@@ -37,6 +37,7 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "postgres": ("postgresql", "postgresql"),
     "initdb": ("postgresql", "postgresql"),
     "nginx": ("nginx-light", "nginx"),
+    "pgbouncer": ("pgbouncer", "pgbouncer"),
     "promtool": ("prometheus", "prometheus"),
     "libfaketime": ("libfaketime", "libfaketime"),
     "podman": ("podman runc iptables mmdebstrap netavark aardvark-dns", "podman"),

@@ -1,0 +1,111 @@
+"""Servers behind PgBouncer in transaction mode, where no two transactions need share a connection to PostgreSQL."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from urllib.error import HTTPError
+
+import psycopg
+import pytest
+
+from tests.support.connections import eventually, new_id, visitor
+from tests.support.deployments import Deployment
+from tests.support.known_faults import known_fault
+from tests.support.pgbouncer import PgBouncer
+
+ANSWER_SECONDS = 10  # until a statement that waits is cancelled: 2, and what a busy machine adds
+PAGES = (
+    "messaging/conversation/",
+    "messaging/conversation/?q=hello",
+    "messaging/message/",
+    "messaging/message/?q=hello",
+    "messaging/block/",
+    "messaging/quickmessage/",
+    "messaging/quickmessage/add/",
+    "auth/user/",
+    "auth/user/add/",
+    pytest.param("auth/user/1/change/", marks=known_fault("A3", raises=HTTPError)),
+    "auth/group/",
+    pytest.param("auth/group/add/", marks=known_fault("A3", raises=HTTPError)),
+    "live/",
+)
+SAY = """
+from messaging.models import Conversation, Message
+thread = Conversation.objects.create()
+print(Message.objects.create(conversation=thread, client_id="message-1", sender="user", content="exported").pk)
+"""
+IDLE = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'"
+WAITING = (
+    "SELECT pid, query_start FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+@contextlib.contextmanager
+def transactions(pooled: Deployment, pooler: PgBouncer) -> Iterator[list[psycopg.Connection]]:
+    """Clients of the pooler that hold all its connections to the database, ten at least."""
+    with contextlib.ExitStack() as stack:
+        observer = stack.enter_context(psycopg.connect(pooled.database, autocommit=True))
+        clients: list[psycopg.Connection] = []
+        while len(clients) < 10 or observer.execute(IDLE).fetchall():
+            client = stack.enter_context(psycopg.connect(pooler.url(pooled.database)))
+            client.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it may have somebody else's
+            clients.append(client)
+        yield clients
+
+
+@pytest.fixture
+def pooled(pooled_deployment: Deployment, pooler: PgBouncer) -> Deployment:
+    """Pods, and ten connections to their database: statements of one client go by all of them in turn."""
+    with transactions(pooled_deployment, pooler):
+        return pooled_deployment
+
+
+@known_fault("A3")
+async def test_no_other_client_gets_the_time_limits_of_a_server(pooled: Deployment, pooler: PgBouncer) -> None:
+    async with visitor(pooled.websocket_urls[0]) as page:
+        await page.say("hello")
+    with transactions(pooled, pooler) as clients:
+        limits = {client.execute("SHOW statement_timeout").fetchone() for client in clients}
+    assert limits == {("0",)}
+
+
+@pytest.mark.parametrize(
+    ("lock", "action"), [("SHARE", "sendMessage"), ("ACCESS EXCLUSIVE", "history")], ids=["writer", "reader"]
+)
+@known_fault("A3")
+async def test_a_statement_that_waits_for_too_long_is_cancelled(
+    lock: str, action: str, pooled: Deployment, pooler: PgBouncer
+) -> None:
+    fields = {"content": "hello"} if action == "sendMessage" else {}
+    async with visitor(pooled.websocket_urls[0]) as page:
+        await page.say("hello")  # the server's own connections to the pooler are there
+        with (
+            transactions(pooled, pooler),  # the statement comes by another one to the database than those before it
+            psycopg.connect(pooled.database, autocommit=True) as observer,
+            psycopg.connect(pooled.database) as holder,
+        ):
+            holder.execute(f"LOCK TABLE messaging_message IN {lock} MODE")
+            await page.send(action, id=new_id(), **fields)
+            await eventually(lambda: waiting(observer) != set(), "a statement waits")
+            first = min(waiting(observer))
+            await eventually(lambda: first not in waiting(observer), "it is cancelled", ANSWER_SECONDS)
+
+
+def waiting(observer: psycopg.Connection) -> set[tuple[int, datetime]]:
+    """Return the statements of the database that wait for a lock, by their process and their beginning."""
+    return set(observer.execute(WAITING).fetchall())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_of_the_administration_answers(page: str, pooled: Deployment) -> None:
+    operator = pooled.session("operator")
+    operator.token()  # logs in
+    assert operator.request(f"/admin/{page}")
+
+
+def test_what_was_chosen_is_exported(pooled: Deployment) -> None:
+    message = pooled.run(SAY).split()[-1]
+    operator = pooled.session("operator")
+    operator.token()  # logs in
+    form = {"action": "export_csv", "_selected_action": message}
+    assert message in operator.request("/admin/messaging/message/", form).decode()
