@@ -59,14 +59,15 @@ KEPT = """
 from messaging.models import Message
 print(*Message.objects.filter(content__in=["old", "new"]).values_list("content", flat=True))
 """
-# Everybody here comes from one address, writes faster than people do, and has no time for a gentle drain. Tests of
-# these set their own.
+# In all else servers are configured as in production. Tests of these set their own.
 FOR_TESTS = {
-    "RATE_LIMIT_VISITOR": "off",
-    "RATE_LIMIT_ADDRESS": "off",
-    "RATE_LIMIT_ADMIN": "off",
-    "RATE_LIMIT_IDENTIFY": "off",
+    # One test after the other comes from one address, and says in a minute what its visitors would in an hour.
     "SOCKETS_PER_ADDRESS": "0",
+    "RATE_LIMIT_ADDRESS": "off",
+    "RATE_LIMIT_VISITOR": "off",
+    # One member of the staff writes what a crowd of them would, to flood a page.
+    "RATE_LIMIT_ADMIN": "off",
+    # Most tests leave connections open when their servers stop: each would wait 20 s for them.
     "SHUTDOWN_TIMEOUT": "1",
 }
 PREPARED = "prepared"  # the database that deployments copy
@@ -159,6 +160,15 @@ class Pod(Server):
 
     def command(self) -> Sequence[str]:
         return [sys.executable, "-m", "messaging_site.server"]
+
+
+class ProductionPod(Pod):
+    """A pod with the product's own limits, where the test does not set others."""
+
+    def __init__(self, **environment: str) -> None:
+        super().__init__(**environment)
+        for name in FOR_TESTS.keys() - environment:
+            del self.environment[name]
 
 
 class Endpoint(Protocol):
