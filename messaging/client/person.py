@@ -21,10 +21,12 @@ from messaging.protocol.codes import ErrorCode
 class Person(Reconnecting):
     """A visitor or a member of staff with an outbox and a thread, which has at most the newest `keep` messages.
 
+    `in_turn`: a request goes when the one before it is answered, as pages have it; otherwise at once.
     Subclasses override the methods whose names begin with `on_`.
     """
 
     keep: int = field(default=10_000, kw_only=True)
+    in_turn: bool = field(default=False, kw_only=True)
 
     outbox: dict[str, Frame] = field(default_factory=dict, init=False)  # requests without an answer, by id
     thread: dict[str, Frame] = field(default_factory=dict, init=False)  # messages by messageId, as they came
@@ -165,17 +167,22 @@ class Person(Reconnecting):
             if not link.dropped:
                 self._link = link
                 with contextlib.suppress(ConnectionClosed):
-                    for frame in list(self.outbox.values()):
-                        await link.send(frame)
+                    for id in list(self.outbox):
+                        if self._may_go(id):
+                            await link.send(self.outbox[id])
 
     async def _write(self, id: str, delay: float = 0.0) -> None:
         """Send a request of the outbox if there is a connection; otherwise the next one will."""
         if delay:
             await asyncio.sleep(delay)
         async with self._sending:
-            if self._link and id in self.outbox:
+            if self._link and self._may_go(id):
                 with contextlib.suppress(ConnectionClosed):
                     await self._link.send(self.outbox[id])
+
+    def _may_go(self, id: str) -> bool:
+        """Whether a request still waits for its answer, and not for its turn."""
+        return id == next(iter(self.outbox), None) if self.in_turn else id in self.outbox
 
     def _done(self, id: str, answer: Frame) -> Frame:
         frame = self._taken(id)
@@ -187,4 +194,6 @@ class Person(Reconnecting):
         frame = self.outbox.pop(id)
         if not self.outbox:
             self._settled.set()
+        elif self.in_turn:
+            self.soon(self._write(next(iter(self.outbox))))
         return frame

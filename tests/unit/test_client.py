@@ -110,6 +110,23 @@ async def test_what_is_not_answered_goes_again_over_the_next_connection_in_order
         assert [shown["content"] for shown in person.messages] == ["1", "2", "3"]
 
 
+async def test_requests_go_in_turn_where_that_is_wanted(server: Server) -> None:
+    async with impatient(server, in_turn=True) as person:
+        peer = await server.next()
+        await peer.welcome()
+        for content in ("1", "2", "3"):
+            await person.say(content)
+        for content, refused in (("1", False), ("2", True), ("3", False)):
+            sent = await peer.receive()
+            assert sent["content"] == content
+            await peer.send("pong", cursor="~")
+            asked = await peer.receive()
+            assert asked["action"] == "history"  # it is sent in its order, and nothing before it
+            await peer.send("history", id=asked["id"], messages=[], cursor="c-0", more=False)
+            await (peer.refuse(sent, "empty") if refused else peer.ack(sent))
+        await person.settled()
+
+
 async def test_a_request_that_has_to_wait_goes_again_over_the_same_connection(server: Server) -> None:
     async with impatient(server) as person:
         peer = await server.next()
