@@ -114,7 +114,7 @@ async def test_whatever_clients_do_a_process_has_the_same_few_series(pods: Deplo
         for action in ("nonsense", new_id(), "history"):
             await page.send(action, id=new_id(), content=new_id())
             await page.receive()
-        await page._socket.close(3999)
+        await page.close(3999)
     async with connect(pod.websocket_url) as stranger:
         await stranger.request("identify", v=2, type=new_id(), token=new_id())
     closed = ("messaging_websocket_disconnects_total", ("other", "user"))

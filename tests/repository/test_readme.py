@@ -72,7 +72,7 @@ def servers(postgres: Postgres, redis_server: Redis, tmp_path: Path) -> Iterator
         yield servers
 
 
-def test_two_servers_of_ones_own_serve_a_visitor_and_the_staff(servers: Servers) -> None:
+async def test_two_servers_of_ones_own_serve_a_visitor_and_the_staff(servers: Servers) -> None:
     for port in servers.ports[::2]:
-        steps = list(trip(f"http://{HOST}:{port}", "ada", PASSWORD, timeout=20))  # raises where one fails
-        assert len(steps) == 5
+        trip_there = trip(f"http://{HOST}:{port}", "ada", PASSWORD, patience=20)  # raises where a step fails
+        assert len([step async for step in trip_there]) == 5

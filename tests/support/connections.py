@@ -156,6 +156,9 @@ class Connection:
         with contextlib.suppress(ConnectionClosed):  # the next `receive` or `closed` tells
             await self._socket.websocket.send(data)
 
+    async def close(self, code: int) -> None:
+        await self._socket.websocket.close(code)
+
     def cut(self) -> None:
         self._socket.cut()
 
