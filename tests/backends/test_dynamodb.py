@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from messaging.stores.states import ConnectionStates
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.stored_connections import admin, visitor
+from tests.support.waiting import eventually
 
 PATIENCE = 30.0  # seconds for what has a bound of its own, much lower; boto3's is minutes
 
@@ -41,14 +43,12 @@ def outdate(table: DynamoDBTable) -> None:
         client.put_item(TableName=table.name, Item=item | {"expires_at": {"N": str(int(time.time()))}})
 
 
-async def succeeds(work: Callable[[], Awaitable[Any]]) -> Any:
-    """The result of `work` once it has one; until then it is unavailable."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await work()
-            except StoreUnavailable:
-                await asyncio.sleep(0.05)
+async def succeeds(work: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await work()
+    except StoreUnavailable:
+        return False
+    return True
 
 
 async def test_a_group_larger_than_a_page_of_dynamodb_is_read_and_counted_whole(store: DynamoDBStore) -> None:
@@ -170,7 +170,8 @@ async def test_a_table_that_does_not_answer_is_unavailable_and_serves_again_when
             with pytest.raises(StoreUnavailable, match="DynamoDB"):
                 await CALLS[call](store, states, visitor("v1", "c1"))
     dynamodb_network.blackhole = False
-    await succeeds(lambda: CALLS[call](store, states, visitor("v1", "c1")))
+    work = partial(CALLS[call], store, states, visitor("v1", "c1"))
+    await eventually(lambda: succeeds(work), "DynamoDB answers", PATIENCE)
     purpose = "states" if call in ("load", "save", "take") else "connections"
     # One of several requests may still be late, and the next one in time.
     assert caplog.messages[:2] == [f"DynamoDB down for {purpose}", f"DynamoDB up for {purpose}"]

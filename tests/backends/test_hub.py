@@ -1,6 +1,7 @@
 """Fan-out: who is handed what, once and in one order, and what happens while the channel layer is away."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -21,9 +22,9 @@ from messaging.service.actions import Action, Close, CloseGroup, Connection, Pub
 from messaging.service.throttle import Rates
 from messaging.stores.memory import MemoryStore
 from messaging.transports.hub import Hub
-from tests.support.connections import eventually
 from tests.support.redis_services import Redis
 from tests.support.services import started
+from tests.support.waiting import eventually
 
 UNLIMITED = Rates(visitor=None, address=None, admin=None, identify=None)
 
@@ -212,10 +213,13 @@ async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(serv
         here.join(mine, [ADMINS])
         there.join(theirs, [ADMINS])
         numbers = list(range(1, 101))
-        while theirs.got.empty():  # until both have subscribed
+
+        def both_have_subscribed() -> bool:
             here.publish([publish(numbers[0])])
             there.publish([publish(numbers[0])])
-            await asyncio.sleep(0.05)
+            return not theirs.got.empty()
+
+        await eventually(both_have_subscribed, "both have subscribed")
         for number in numbers[1:]:
             (here if number % 2 else there).publish([publish(number)])
         orders = [[await member.next() for _ in numbers] for member in (mine, theirs)]
@@ -227,11 +231,13 @@ async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(serv
         assert await mine.next() == cursor(500)
         assert not here.layer_up
         redis.start()
-        number = 600
-        while not here.layer_up:
-            here.publish([publish(number)])
-            number += 1
-            await asyncio.sleep(0.1)
+        more = itertools.count(600)
+
+        def goes_on() -> bool:
+            here.publish([publish(next(more))])
+            return here.layer_up
+
+        await eventually(goes_on, "it publishes to Redis again")
         await here.close()
         await there.close()
 

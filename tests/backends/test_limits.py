@@ -18,10 +18,10 @@ from messaging.redis_client import PROBE_SECONDS, RedisClient
 from messaging.transports.address import client_address, pseudonym
 from messaging_site import env
 from tests.support.buckets import bucket
-from tests.support.connections import eventually
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.redis_services import Redis
 from tests.support.services import started
+from tests.support.waiting import eventually
 
 LIMITERS = {
     "memory": None,
@@ -104,9 +104,12 @@ async def test_without_redis_this_process_goes_on_to_limit_and_says_so_once(capl
         assert await limiter.take([mine]) > 30
         assert caplog.messages == ["Redis down for limits"]
         redis.start()
-        while "Redis up for limits" not in caplog.messages:
+
+        async def is_up() -> bool:
             await limiter.take([bucket()])
-            await asyncio.sleep(0.05)
+            return "Redis up for limits" in caplog.messages
+
+        await eventually(is_up, "Redis is up")
         for _ in range(3):
             await limiter.take([bucket()])
         assert caplog.messages == ["Redis down for limits", "Redis up for limits"]
@@ -156,8 +159,7 @@ async def test_a_probe_outlives_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch)
         await eventually(lambda: len(faults) > 1, "it goes on")
         monkeypatch.undo()
         redis.start()
-        while client._probe is not None:
-            await asyncio.sleep(0.05)
+        await eventually(lambda: client._probe is None, "the probe has ended")
         assert await client.run(("PING",)) == [True]
         await client.close()
 

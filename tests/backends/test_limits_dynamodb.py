@@ -14,6 +14,7 @@ from messaging.limits.dynamodb_addresses import DynamoDBAddresses
 from tests.support.buckets import SLOW, bucket
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.dynamodb_table import DynamoDBTable
+from tests.support.waiting import eventually
 
 PATIENCE = 30.0  # seconds for what has a bound of its own, much lower
 
@@ -87,8 +88,12 @@ async def test_without_its_table_this_process_goes_on_to_limit_and_says_so_once(
         assert await limiter.take([mine]) > 30
         assert caplog.messages == ["DynamoDB down for limits"]
         dynamodb_network.refusing = False
-        while "DynamoDB up for limits" not in caplog.messages:
+
+        async def is_up() -> bool:
             await limiter.take([bucket()])
+            return "DynamoDB up for limits" in caplog.messages
+
+        await eventually(is_up, "DynamoDB is up")
     assert caplog.messages == ["DynamoDB down for limits", "DynamoDB up for limits"]
     await limiter.close()
 
@@ -132,8 +137,12 @@ async def test_without_the_table_a_function_counts_its_own_sockets_and_forgets_t
         await addresses.leave(address, "s2")
         assert await addresses.enter(address, "s4") == 3
         dynamodb_network.refusing = False
-        while "other" not in {item["connection_id"]["S"] for item in dynamodb_table.items()}:
+
+        async def counted() -> set[str]:
             await addresses.enter(uuid4().hex, "other")
+            return {item["connection_id"]["S"] for item in dynamodb_table.items()}
+
+        await eventually(counted, "sockets are counted in the table", until=lambda sockets: "other" in sockets)
         assert await addresses.enter(address, "s5") == 1
         dynamodb_network.refusing = True
         dynamodb_network.cut_all()

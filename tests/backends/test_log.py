@@ -25,6 +25,7 @@ from messaging.contracts import (
 )
 from messaging.log import MessageLog, conversations, reader
 from messaging.models import Conversation, Message, QuickMessage
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,8 +122,7 @@ async def test_a_conversation_that_is_erased_meanwhile_does_not_begin_anew(log: 
     assert await asyncio.to_thread(erased.wait, 10)
     messages = [new("message-2"), reply("message-3", VISITOR), new("message-4", conversation=str(uuid4()))]
     under_way = [asyncio.create_task(log.append(message)) for message in messages]
-    while not await waiting_for_a_lock():
-        await asyncio.sleep(0.01)
+    await eventually(waiting_for_a_lock, "one waits for a lock")
     release.set()
     await asyncio.to_thread(thread.join)
     outcomes = await asyncio.gather(*under_way, return_exceptions=True)
@@ -280,8 +280,7 @@ async def test_positions_name_what_came_since_the_floor_and_the_floor_waits_for_
     await asyncio.to_thread(slow.insert)
     fast = (await log.append(new("message-2", "fast"))).message
     assert await log.positions(floor) == ([], floor)  # its hint may be on the way
-    while (found := await log.positions(floor)) == ([], floor):
-        await asyncio.sleep(0.05)
+    found = await eventually(lambda: log.positions(floor), "one is found", until=lambda found: found[0])
     assert found == ([fast.seq], floor)
     await asyncio.to_thread(slow.commit)
     numbers, _ = await log.positions(floor)
@@ -342,8 +341,7 @@ async def test_a_locked_database_is_unavailable_in_time_and_the_message_can_be_s
         await log.append(new("message-2", "during"))
     with pytest.raises(StoreUnavailable):
         await log.head(VISITOR)
-    while await waiting_for_a_lock():  # nothing of it is left waiting in the database
-        await asyncio.sleep(0.05)
+    await eventually(waiting_for_a_lock, "none is left waiting in the database", until=lambda left: left == 0)
     release.set()
     await asyncio.to_thread(thread.join)
     await log.append(new("message-2", "during"))

@@ -21,7 +21,8 @@ from messaging.stores.dynamodb_schema import Schema
 from tests.support.deployments import SECRET_KEY
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.paths import ROOT
-from tests.support.services import Postgres, wait_until
+from tests.support.services import Postgres
+from tests.support.waiting import wait_until
 
 MIGRATIONS = len([*(ROOT / "messaging/migrations").glob("0*.py")])
 
@@ -80,7 +81,7 @@ def test_it_waits_for_who_is_at_it(database: str, postgres: Postgres) -> None:
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         process = start(database)
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_lock%' AND state = 'idle'"
-        wait_until(lambda: other.execute(waiting).fetchone() == (1,), "the command waits", timeout=60)
+        wait_until(lambda: other.execute(waiting).fetchone() == (1,), "the command waits", within=60)
         assert other.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,)
     (audit,) = process.communicate(timeout=60)[1].splitlines()
     assert "messaging.audit: database migrated migrations=" in audit

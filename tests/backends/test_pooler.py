@@ -18,7 +18,8 @@ from tests.support.deployments import KEPT, PREPARED, SAY_OLD_AND_NEW, SECRET_KE
 from tests.support.known_faults import known_fault
 from tests.support.paths import ROOT
 from tests.support.pgbouncer import PgBouncer
-from tests.support.services import INHERITED, Postgres, wait_until
+from tests.support.services import INHERITED, Postgres
+from tests.support.waiting import wait_until
 
 PATIENCE_SECONDS = 60  # for what takes 2 where nobody else uses the machine
 ADVISORY = """

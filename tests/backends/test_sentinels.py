@@ -11,9 +11,9 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from messaging.contracts import USERS, StoredConnection
 from messaging.stores.redis import RedisStore
 from messaging_site import backends
-from tests.support.connections import SOON
 from tests.support.redis_services import RedisSentinel
 from tests.support.services import certify
+from tests.support.waiting import SOON
 
 ROW = StoredConnection("v1", "user", "c1", "visitor:c1", 2, "pod-a", "2026-01-01T00:00:00.000Z")
 

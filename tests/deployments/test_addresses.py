@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -12,10 +13,11 @@ from messaging.client.socket import connect as open_socket
 from messaging.limits import redis_addresses
 from messaging.limits.addresses import Addresses, MemoryAddresses
 from messaging.limits.redis_addresses import RedisAddresses
-from tests.support.connections import SOON, Frame, error, visitor
+from tests.support.connections import Frame, error, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.services import started
+from tests.support.waiting import SOON, eventually
 
 BACKENDS = {"memory": None, "redis": "redis_server", "redis_cluster": "redis_cluster"}
 MakeAddresses = Callable[[], Addresses]
@@ -50,12 +52,14 @@ shared = pytest.mark.parametrize("make_addresses", ["redis", "redis_cluster"], i
 
 
 async def until_one_more_is(number: int, addresses: Addresses, address: str) -> None:
-    """Until one more socket would be the one with this number."""
-    async with asyncio.timeout(SOON):
-        while await addresses.enter(address, "one more") != number:
-            await addresses.leave(address, "one more")
-            await asyncio.sleep(0.02)
-    await addresses.leave(address, "one more")
+    """Return when one more socket would be the one with this number."""
+
+    async def one_more() -> int:
+        found = await addresses.enter(address, "one more")
+        await addresses.leave(address, "one more")
+        return found
+
+    await eventually(one_more, f"one more is the one with number {number}", until=lambda found: found == number)
 
 
 async def test_sockets_of_an_address_are_counted(make_addresses: MakeAddresses, address: str) -> None:
@@ -178,13 +182,9 @@ async def test_an_address_has_so_many_sockets_on_all_pods_together(strict: Deplo
             await stack.enter_async_context(visitor(url))
         async with visitor(here):
             for url in (here, there):
-                async with asyncio.timeout(SOON):
-                    while (told := await refusal(url)) is None:  # until both pods have told Redis of theirs
-                        await asyncio.sleep(0.02)
+                told = await eventually(partial(refusal, url), "both pods have told Redis of theirs")
                 assert told == (error("rate_limited", retryAfterMs=1000), 4029)
-        async with asyncio.timeout(SOON):
-            while await refusal(there) is not None:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: refusal(there), "one more is welcome", until=lambda told: told is None)
 
 
 async def refusal(url: str) -> tuple[Frame, int | None] | None:

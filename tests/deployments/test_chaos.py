@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.connections import eventually
 from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, started
 from tests.support.traffic import CALM_SECONDS, VISITORS, Crowd, check
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -17,7 +17,8 @@ from tests.support.aws_deployment import PROGRAMS
 from tests.support.configurations import AWS
 from tests.support.deployments import PASSWORD, Deployment, Kubernetes, LocalServer, Server, prepare_database
 from tests.support.paths import ROOT
-from tests.support.services import HOST, INHERITED, free_port, started, wait_until
+from tests.support.services import HOST, INHERITED, free_port, started
+from tests.support.waiting import wait_until
 
 KEPT = "SELECT (SELECT count(*) FROM messaging_conversation), (SELECT count(*) FROM messaging_message)"
 ANSWERED = "SELECT count(*) FROM messaging_message WHERE author <> ''"
@@ -93,7 +94,7 @@ def test_visitors_write_staff_answer_and_ctrl_c_ends_it(server: Server, demo: De
     def all_have_written_and_one_is_answered() -> bool:
         return found_in(server, ANSWERED) > answered and found_in(server, KEPT)[0] == conversations + 3
 
-    wait_until(all_have_written_and_one_is_answered, "all have written, and somebody has answered", timeout=60)
+    wait_until(all_have_written_and_one_is_answered, "all have written, and somebody has answered", within=60)
     code, line = demo.end(signal.SIGINT)
     found = counts(line)
     assert code == 0
@@ -114,11 +115,11 @@ def test_a_server_that_stops_meanwhile_costs_no_message(demo: Demo) -> None:
     prepare_database(server.environment)
     with started(server):
         demo.start(server.origin, "--rate", "20", "--visitors", "3")
-        wait_until(lambda: found_in(server, KEPT)[1] > 5, "they write", timeout=60)
+        wait_until(lambda: found_in(server, KEPT)[1] > 5, "they write", within=60)
         server.kill()
         before = found_in(server, KEPT)[1]
         server.start()
-        wait_until(lambda: found_in(server, KEPT)[1] > before + 5, "they write again", timeout=60)
+        wait_until(lambda: found_in(server, KEPT)[1] > before + 5, "they write again", within=60)
         code, line = demo.end(signal.SIGINT)
         found = counts(line)
         assert code == 0
@@ -130,14 +131,14 @@ def test_visitors_whom_a_busy_database_keeps_out_at_first_come_back(kubernetes: 
     with kubernetes.pod_with_redis() as (pod, _), psycopg.connect(pod.environment["DATABASE_URL"]) as database:
         database.execute("LOCK TABLE messaging_conversation, messaging_message IN ACCESS EXCLUSIVE MODE")
         demo.start(pod.origin, "--rate", "20", "--visitors", "3")
-        wait_until(lambda: pod.log.count('"store unavailable"') >= 3, "all are refused", timeout=60)
+        wait_until(lambda: pod.log.count('"store unavailable"') >= 3, "all are refused", within=60)
         database.rollback()
 
         def all_have_written() -> bool:
             database.rollback()
             return database.execute("SELECT count(*) FROM messaging_conversation").fetchone() == (3,)
 
-        wait_until(all_have_written, "all have written", timeout=60)
+        wait_until(all_have_written, "all have written", within=60)
         code, line = demo.end(signal.SIGINT)
         found = counts(line)
         assert code == 0

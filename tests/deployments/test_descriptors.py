@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import psutil
 
-from tests.support.connections import SOON, eventually, new_id, visitor
+from tests.support.connections import new_id, visitor
 from tests.support.deployments import Kubernetes, Pod, probe
 from tests.support.known_faults import known_fault
 from tests.support.redis_services import Redis
 from tests.support.services import HOST
+from tests.support.waiting import SOON, eventually
 
 SOFT_LIMIT = 1_024
 CROWD = 1_100

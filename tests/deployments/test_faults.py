@@ -24,10 +24,11 @@ from tests.support.breakable_deployments import (
     heal,
     sentinel_stage,
 )
-from tests.support.connections import eventually, visitor
+from tests.support.connections import visitor
 from tests.support.deployments import Kubernetes, Server
 from tests.support.services import wrong_clock
 from tests.support.traffic import ACK_SECONDS, CALM_SECONDS, VISITORS, traffic
+from tests.support.waiting import eventually
 
 RUNS = int(os.environ.get("RUNS", "3"))
 AT_ONCE = min(RUNS, 3)  # more would be late for their own reasons on two cores

@@ -16,8 +16,9 @@ from messaging.client.socket import connect
 from messaging.protocol import decode
 from messaging.protocol.codes import RULES, ErrorCode, ProtocolError
 from messaging.protocol.frames import ClientFrame
-from tests.support.connections import COUNT, GATEWAY, SOON, validate
+from tests.support.connections import COUNT, GATEWAY, validate
 from tests.support.deployments import Deployment
+from tests.support.waiting import SOON
 
 ACTIONS = ("identify", "sendMessage", "history", "ping", "setConnectionType")
 FIELDS = (

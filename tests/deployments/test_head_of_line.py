@@ -4,8 +4,9 @@ import asyncio
 
 import psycopg
 
-from tests.support.connections import ack, eventually, visitor
+from tests.support.connections import ack, visitor
 from tests.support.deployments import Deployment, waiting_for_locks
+from tests.support.waiting import eventually
 
 PINGS = 100
 

@@ -8,16 +8,18 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
 from messaging.observability.logs import TextFormatter
-from tests.support.connections import Connection, ack, admin, connect, error, eventually, new_id, visitor
+from tests.support.connections import Connection, ack, admin, connect, error, new_id, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, Postgres, started
+from tests.support.waiting import eventually
 
 # Long enough for SECRET_KEY, found nowhere else, and of no character that a log would write differently.
 CONTENT, SECRET, PASSWORD = (f"canary-{name}-{new_id()}{new_id()}" for name in ("content", "secret", "password"))
@@ -117,11 +119,8 @@ async def lose_the_database(deployment: Deployment, page: Connection) -> None:
 async def say_at_last(page: Connection) -> None:
     """Says it until it is acked; what others are sent meanwhile does not matter here."""
     id = new_id()
-    async with asyncio.timeout(15):
-        while True:
-            answer = await page.request("sendMessage", id=id, content=CONTENT)
-            if answer["type"] == "ack" and answer["id"] == id:
-                return
+    answer = partial(page.request, "sendMessage", id=id, content=CONTENT)
+    await eventually(answer, "it is acked", until=lambda told: (told["type"], told.get("id")) == ("ack", id))
 
 
 def test_nobody_else_composes_a_line_of_the_log(secretive: Deployment[Pod]) -> None:

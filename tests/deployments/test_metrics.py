@@ -10,11 +10,12 @@ from websockets.exceptions import InvalidStatus
 from messaging.observability import names
 from messaging.observability.emf import EmfRecorder
 from messaging.observability.lag import LoopLag
-from tests.support.connections import admin, connect, eventually, new_id, visitor
+from tests.support.connections import admin, connect, new_id, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
 from tests.support.metrics import scrape, value
 from tests.support.redis_services import Redis
-from tests.support.services import HOST, started, wait_until
+from tests.support.services import HOST, started
+from tests.support.waiting import eventually, wait_until
 
 SERIES = 500  # of one process
 

@@ -1,13 +1,15 @@
 """A site moves from pods to API Gateway and back while people write. docs/migration.md says it in commands."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from messaging.contracts import UNREAD
 from tests.support.connections import admin, new_id, visitor
 from tests.support.moving_site import Site
-from tests.support.traffic import traffic
+from tests.support.traffic import CALM_SECONDS, traffic
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,8 +30,8 @@ async def test_live_traffic_moves_to_aws_and_back(site: Site) -> None:
         await crowd.goes_on()
         await asyncio.to_thread(site.start_pods)  # and back
         site.lead(to_aws=(False, False))
-        while "connected now: 0" not in await asyncio.to_thread(site.aws.manage, "messaging_drain"):
-            pass  # somebody was on the way there
+        drain = partial(asyncio.to_thread, site.aws.manage, "messaging_drain")  # again: somebody was on the way there
+        await eventually(drain, "nobody is there", CALM_SECONDS, until=lambda told: "connected now: 0" in told)
         await site.admins_are(0)
     assert "Traceback" not in site.aws.log[logged:] + site.pods.log
 

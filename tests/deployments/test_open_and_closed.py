@@ -9,12 +9,13 @@ import pytest
 
 from tests.support.attacker import HANDSHAKE, frame
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.connections import SOON, Connection, eventually, new_id, visitor
+from tests.support.connections import Connection, new_id, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.metrics import scrape
 from tests.support.raw_http import asked
 from tests.support.redis_services import Redis
 from tests.support.services import HOST
+from tests.support.waiting import SOON, eventually
 
 TEXT, CLOSE = 1, 8  # opcodes
 
@@ -59,12 +60,11 @@ async def test_who_is_being_let_in_when_the_server_stops_is_told_once_the_socket
 
 async def test_what_waits_for_a_reader_is_not_sent_behind_its_close(kubernetes_deployment: Deployment[Pod]) -> None:
     pod = kubernetes_deployment.servers[0]
-    async with asyncio.timeout(4 * SOON), visitor(pod.websocket_url) as page:
+    async with visitor(pod.websocket_url) as page:
         for _ in range(60):
             await page.say("x" * 1900)
         # A server that is kept from reading the close in time rightly sends all before it: that shows nothing yet.
-        while not await waits_in_vain(pod, page):
-            pass
+        await eventually(lambda: waits_in_vain(pod, page), "an answer is not sent", 4 * SOON)
 
 
 async def waits_in_vain(pod: Pod, page: Connection) -> bool:

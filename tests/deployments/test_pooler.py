@@ -8,10 +8,11 @@ from urllib.error import HTTPError
 import psycopg
 import pytest
 
-from tests.support.connections import eventually, new_id, visitor
+from tests.support.connections import new_id, visitor
 from tests.support.deployments import Deployment
 from tests.support.known_faults import known_fault
 from tests.support.pgbouncer import PgBouncer
+from tests.support.waiting import eventually
 
 ANSWER_SECONDS = 10  # until a statement that waits is cancelled: 2, and what a busy machine adds
 PAGES = (

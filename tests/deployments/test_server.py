@@ -18,11 +18,12 @@ import redis
 from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.connections import SOON, Frame, eventually, new_id, visitor
+from tests.support.connections import Frame, new_id, visitor
 from tests.support.deployments import PASSWORD, Deployment, Kubernetes, Pod, fetch, manage, probe, waiting_for_locks
 from tests.support.raw_http import asked
 from tests.support.redis_services import Redis
-from tests.support.services import HOST, wait_until
+from tests.support.services import HOST
+from tests.support.waiting import SOON, eventually
 
 PAGES = 300
 SLOT_SECONDS = 0.05  # three quarters of SHUTDOWN_TIMEOUT, 20 by default, for PAGES
@@ -78,7 +79,7 @@ async def test_sigterm_sends_every_socket_elsewhere_and_leaves_nothing_behind(
         assert probe(pod, "/ready") == (200, ready)
         await drains(pod)
         await asyncio.gather(*pages)
-        await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+        await eventually(lambda: ended(pod), "the process ends")
         assert pod.exit_code == 0
         assert kept(client, ids) == 0
         assert process not in counted(client)
@@ -144,7 +145,7 @@ async def test_what_is_under_way_when_the_process_stops_is_committed_and_acked(p
     await eventually(lambda: len(writing) == 20 and len(acked) > 100, "messages flow from all")
     pod.send_signal(signal.SIGTERM)
     await asyncio.gather(*writers)
-    await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+    await eventually(lambda: ended(pod), "the process ends")
     code = "from messaging.models import Message; print(*Message.objects.values_list('client_id', flat=True))"
     stored = set(pods.run(code).split())
     assert set(acked) <= stored
@@ -193,7 +194,7 @@ async def test_requests_that_are_under_way_when_the_process_stops_are_answered(p
             assert b"Set-Cookie: sessionid=" in await answer.readuntil(b"\r\n\r\n")
         await page.readuntil(b"\r\n\r\n")
         assert await page.read() == content
-    await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+    await eventually(lambda: ended(pod), "the process ends")
     assert pod.exit_code == 0
     assert "server ends, 0 sockets left, 0 requests not answered" in pod.log
 
@@ -205,7 +206,7 @@ async def test_a_second_signal_ends_the_process_at_once(pods: Deployment[Pod]) -
         await drains(pod)
         pod.send_signal(signal.SIGTERM)
         # The second of two sockets would be told after 45 s.
-        await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+        await eventually(lambda: ended(pod), "the process ends")
     assert "second signal: server ends at once" in pod.log
     assert "sockets left" not in pod.log
 
@@ -218,7 +219,7 @@ async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods
         frames, code = await page.until_closed()
         assert (frames[-1]["type"], code) == ("serverShutdown", 4001)
     assert await drained == "The server has ended.\n"
-    await asyncio.to_thread(wait_until, lambda: ended(pod), "the process ends", 20)
+    await eventually(lambda: ended(pod), "the process ends")
 
 
 async def test_a_header_does_not_move_the_application(pods: Deployment) -> None:

@@ -1,12 +1,11 @@
 """What staff and visitors see of each other beside the messages, the same in every mode."""
 
-import asyncio
+from functools import partial
 
 from tests.support.connections import (
     COUNT,
     CURSOR,
     QUICK,
-    SOON,
     TEXT,
     TIME,
     UUID,
@@ -19,6 +18,7 @@ from tests.support.connections import (
     visitor,
 )
 from tests.support.deployments import Deployment
+from tests.support.waiting import eventually
 
 MANAGER = {"id": COUNT, "name": "manager"}
 OPERATOR = {"id": COUNT, "name": "operator"}
@@ -139,28 +139,24 @@ async def test_a_blocked_visitor_is_told_and_may_write_again_when_staff_say(depl
         await change_told(manager, [], ada, "block", blockedUntil=TIME, by="manager")
         (state,) = await states(manager, conversation=ada.conversation)
         assert state == {"conversation": ada.conversation, "status": "open", "timestamp": TIME, "blockedUntil": TIME}
-        async with asyncio.timeout(SOON):
-            assert await until_refused(ada) == "blocked"
+        again = partial(answer, ada)  # blocks take effect within seconds
+        refused = await eventually(again, "the visitor is refused", until=lambda told: told["type"] != "ack")
+        assert refused["code"] == "blocked"
         assert await ada.until_closed() == ([], COUNT if deployment.gateway else 4403)
-    async with asyncio.timeout(SOON), admin(there, await deployment.admin_token("manager")) as manager:
+    async with admin(there, await deployment.admin_token("manager")) as manager:
         await change_told(manager, [], ada, "unblock", by="manager")
-        await until_taken(here, ada.token)
+        # Until a message is taken, each one ends its connection.
+        again = partial(answer_to, here, ada.token)
+        await eventually(again, "the visitor may write", until=lambda told: told["type"] == "ack")
 
 
-async def until_refused(socket: Connection) -> str:
-    """The error that a visitor gets at last who goes on writing; blocks take effect within seconds."""
-    while (answer := await socket.request("sendMessage", content="hello", id=new_id()))["type"] == "ack":
-        await asyncio.sleep(0.1)
-    code: str = answer["code"]
-    return code
+async def answer(socket: Connection) -> Frame:
+    return await socket.request("sendMessage", content="hello", id=new_id())
 
 
-async def until_taken(url: str, token: str) -> None:
-    """Returns when a message of a visitor is taken; until then each one ends its connection."""
-    answer: Frame = {}
-    while answer.get("type") != "ack":
-        async with visitor(url, token) as socket:
-            answer = await socket.request("sendMessage", content="hello", id=new_id())
+async def answer_to(url: str, token: str) -> Frame:
+    async with visitor(url, token) as socket:
+        return await answer(socket)
 
 
 async def test_a_visitor_who_asks_for_it_is_forgotten_everywhere(deployment: Deployment) -> None:
@@ -214,15 +210,22 @@ async def test_staff_are_told_who_is_there_and_a_visitor_that_somebody_is(deploy
 
 async def test_quick_messages_come_in_the_language_that_was_asked_for(deployment: Deployment) -> None:
     deployment.run("from messaging.models import QuickMessage as Q; Q.objects.update(label_de='Bitte Deutsch')")
-    async with asyncio.timeout(SOON), visitor(deployment.websocket_urls[0]) as ada:
-        while (await ada.identify(lang="de"))["quick"] != [{**QUICK[0], "label": "Bitte Deutsch"}]:
-            await asyncio.sleep(0.5)  # servers read them every few seconds
+    async with visitor(deployment.websocket_urls[0]) as ada:
+
+        async def quick() -> list[Frame]:
+            messages: list[Frame] = (await ada.identify(lang="de"))["quick"]
+            return messages
+
+        translated = [{**QUICK[0], "label": "Bitte Deutsch"}]
+        await eventually(quick, "the server reads the new label", until=lambda quick: quick == translated)
         assert (await ada.identify(lang="en"))["quick"][0]["label"] != "Bitte Deutsch"
 
 
 async def until_told(socket: Connection, expected: Frame) -> None:
-    """Returns when this is what `socket` was told last of who is there; on a gateway a ping may bring it."""
-    async with asyncio.timeout(SOON):
-        while {name: socket.presence[name] for name in ("admins", "users") if name in socket.presence} != expected:
-            assert await socket.until_pong() == []
-            await asyncio.sleep(0.1)
+    """Return when this is what `socket` was told last of who is there; on a gateway a ping may bring it."""
+
+    async def told() -> Frame:
+        assert await socket.until_pong() == []
+        return {name: socket.presence[name] for name in ("admins", "users") if name in socket.presence}
+
+    await eventually(told, "it is told who is there", until=lambda told: told == expected)

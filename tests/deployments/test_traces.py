@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.support.connections import admin, eventually, new_id, visitor
+from tests.support.connections import admin, new_id, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
 from tests.support.paths import ROOT
 from tests.support.redis_services import Redis
 from tests.support.services import HOST
+from tests.support.waiting import eventually
 
 CONTENT = f"canary-{new_id()}"
 

@@ -26,7 +26,8 @@ from tests.support.browser import (
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.deployments import Deployment, LocalServer
 from tests.support.script_payloads import PAYLOADS
-from tests.support.services import HOST, wait_until
+from tests.support.services import HOST
+from tests.support.waiting import wait_until
 
 LATEST = 50  # messages that a conversation's page of the Django admin shows
 
@@ -179,7 +180,7 @@ def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(
             come_back(visitor, admin)
             return proxy.cuts >= 50
 
-        wait_until(bad_enough, "the network was bad enough", timeout=60)
+        wait_until(bad_enough, "the network was bad enough", within=60)
         proxy.stop_cutting()
         wait_until_both_show(visitor, admin, ["hello", *questions, *answers])
     assert [text for text in texts(visitor) if text.startswith("question")] == questions
@@ -212,11 +213,11 @@ def test_what_people_write_is_text_wherever_it_is_shown(people: People, own_depl
     wait_for_thread(visitor, *sent(*PAYLOADS))
     expect(admin.locator("[data-part=last]")).to_have_js_property("textContent", PAYLOADS[-1])
     open_conversation(admin)
-    wait_until(lambda: texts(admin) == PAYLOADS, "the staff read what was written", timeout=40)
+    wait_until(lambda: texts(admin) == PAYLOADS, "the staff read what was written", within=40)
     for page in (visitor, admin):
         assert_only_text(page, "[data-part=content], [data-part=last]")
         page.reload()
-        wait_until(lambda: texts(page) == PAYLOADS, "they are read again", timeout=40)
+        wait_until(lambda: texts(page) == PAYLOADS, "they are read again", within=40)
         assert_only_text(page, "[data-part=content], [data-part=last]")
 
     for begin in range(0, len(PAYLOADS), SHOWN):
@@ -255,7 +256,7 @@ def test_what_people_are_called_is_text_wherever_it_is_shown(people: People, own
     open_conversation(admin)
     for page in (visitor, admin):
         page.reload()
-        wait_until(lambda: contents(page, "[data-part=author]")[-100:] == PAYLOADS, "all names", timeout=40)
+        wait_until(lambda: contents(page, "[data-part=author]")[-100:] == PAYLOADS, "all names", within=40)
         assert_only_text(page, "[data-part=author]")
 
     def quick_messages() -> list[str]:
@@ -263,7 +264,7 @@ def test_what_people_are_called_is_text_wherever_it_is_shown(people: People, own
         expect(visitor.locator("#quick button").first).to_be_visible()
         return contents(visitor, "#quick button")[1:]
 
-    wait_until(lambda: quick_messages() == PAYLOADS, "the server reads the quick messages anew", timeout=40)
+    wait_until(lambda: quick_messages() == PAYLOADS, "the server reads the quick messages anew", within=40)
     assert_only_text(visitor, "#quick button")
     assert contents(admin, "#user-tools strong") == [PAYLOADS[0]]
     write(admin, "my name is worse")

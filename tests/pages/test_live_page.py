@@ -28,7 +28,8 @@ from tests.support.browser import (
 )
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.deployments import Deployment, LocalServer
-from tests.support.services import HOST, wait_until
+from tests.support.services import HOST
+from tests.support.waiting import wait_until
 
 Result = TypeVar("Result")
 REPLIES = """
@@ -111,7 +112,7 @@ def lines(page: Page) -> list[str]:
 
 
 def wait_for_lines(page: Page, *expected: str) -> None:
-    wait_until(lambda: lines(page) == list(expected), f"the list shows {expected}", timeout=40)
+    wait_until(lambda: lines(page) == list(expected), f"the list shows {expected}", within=40)
 
 
 def open_row(page: Page, content: str) -> None:
@@ -289,7 +290,7 @@ def test_an_open_conversation_that_is_old_is_there_after_a_reconnect(
     page.goto(f"{server.origin}/admin/live/#{conversation}")  # a pointer that stayed in the list would hold it still
     crowd_writes(own_deployment, 100)
     newest = visitor_writes(own_deployment, "the newest")
-    wait_until(lambda: lines(page)[-1:] == ["an old one"] and len(lines(page)) == 102, "all are there", timeout=40)
+    wait_until(lambda: lines(page)[-1:] == ["an old one"] and len(lines(page)) == 102, "all are there", within=40)
 
     def answer(frame: dict[str, Any]) -> dict[str, Any]:
         if frame["type"] != "identified":
@@ -609,7 +610,7 @@ def test_a_flood_leaves_the_page_responsive_and_short(people: People, own_deploy
     for flood in range(3):
         page.evaluate("tasks.length = 0")
         crowd_writes(own_deployment, 1000, f"flood {flood} message")
-        wait_until(lambda: page.title().startswith(f"({1000 * (flood + 1)})"), "all have arrived", timeout=60)
+        wait_until(lambda: page.title().startswith(f"({1000 * (flood + 1)})"), "all have arrived", within=60)
         longest.append(max(page.evaluate("tasks"), default=0))
         if longest[-1] < LONGEST_TASK_MS:
             break
@@ -634,7 +635,7 @@ def test_a_flood_is_told_in_summary(people: People, own_deployment: Deployment) 
     def told() -> list[int]:
         return [int(found[1]) for text in page.evaluate("told") if (found := news.match(text))]
 
-    wait_until(lambda: sum(told()) >= 99, "the flood is told", timeout=40)  # one may have been read out alone
+    wait_until(lambda: sum(told()) >= 99, "the flood is told", within=40)  # one may have been read out alone
     assert len(told()) <= 5
 
 
@@ -678,7 +679,7 @@ def figures(page: Page) -> list[list[str]]:
 
 
 def wait_for_figures(page: Page, *expected: list[str]) -> None:
-    wait_until(lambda: figures(page) == list(expected), f"the tally shows {expected}", timeout=40)
+    wait_until(lambda: figures(page) == list(expected), f"the tally shows {expected}", within=40)
 
 
 def test_the_tally_counts_what_was_tapped_before_and_after_it_was_opened(

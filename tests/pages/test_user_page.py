@@ -24,8 +24,9 @@ from tests.support.browser import (
 )
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.deployments import Deployment, LocalServer
-from tests.support.services import HOST, wait_until
+from tests.support.services import HOST
 from tests.support.staff import staff
+from tests.support.waiting import wait_until
 
 BLOCK = "from messaging.models import *; Block.objects.create(conversation=Conversation.objects.get())"
 

@@ -25,8 +25,9 @@ from tests.support.browser import (
 )
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.deployments import Deployment, LocalServer
-from tests.support.services import HOST, wait_until
+from tests.support.services import HOST
 from tests.support.staff import staff
+from tests.support.waiting import wait_until
 
 FLOOD = 1_000
 LONGEST_TASK_MS = 200
@@ -51,7 +52,7 @@ def test_a_flood_leaves_the_page_responsive(people: People, own_deployment: Depl
             page.evaluate("tasks.length = 0")
             contents = [f"answer {flood}-{number}" for number in range(FLOOD)]
             colleague.reply(*contents)
-            wait_until(lambda: texts(page)[-FLOOD:] == contents, "all have arrived", timeout=60)
+            wait_until(lambda: texts(page)[-FLOOD:] == contents, "all have arrived", within=60)
             longest.append(max(page.evaluate("tasks"), default=0))
             if longest[-1] <= LONGEST_TASK_MS:
                 break

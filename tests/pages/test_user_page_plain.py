@@ -14,7 +14,7 @@ from playwright.sync_api import ViewportSize, expect
 from tests.support import connections as wire
 from tests.support.browser import BUTTON, DESKTOP, PHONE, People, inspect, sent, serving, wait_for_thread
 from tests.support.deployments import Deployment
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 
 class Form:

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import psutil
 
 from tests.support.aws_template import Template, load, written
-from tests.support.connections import eventually
 from tests.support.deployments import FOR_TESTS, SECRET_KEY, Deployment, create_staff, output
 from tests.support.http_api_host import Front
 from tests.support.ministack import Ministack
 from tests.support.paths import ROOT
 from tests.support.services import HOST, INHERITED, MissingProgram, Postgres, certify
+from tests.support.waiting import eventually
 
 PROGRAMS = ROOT / ".venv-aws/bin"  # what the function runs on, and Zappa; its Python is the runtime's
 STAGE = "production"

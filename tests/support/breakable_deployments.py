@@ -18,6 +18,7 @@ from tests.support.nginx import Nginx
 from tests.support.redis_services import Redis, RedisSentinel
 from tests.support.services import HOST, Postgres, started
 from tests.support.traffic import CALM_SECONDS, GOING_ON, HINT_SECONDS, Crowd
+from tests.support.waiting import eventually
 
 PODS = 3
 # The limits are far away, but asked for: they too depend on Redis.
@@ -43,9 +44,7 @@ class Stage:
 
     async def until_ready(self, status: int, within: float = HINT_SECONDS, **parts: object) -> None:
         """Returns when every pod's /ready answers with `status` and with `parts` among the rest."""
-        async with asyncio.timeout(within):
-            while not await self.is_ready(status, parts):
-                await asyncio.sleep(0.1)
+        await eventually(lambda: self.is_ready(status, parts), f"every pod answers {status} with {parts}", within)
 
     async def is_ready(self, status: int, parts: dict[str, object]) -> bool:
         answers = await asyncio.gather(*(asyncio.to_thread(probe, p, "/ready") for p in self.deployment.servers))

@@ -22,7 +22,8 @@ from playwright.sync_api import (
 
 from tests.support.deployments import PASSWORD, Deployment, LocalServer, prepare_database
 from tests.support.paths import ROOT
-from tests.support.services import started, wait_until
+from tests.support.services import started
+from tests.support.waiting import wait_until
 
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 ARGUMENTS = (
@@ -201,7 +202,7 @@ def texts(page: Page) -> list[str]:
 
 def wait_for_thread(page: Page, *thread: tuple[str, str]) -> None:
     """Until the page shows exactly this."""
-    wait_until(lambda: shown(page) == list(thread), f"the thread {thread}", timeout=40)
+    wait_until(lambda: shown(page) == list(thread), f"the thread {thread}", within=40)
 
 
 def wait_until_both_show(one: Page, other: Page, contents: list[str]) -> None:
@@ -210,7 +211,7 @@ def wait_until_both_show(one: Page, other: Page, contents: list[str]) -> None:
     def settled() -> bool:
         return shown(one) == shown(other) and sorted(shown(one)) == sorted(sent(*contents))
 
-    wait_until(settled, f"both pages show {contents}", timeout=60)
+    wait_until(settled, f"both pages show {contents}", within=60)
 
 
 def come_back(*pages: Page) -> None:

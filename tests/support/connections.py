@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -18,8 +17,8 @@ from messaging.client.socket import Socket
 from messaging.client.socket import connect as open_socket
 from messaging.protocol.fields import Role
 from tests.support.paths import ROOT
+from tests.support.waiting import SOON
 
-SOON = 15.0  # seconds: what a test waits for at most
 SCHEMA = ROOT / "docs" / "protocol" / "server.schema.json"
 
 
@@ -107,14 +106,6 @@ def message(content: str, conversation: str, **fields: Any) -> Frame:
         "type": "message", "messageId": UUID7, "content": content, "timestamp": TIME, "from": "user",
         "connectionId": TEXT, "cursor": CURSOR, "conversation": conversation,
     } | fields)  # fmt: skip
-
-
-async def eventually(condition: Callable[[], bool], what: str, within: float = SOON) -> None:
-    """Returns as soon as `condition` holds. Raises AssertionError when it does not `within` so many seconds."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
-        await asyncio.sleep(0.01)
 
 
 class Message(Frame):

@@ -14,12 +14,12 @@ from messaging.contracts import ADMINS
 from tests.support.aws_deployment import AwsDeployment
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.cluster import at_once
-from tests.support.connections import eventually
 from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.nginx import Nginx
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, started
 from tests.support.traffic import CALM_SECONDS, Crowd
+from tests.support.waiting import eventually
 
 # Seconds between two messages of a visitor, and between two pings: the emulation serves one event at a time.
 PACE = 0.8

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from types import MappingProxyType
 
-from tests.support.services import HOST, Service, program, wait_until
+from tests.support.services import HOST, Service, program
+from tests.support.waiting import wait_until
 
 VERSION_PATH = "/.version-of-these-routes"
 CONFIGURATION = """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import redis
 
-from tests.support.services import HOST, Service, free_port, program, started, wait_until
+from tests.support.services import HOST, Service, free_port, program, started
+from tests.support.waiting import wait_until
 
 
 class Redis(Service):

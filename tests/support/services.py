@@ -14,14 +14,15 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TypedDict
 
 import psutil
 import psycopg
+
+from tests.support.waiting import wait_until
 
 HOST = "127.0.0.1"
 # Debian and Homebrew keep PostgreSQL's own programs off the PATH, and Debian keeps nginx off that of all but root.
@@ -103,14 +104,6 @@ def free_port() -> int:
             return port
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"Not within {timeout} s: {what}")
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def started(*services: "Service") -> Iterator[None]:
     """Starts `services` in order and stops them in reverse."""
@@ -181,7 +174,7 @@ class Service:
         running.append(self)
         try:
             wait_until(self._ready_or_ended, f"{self.name} is ready", self.ready_seconds)
-        except TimeoutError as error:
+        except AssertionError as error:
             raise ServiceFailed(f"{error}\n{self.tail}") from None
 
     def _ready_or_ended(self) -> bool:

@@ -14,8 +14,8 @@ import psycopg
 from messaging.client.frames import Frame
 from messaging.client.person import Person
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.connections import eventually
 from tests.support.deployments import Deployment
+from tests.support.waiting import eventually
 
 VISITORS = ("ada", "bob", "eve", "kim", "lea", "sam")
 # A visitor with so many waits: otherwise the one admin, who waits for a commit each, falls ever more behind.

@@ -9,9 +9,9 @@ from messaging.client.frames import identify
 from messaging.client.socket import connect as open_socket
 from tests.support.aws_deployment import AwsDeployment
 from tests.support.aws_template import Template, statement, without
-from tests.support.connections import WELCOME, admin, connect, eventually, message, visitor
+from tests.support.connections import WELCOME, admin, connect, message, visitor
 from tests.support.deployments import KEPT, SAY_OLD_AND_NEW
-from tests.support.services import wait_until
+from tests.support.waiting import eventually, wait_until
 
 GATEWAY_WELCOME = WELCOME | {"heartbeatMs": 240_000}
 
@@ -180,7 +180,7 @@ def test_what_is_old_is_gone_after_a_night(aws_deployment: AwsDeployment) -> Non
     aws_deployment.run(SAY_OLD_AND_NEW)
     assert kept() == "old new"
     with aws_deployment.nights_of_a_minute():
-        wait_until(lambda: kept() == "new", "the rule has had the function delete the old message", timeout=120)
+        wait_until(lambda: kept() == "new", "the rule has had the function delete the old message", within=120)
 
 
 def test_a_second_deployment_of_the_same_changes_nothing(aws_deployment: AwsDeployment) -> None:

@@ -10,8 +10,9 @@ import pytest
 from tests.support.containers import BASE, CERTIFICATES, ENVIRONMENT, IMAGE, podman
 from tests.support.deployments import ended, output
 from tests.support.paths import ROOT
-from tests.support.services import program, wait_until
+from tests.support.services import program
 from tests.support.smoke import Smoke
+from tests.support.waiting import wait_until
 
 URL = "http://localhost:8080"
 RELEASE = "localhost/user-admin-messaging:latest"  # as compose.yaml names it

@@ -12,7 +12,7 @@ from tests.support.cluster import Cluster
 from tests.support.containers import BASE, IMAGE, Container, podman
 from tests.support.deployments import StaffSession, fetch, probe
 from tests.support.kustomize import manifests, quantity
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 MEGABYTE = 1_000_000
 READY_SECONDS = {"websocket-service": 5, "user-frontend": 30, "admin-frontend": 30}  # at the limit of the CPU

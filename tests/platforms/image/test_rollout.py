@@ -12,13 +12,13 @@ from tests.support import containers
 from tests.support.browser import ARGUMENTS, CHROMIUMS, PATIENCE_MS, People
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.cluster import Cluster, cluster
-from tests.support.connections import eventually
 from tests.support.containers import IMAGE
 from tests.support.deployments import Pod, fetch, probe
 from tests.support.paths import ROOT
 from tests.support.schema_changes import EXPANDING
 from tests.support.services import HOST, Postgres, started
 from tests.support.traffic import CALM_SECONDS, Crowd, traffic
+from tests.support.waiting import eventually
 
 NEXT = "localhost/user-admin-messaging:next"
 NEWCOMERS = 5

@@ -10,8 +10,9 @@ from tests.support.deployments import Kubernetes, Pod
 from tests.support.kustomize import SECRETS, manifests
 from tests.support.nginx import Nginx
 from tests.support.redis_services import Redis, RedisSentinel, Secured, Sentinel
-from tests.support.services import HOST, started, wait_until
+from tests.support.services import HOST, started
 from tests.support.smoke import Smoke
+from tests.support.waiting import wait_until
 
 PASSWORD = SECRETS["redis-password"]
 SERVICES = {
@@ -86,7 +87,7 @@ def test_the_site_works_in_front_of_sentinel_and_after_a_failover(
         wait_until(
             lambda: sentinel.sentinels[0].master()["port"] == sentinel.replica.port,
             "the replica is the master",
-            timeout=70,
+            within=70,
         )
-        wait_until(lambda: subscribed(sentinel.replica) == len(pods), "every pod has subscribed there", timeout=70)
+        wait_until(lambda: subscribed(sentinel.replica) == len(pods), "every pod has subscribed there", within=70)
         assert smoke(nginx.origin) == 0, smoke.output

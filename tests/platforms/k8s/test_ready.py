@@ -9,7 +9,8 @@ import pytest
 from tests.support.deployments import Pod, manage, probe
 from tests.support.kustomize import manifests
 from tests.support.redis_services import Redis
-from tests.support.services import Postgres, started, wait_until
+from tests.support.services import Postgres, started
+from tests.support.waiting import wait_until
 
 
 class NewPod(Pod):
