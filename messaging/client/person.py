@@ -97,7 +97,7 @@ class Person(Reconnecting):
                 self._show(frame)
             case {"type": "ack", "id": id} if id in self.outbox:
                 self._acked(frame)
-            case {"type": "history", "id": id} if self._place.request and id == self._place.request["id"]:
+            case {"type": "history", "id": id} if self._place.awaits(id):
                 await self._read(link, frame)
             case {"type": "pong", "cursor": head} if head and link.identified:
                 await self._request(link, self._place.compare(head))
@@ -107,9 +107,7 @@ class Person(Reconnecting):
     async def _identified(self, link: Link, frame: Frame) -> None:
         self.token, self.conversation = frame.get("token"), frame.get("conversation")
         if not (frame["recovered"] and self._place.since):
-            self.resets += self._place.since is not None
-            self.thread.clear()
-            self._place.restart()
+            self._begin_thread_anew()
         link.identified = True
         await self._request(link, self._place.catch_up())
         self.soon(self._write_all(link))
@@ -139,13 +137,21 @@ class Person(Reconnecting):
     def _failed(self, link: Link, error: Frame) -> None:
         self.on_error(error)
         id, pause = error.get("id", ""), error.get("retryAfterMs")
-        if id not in self.outbox:
-            if pause is not None:  # `identify` or `history`: a new connection starts from a clean state
-                link.drop(pause / 1000)
+        if not link.identified or self._place.awaits(id):  # a new connection starts from a clean state
+            if pause is None:
+                self._begin_thread_anew()  # the server may not know the place any more
+            link.drop((pause or 0) / 1000)
+        elif id not in self.outbox:
+            pass
         elif pause is not None:
             self.soon(self._write(id, pause / 1000))
         elif error["code"] != ErrorCode.UNAUTHORIZED:  # with a fresh token it may be sent again
             self.on_refused(self._taken(id), error)
+
+    def _begin_thread_anew(self) -> None:
+        self.resets += self._place.since is not None
+        self.thread.clear()
+        self._place.restart()
 
     def _show(self, message: Frame, *, loading: bool = False) -> None:
         self._place.saw(message)

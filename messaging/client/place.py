@@ -25,6 +25,9 @@ class Place:
         self.request = request("history", limit=HISTORY_LIMIT, **since)
         return self.request
 
+    def awaits(self, id: str) -> bool:
+        return self.request is not None and self.request["id"] == id
+
     @property
     def loading(self) -> bool:
         """Whether the newest messages are being loaded, rather than those that were missed."""

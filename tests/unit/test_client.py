@@ -193,6 +193,22 @@ async def test_where_nothing_can_be_resumed_the_thread_begins_anew(server: Serve
         assert (list(person.thread), person.resets) == (["new"], 1)
 
 
+async def test_who_is_refused_the_history_begins_the_thread_anew(server: Server) -> None:
+    async with impatient(server) as person:
+        first = await server.next()
+        await first.welcome(message("old"), cursor="c-old")
+        await first.close(CloseCode.RESTART)
+        second = await server.next()
+        asked = await second.receive()
+        await second.send("identified", id=asked["id"], token="token-1", conversation=ME, recovered=True)
+        await second.refuse(await second.receive(), "not_found")
+        third = await server.next()
+        assert "since" not in await third.welcome(message("new"))
+        await third.close(CloseCode.RESTART)
+        await server.next()
+        assert (list(person.thread), person.resets) == (["new"], 1)
+
+
 async def test_a_server_that_says_when_to_come_back_is_obeyed(server: Server) -> None:
     async with Person(server.url, proxy=None, first_delay=NEVER, longest_delay=NEVER):
         first = await server.next()
