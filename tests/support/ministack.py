@@ -32,12 +32,14 @@ class Ministack(Service):
             "AUTH": "true",
             "IOT_MTLS_ENABLED": "0",
             "TMPDIR": str(self.directory),
+            "STATE_DIR": str(self.directory / "state"),
+            "S3_DATA_DIR": str(self.directory / "s3"),
         } | self.credentials
 
     def command(self) -> Sequence[str]:
         if not PYTHON.exists():
             raise MissingProgram("The tests need ministack. Install it: `make .venv-ministack/.installed`.")
-        return [str(PYTHON), str(SERVER)]
+        return [str(PYTHON), "-P", str(SERVER)]  # without its directory, where this module has the package's name
 
     def is_ready(self) -> bool:
         with contextlib.suppress(OSError, HTTPException):

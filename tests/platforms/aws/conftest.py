@@ -1,22 +1,28 @@
 """The API Gateway transport in this process."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from pytest_django import Settings
 
-from messaging import runtime
-from messaging.transports import apigateway
 from messaging_site import backends
 from tests.support import gateway_events
 from tests.support.dynamodb_table import DynamoDBTable
-from tests.support.gateway import Gate
 from tests.support.gateway_events import ORIGIN
 from tests.support.services import PATIENCE_SECONDS
 
+if TYPE_CHECKING:
+    from tests.support.gateway import Gate
+
 
 @pytest.fixture
-def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator[Gate]:
+def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
+    # Here, as pytest loads this file before Django's settings where it is given this directory.
+    from messaging import runtime
+    from messaging.transports import apigateway
+    from tests.support.gateway import Gate
+
     settings.MESSAGING_LOG_OPTIONS = settings.MESSAGING_LOG_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
     chosen = backends.dynamodb(dynamodb_table.name, dynamodb_table.region, ttl=7_800)
     for name in ("store", "states", "limiter", "addresses"):
