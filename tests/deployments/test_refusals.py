@@ -62,10 +62,14 @@ async def test_the_fifth_senseless_frame_closes(case: str, deployment: Deploymen
     if case == "binary":
         deployment.needs_own_sockets("binary frames")
     data, answer = REFUSED[case]
+    answers = []
     async with visitor(deployment.websocket_urls[0]) as socket:
         for _ in range(5):
             await socket.send_raw(data)
-        assert await socket.until_closed() == ([answer] * 5, 4400)
+            if deployment.gateway:  # of frames that are served at the same time, not each is counted
+                answers.append(await socket.receive())
+        last, code = await socket.until_closed()
+        assert (answers + last, code) == ([answer] * 5, 4400)
 
 
 async def test_other_errors_do_not_count_towards_the_fifth(deployment: Deployment) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 
 from tests.support.aws_template import Template, load, written
+from tests.support.chaos_proxy import ChaosProxy
 from tests.support.deployments import FOR_TESTS, SECRET_KEY, Deployment, create_staff, output
 from tests.support.http_api_host import Front
 from tests.support.ministack import Ministack
@@ -39,6 +41,20 @@ class PostgresWithTLS(Postgres):
 
     def url(self, database: str) -> str:
         return f"{super().url(database)}?sslmode=require"
+
+
+class ProxyToGateway(ChaosProxy):
+    """The network in front of a WebSocket API."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        assert parts.port is not None
+        super().__init__([(HOST, parts.port)])
+        self._path = parts.path
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://{HOST}:{self.port}{self._path}"
 
 
 class Function:
@@ -114,6 +130,12 @@ class AwsDeployment(Deployment[Function]):
         assert self.environment == environment
         self._start_process()
 
+    def forget_conversations(self) -> None:
+        """Delete all that earlier tests have said."""
+        with psycopg.connect(self.database) as session:
+            session.execute("DELETE FROM messaging_message")
+            session.execute("DELETE FROM messaging_conversation")
+
     async def forgets_the_past(self) -> None:
         await eventually(lambda: not self.rows("admins"), "no admin is connected")  # a gateway tells it when it may
 
@@ -138,6 +160,10 @@ class AwsDeployment(Deployment[Function]):
                 ends = [(end.laddr.port, end.raddr) for end in process.net_connections("tcp") if end.raddr]
                 found[process.pid] = {port for port, remote in ends if remote.port == self.postgres.port}
         return found
+
+    def process_at(self, port: int) -> psutil.Process:
+        """The process of the function whose end of a connection to PostgreSQL has this port."""
+        return next(psutil.Process(pid) for pid, ports in self.database_connections().items() if port in ports)
 
     def leftovers(self) -> list[str]:
         """What bears the stack's name."""

@@ -61,6 +61,10 @@ class ChaosProxy:
     def stop_cutting(self) -> None:
         self._call(self._stop_cutter())
 
+    def cut_any(self) -> None:
+        """Cut a random live connection, if there is one."""
+        self._call(self._cut(self._any()))
+
     def cut_all(self) -> None:
         self._call(self._cut(list(self._live)))
 
@@ -82,8 +86,10 @@ class ChaosProxy:
     async def _cut_for_ever(self, longest_pause: float) -> None:
         while True:
             await asyncio.sleep(self._random.uniform(0, longest_pause))
-            if self._live:
-                await self._cut([self._random.choice(list(self._live))])
+            await self._cut(self._any())
+
+    def _any(self) -> list[asyncio.Task[None]]:
+        return self._random.sample(list(self._live), min(1, len(self._live)))
 
     async def _cut(self, connections: Sequence[asyncio.Task[None]]) -> None:
         self.cuts += len(connections)

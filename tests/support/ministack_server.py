@@ -1,13 +1,19 @@
-"""Starts ministack, in its own environment, with five mistakes of version 1.5.33 put right.
+"""Starts ministack, in its own environment, with the mistakes of version 1.5.33 put right.
 
-A function may answer without a body, as Zappa does where the body is empty; ministack then fails. What a function logs
-while it serves a WebSocket went nowhere: all that functions log is in ministack's own log now. A function that was
-given other variables was killed in the middle of an event; on AWS, its processes end what they serve. A template's
-table was made without its time to live, its backups and its encryption. And of what a function logs in an event, what
-came a few milliseconds late was told with the next one, or never.
+Version 1.5.33 differs from AWS in these, and this module corrects each of them:
+- The frames of one WebSocket were served one after another, all WebSockets of a function by one process, and a client
+  was sent the function's answer. API Gateway hands over each frame as it comes, to any process, and sends no answer.
+- A function had as many processes as it had events at once. It has AT_ONCE here; on AWS the account has a limit.
+- ministack failed where a function answers without a body, as Zappa does where the body is empty.
+- What a function logged was lost where it served a WebSocket, or where it came a few milliseconds late. All that
+  functions log is in ministack's own log now.
+- A function that was given other variables was killed in the middle of an event. On AWS its processes end what they
+  serve.
+- A template's table was made without its time to live, its backups and its encryption.
 """
 
-import queue
+import asyncio
+import json
 import sys
 import threading
 from collections.abc import Iterable
@@ -15,31 +21,119 @@ from typing import Any
 
 from ministack import app
 from ministack.core import lambda_runtime
-from ministack.services import dynamodb
+from ministack.services import apigateway, dynamodb, lambda_svc
 from ministack.services.cloudformation import provisioners
 
+# Events that functions serve at the same time, each in a process; others wait. AWS refuses those beyond its limit, of
+# 10 and more: the cores of this machine are fewer, and each process takes one for a second when it starts.
+AT_ONCE = 3
 END = "\x1eend of the event"  # the last line of each that a function logs
-LOG_SECONDS = 5  # for what was logged before, which is in the pipe already
 
 _send_response = app._send_response
+_invoke_route = apigateway._invoke_ws_lambda
+_acquire_worker = lambda_runtime.acquire_worker
+_release_worker = lambda_runtime.release_worker
 _invoke = lambda_runtime.Worker.invoke
+_read_stderr = lambda_runtime.Worker._read_stderr
 _kill_workers = lambda_runtime.kill_workers
 _table = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
 _create_table = _table["create"]
 
+_slots = threading.BoundedSemaphore(AT_ONCE)
+_frames: set[asyncio.Task[None]] = set()  # being served: the event loop itself keeps no hold of them
+
 
 async def send_response(send: Any, status: int, headers: Any, body: Any, **options: Any) -> None:
+    """Answer an HTTP request, with an empty body where there is none."""
     await _send_response(send, status, headers, b"" if body is None else body, **options)
 
 
+async def invoke_route(*event: Any, **options: Any) -> dict[str, Any] | None:
+    """Serve an event of a WebSocket, and wait for the answer where the WebSocket does: when it begins and ends."""
+    *_, connection_id, event_type, request_id, _, _, _ = event
+    if event_type != "MESSAGE":
+        answer: dict[str, Any] | None = await _invoke_route(*event, **options)
+        return answer
+    task = asyncio.create_task(_serve_frame(connection_id, request_id, event, options))
+    _frames.add(task)
+    task.add_done_callback(_frames.discard)
+    return None
+
+
+async def _serve_frame(connection_id: str, request_id: str, event: tuple[Any, ...], options: dict[str, Any]) -> None:
+    answer = await _invoke_route(*event, **options)
+    connection = apigateway._ws_connections.get(connection_id)
+    if connection and answer and answer.get("statusCode") == 500:  # the function has ended with an error
+        error = {"message": "Internal server error", "connectionId": connection_id, "requestId": request_id}
+        connection["outbox"].put_nowait(json.dumps(error))
+
+
+def acquire_worker(*function: Any, **options: Any) -> Any:
+    """Wait for a process of a function, and take it: the one that has been idle for the longest time.
+
+    So every event may be served by another process than the one before.
+    """
+    _slots.acquire()
+    return _acquire_worker(*function, **options)
+
+
+def release_worker(worker: Any) -> None:
+    """Give a process back, or None for one that is lost."""
+    with lambda_runtime._lock:
+        for workers in lambda_runtime._workers.values():
+            if worker in workers:
+                workers.remove(worker)
+                workers.append(worker)
+    _release_worker(worker)
+    _slots.release()
+
+
+class AnyWorker:
+    """Stands for the one process that served all WebSockets of a function: each event takes one for itself."""
+
+    def __init__(self, *function: Any, **options: Any) -> None:
+        self._function = function
+        self._options = options
+
+    def invoke(self, event: Any, request_id: str) -> dict[str, Any]:
+        """Serve an event."""
+        worker, _ = acquire_worker(*self._function, **self._options)
+        try:
+            result: dict[str, Any] = worker.invoke(event, request_id)
+            return result
+        finally:
+            release_worker(worker)
+
+
 def invoke(worker: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+    """Serve an event in `worker`, and print what the function logs meanwhile."""
     result: dict[str, Any] = _invoke(worker, *arguments, **options)
     for line in result.get("log", "").splitlines():
         print(f"function: {line}", file=sys.stderr, flush=True)
     return result
 
 
+def read_stderr(worker: Any) -> None:
+    """Collect what a process logs, until it ends; its end is that of its event as well."""
+    log = worker._stderr_queue
+    _read_stderr(worker)
+    log.put(END)
+
+
+def logged(worker: Any, *_arguments: Any, **_options: Any) -> str:
+    """Return all that a process has logged up to the end of its event, or to its own."""
+    return "\n".join(iter(worker._stderr_queue.get, END))
+
+
+def marked(script: str) -> str:
+    """Return the program of a function's process, changed so that it says where an event ends."""
+    last = "        _real_stdout.flush()\n\nrun()"
+    assert script.count(last) == 1
+    return script.replace(last, f"        print({END!r}, file=sys.stderr, flush=True)\n{last}")
+
+
 def kill_workers(workers: Iterable[Any]) -> None:
+    """End processes, each as soon as it serves nothing."""
     for worker in workers:
         # Never waited for here: the event may itself need ministack to answer, which may be what calls this.
         threading.Thread(target=_kill_when_idle, args=[worker], daemon=True).start()
@@ -50,25 +144,8 @@ def _kill_when_idle(worker: Any) -> None:
         _kill_workers([worker])
 
 
-def logged(worker: Any, *_arguments: Any, **_options: Any) -> str:
-    """All that a function has said up to the end of the event, or to its own."""
-    lines: list[str] = []
-    try:
-        while (line := worker._stderr_queue.get(timeout=LOG_SECONDS)) != END:
-            lines.append(line)
-    except queue.Empty:
-        pass  # it died in the middle
-    return "\n".join(lines)
-
-
-def marked(script: str) -> str:
-    """The program of a function's process, which says where an event ends."""
-    last = "        _real_stdout.flush()\n\nrun()"
-    assert script.count(last) == 1
-    return script.replace(last, f"        print({END!r}, file=sys.stderr, flush=True)\n{last}")
-
-
 def create_table(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
+    """Create a template's table with all that the template says of it."""
     created = _create_table(logical_id, properties, stack)
     name = {"TableName": created[0]}
     dynamodb._update_ttl(name | {"TimeToLiveSpecification": properties["TimeToLiveSpecification"]})
@@ -80,7 +157,12 @@ def create_table(logical_id: str, properties: dict[str, Any], stack: str) -> Any
 
 
 app._send_response = send_response
+apigateway._invoke_ws_lambda = invoke_route
+lambda_svc.acquire_worker = acquire_worker
+lambda_svc.release_worker = release_worker
+lambda_runtime.get_or_create_worker = AnyWorker
 lambda_runtime.Worker.invoke = invoke
+lambda_runtime.Worker._read_stderr = read_stderr
 lambda_runtime.Worker._drain_stderr_bounded = logged
 lambda_runtime._PYTHON_WORKER_SCRIPT = marked(lambda_runtime._PYTHON_WORKER_SCRIPT)
 lambda_runtime.kill_workers = kill_workers

@@ -1,46 +1,42 @@
 """Nothing lost, nothing twice, order kept: people write to the function through a network that keeps failing."""
 
-from urllib.parse import urlsplit
+import asyncio
+import itertools
 
 import pytest
 
-from tests.support.aws_deployment import AwsDeployment
+from tests.support.aws_deployment import AwsDeployment, ProxyToGateway
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.services import HOST
-from tests.support.traffic import Crowd, check
+from tests.support.traffic import CALM_SECONDS, Crowd, check
+from tests.support.waiting import eventually
 
-EACH = 8  # messages of each visitor: the emulation serves one event at a time
-LONGEST_PAUSE = 1.0  # seconds between two cuts
+EACH = 6  # messages of each visitor: the emulation serves few events at a time
+ACKS = 3  # between two cuts, however long they take: each cut costs a dozen events
 
 
-class ProxyToGateway(ChaosProxy):
-    """In front of the WebSocket API."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        assert parts.port is not None
-        super().__init__([(HOST, parts.port)])
-        self._path = parts.path
-
-    @property
-    def websocket_url(self) -> str:
-        return f"ws://{HOST}:{self.port}{self._path}"
+async def keep_cutting(crowd: Crowd, proxy: ChaosProxy) -> None:
+    """Cut a random connection whenever ACKS more messages are acked."""
+    for goal in itertools.count(ACKS, ACKS):
+        await eventually(lambda: sum(len(c.acked) for c in crowd.everybody) >= goal, "people write on", CALM_SECONDS)
+        proxy.cut_any()
 
 
 @pytest.mark.timeout(300)
 async def test_a_bad_network_loses_nothing(aws_deployment: AwsDeployment) -> None:
-    aws_deployment.run("from messaging.models import Message; Message.objects.all().delete()")
+    aws_deployment.forget_conversations()
+    begin = len(aws_deployment.log)
     with ProxyToGateway(aws_deployment.websocket_urls[0]) as proxy:
         crowd = Crowd(aws_deployment, proxy)
         for client in crowd.everybody:
             client.heartbeat = 2.0  # an admin's ping is a dozen queries
             client.answer_seconds = 30.0
+            client.in_turn = True  # two frames at once may be served in any order
         async with crowd.connected():
-            proxy.start_cutting(LONGEST_PAUSE)
+            cutting = asyncio.create_task(keep_cutting(crowd, proxy))
             await crowd.talk(EACH)
-            cuts = proxy.cuts
-            proxy.stop_cutting()
+            cutting.cancel()
             await crowd.up_to_date()
             check(crowd, aws_deployment.database)
-        assert sum(client.connections for client in crowd.everybody) > len(crowd.everybody) + cuts // 2
-    assert "Traceback" not in aws_deployment.log
+        assert sum(client.connections for client in crowd.everybody) > len(crowd.everybody) + proxy.cuts // 2
+    assert proxy.cuts > len(crowd.everybody)
+    assert "Traceback" not in aws_deployment.log[begin:]
