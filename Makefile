@@ -34,13 +34,12 @@ run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host
 CONTAINERS := $(shell test "$$(uname -s) $$(id -u)" = 'Linux 0' && echo containers)
 
 TOOLS := $(foreach name,aws k8s ministack,$(VENV)-$(name)/.installed)
-OFFLINE := aws/offline/node_modules/.package-lock.json
 
 # Tests mostly wait, for other processes: two workers for each core keep it busy. Each has services of its own.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 PYTEST := $(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 20
 
-test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json $(OFFLINE) ## run every test, with the real services
+test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run every test, with the real services
 	$(if $(CONTAINERS),,@echo 'Left out: tests of the image, which need Linux and root (`make test-image`)')
 	node --test tests/unit/js/
 	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
@@ -113,7 +112,7 @@ constraints: ## pin anew what the direct dependencies need in turn (use the olde
 	rm -r .venv-constraints
 
 clean: ## remove what was installed and built, not your data in var/
-	rm -rf $(VENV) $(VENV)-* node_modules aws/offline/node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(VENV)-* node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
 
 # A stamp is as new as the last installation: later runs install nothing.
 $(VENV)/.runtime: requirements.txt constraints.txt

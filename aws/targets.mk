@@ -3,7 +3,7 @@
 STAGE ?= production
 PARAMETERS ?=
 
-.PHONY: aws-package aws-deploy aws-destroy aws-cold-start test-aws-timeouts
+.PHONY: aws-package aws-deploy aws-destroy aws-cold-start
 
 aws-package: .venv-aws/.installed ## make the Lambda package (STAGE=production)
 	@.venv-aws/bin/python -m aws package $(STAGE)
@@ -17,15 +17,6 @@ aws-destroy: .venv-aws/.installed ## remove what aws-deploy made (STAGE=…)
 aws-cold-start: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.installed ## measure a new process of the function
 	@.venv-aws/bin/python -m aws package production
 	@$(RUN) -m bench.cold_start
-
-test-aws-timeouts: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.installed $(OFFLINE) ## pages against API Gateway's limits of time
-	@.venv-aws/bin/python -m aws package production
-	$(VENV)/bin/pytest -m timeouts tests/platforms/aws/test_timeouts.py
-
-# No scripts of packages run: none is needed.
-$(OFFLINE): aws/offline/package.json aws/offline/package-lock.json
-	npm ci --prefix aws/offline --ignore-scripts --no-audit --no-fund
-	@touch $@
 
 # The same versions as everywhere: pip takes them from requirements.txt as constraints, which know no extras.
 .venv-aws/.installed: requirements-aws.txt requirements.txt constraints.txt

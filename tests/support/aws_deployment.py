@@ -205,6 +205,17 @@ class AwsDeployment(Deployment[Function]):
         self.set_environment(self.environment | environment)
         self._start_process()
 
+    @contextlib.contextmanager
+    def configured(self, **environment: str) -> Iterator[None]:
+        """Configure the function for the time of the body."""
+        before = self.environment
+        self.configure(**environment)
+        try:
+            yield
+        finally:
+            self.set_environment(before)
+            self._start_process()
+
     def set_environment(self, environment: Mapping[str, str]) -> None:
         self._ministack.client("lambda").update_function_configuration(
             FunctionName=NAME, Environment={"Variables": dict(environment)}

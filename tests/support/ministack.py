@@ -1,9 +1,12 @@
 """AWS without a network: ministack runs templates, functions, gateways and tables, and enforces their IAM policies."""
 
 import contextlib
+import re
+import signal
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
+from typing import Literal
 from urllib.request import ProxyHandler, build_opener
 
 import boto3
@@ -11,10 +14,13 @@ from botocore.config import Config
 
 from tests.support.paths import ROOT
 from tests.support.services import HOST, MissingProgram, Service
+from tests.support.waiting import wait_until
 
 PYTHON = ROOT / ".venv-ministack/bin/python"  # its dependencies are not ours
 SERVER = Path(__file__).with_name("ministack_server.py")
 REGION = "eu-central-1"
+Limit = Literal["idle", "life"]
+LIMITS: dict[Limit, signal.Signals] = {"idle": signal.SIGUSR1, "life": signal.SIGUSR2}  # for ministack_server.py
 
 
 class Ministack(Service):
@@ -69,3 +75,20 @@ class Ministack(Service):
             aws_secret_access_key="test",
             config=Config(retries={"total_max_attempts": 1}),
         )
+
+    def reach_limit(self, limit: Limit) -> None:
+        """Let the time pass that every WebSocket may be silent ("idle"), or open ("life"): the gateway ends those."""
+        said = self.log.count(f"by the {limit} limit")
+        self.send_signal(LIMITS[limit])
+        wait_until(lambda: self.log.count(f"by the {limit} limit") > said, f"the {limit} limit is reached")
+
+    def wait_until_used(self, number: int) -> None:
+        """Wait until so many WebSockets have carried a frame since the idle limit was last reached."""
+        wait_until(lambda: self._used() >= number, f"{number} WebSockets are in use", within=60)
+
+    def _used(self) -> int:
+        return self.log.rpartition("by the idle limit")[2].count("gateway: a WebSocket is silent no more")
+
+    def ended_by(self, limit: Limit) -> int:
+        """How many WebSockets the gateway has ended at that limit so far."""
+        return sum(map(int, re.findall(rf"gateway: (\d+) WebSockets end by the {limit} limit", self.log)))

@@ -10,14 +10,17 @@ Version 1.5.33 differs from AWS in these, and this module corrects each of them:
 - A function that was given other variables was killed in the middle of an event. On AWS its processes end what they
   serve.
 - A template's table was made without its time to live, its backups and its encryption.
+- No WebSocket ended by itself. API Gateway ends each that is silent for 10 minutes, and each after 2 hours: here these
+  times are over when this process gets a signal, SIGUSR1 for the minutes and SIGUSR2 for the hours.
 """
 
 import asyncio
 import json
+import signal
 import sys
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from ministack import app
 from ministack.core import lambda_runtime
@@ -28,8 +31,10 @@ from ministack.services.cloudformation import provisioners
 # 10 and more: the cores of this machine are fewer, and each process takes one for a second when it starts.
 AT_ONCE = 3
 END = "\x1eend of the event"  # the last line of each that a function logs
+GOING_AWAY = {"code": 1001, "reason": "Going away"}  # how API Gateway ends a WebSocket
 
 _send_response = app._send_response
+_handle_websocket = apigateway.handle_websocket
 _invoke_route = apigateway._invoke_ws_lambda
 _acquire_worker = lambda_runtime.acquire_worker
 _release_worker = lambda_runtime.release_worker
@@ -46,6 +51,77 @@ _frames: set[asyncio.Task[None]] = set()  # being served: the event loop itself 
 async def send_response(send: Any, status: int, headers: Any, body: Any, **options: Any) -> None:
     """Answer an HTTP request, with an empty body where there is none."""
     await _send_response(send, status, headers, b"" if body is None else body, **options)
+
+
+class Socket:
+    """A WebSocket, by ASGI, that the gateway may end."""
+
+    opened: ClassVar["set[Socket]"] = set()
+
+    def __init__(self, receive: Any, send: Any) -> None:
+        self._receive = receive
+        self._send = send
+        self._ended = asyncio.Event()
+        self._silent = False  # since the idle limit was last over
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the client's next event, or that the WebSocket has ended."""
+        received, ended = asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait({received, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return {"type": "websocket.disconnect", **GOING_AWAY}
+            self._is_used()
+            event: dict[str, Any] = received.result()
+            return event
+        finally:
+            received.cancel()
+            ended.cancel()
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """Send the client something."""
+        self._is_used()
+        if event["type"] == "websocket.close" and self._ended.is_set():
+            event |= GOING_AWAY
+        await self._send(event)
+
+    def _is_used(self) -> None:
+        if self._silent:
+            self._silent = False
+            _say("a WebSocket is silent no more")
+
+    @classmethod
+    def idle_limit(cls) -> None:
+        """End each WebSocket on which nothing came or went since this was last called."""
+        silent = {socket for socket in cls.opened if socket._silent}
+        for socket in cls.opened:
+            socket._silent = True
+        cls._end("idle", silent)
+
+    @classmethod
+    def life_limit(cls) -> None:
+        """End each WebSocket that is open."""
+        cls._end("life", cls.opened)
+
+    @staticmethod
+    def _end(limit: str, sockets: "set[Socket]") -> None:
+        for socket in sockets:
+            socket._ended.set()
+        _say(f"{len(sockets)} WebSockets end by the {limit} limit")
+
+
+def _say(text: str) -> None:
+    print(f"gateway: {text}", file=sys.stderr, flush=True)
+
+
+async def handle_websocket(scope: Any, receive: Any, send: Any, *route: Any, **options: Any) -> None:
+    """Serve a WebSocket until the client or the gateway ends it."""
+    socket = Socket(receive, send)
+    Socket.opened.add(socket)
+    try:
+        await _handle_websocket(scope, socket.receive, socket.send, *route, **options)
+    finally:
+        Socket.opened.discard(socket)
 
 
 async def invoke_route(*event: Any, **options: Any) -> dict[str, Any] | None:
@@ -157,6 +233,7 @@ def create_table(logical_id: str, properties: dict[str, Any], stack: str) -> Any
 
 
 app._send_response = send_response
+apigateway.handle_websocket = handle_websocket
 apigateway._invoke_ws_lambda = invoke_route
 lambda_svc.acquire_worker = acquire_worker
 lambda_svc.release_worker = release_worker
@@ -167,6 +244,9 @@ lambda_runtime.Worker._drain_stderr_bounded = logged
 lambda_runtime._PYTHON_WORKER_SCRIPT = marked(lambda_runtime._PYTHON_WORKER_SCRIPT)
 lambda_runtime.kill_workers = kill_workers
 _table["create"] = create_table
+
+for number, limit in ((signal.SIGUSR1, Socket.idle_limit), (signal.SIGUSR2, Socket.life_limit)):
+    signal.signal(number, lambda *_, limit=limit: app._MAIN_LOOP.call_soon_threadsafe(limit))
 
 if __name__ == "__main__":
     app.main()

@@ -1,20 +1,18 @@
 """API Gateway ends every WebSocket: after ten silent minutes, and after two hours. Pages come back and lose nothing.
 
-The pages are those of the function on ministack. serverless-offline holds their WebSockets: its limits are much
-shorter, and the same package, table and database are behind it.
+When these times are over, the test says: on the emulated gateway no clock runs.
 """
 
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.aws_deployment import STAGE, AwsDeployment
-from tests.support.aws_offline import ServerlessOffline
+from tests.support.aws_deployment import AwsDeployment, ProxyToGateway
 from tests.support.browser import (
     People,
     come_back,
@@ -27,38 +25,24 @@ from tests.support.browser import (
     write,
 )
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.ministack import Ministack
-from tests.support.paths import ROOT
-from tests.support.services import HOST, started
+from tests.support.ministack import LIMITS, Ministack
 from tests.support.waiting import wait_until
 
-IDLE_SECONDS = 8
-LIFE_SECONDS = 12
+HEARTBEATS = 3  # that keep the idle limit away
 LIVES = 3  # of each page's WebSocket that end while people write
 UNSENT = 3  # messages that a person leaves waiting before writing on
 PATIENCE_SECONDS = 60
 
-pytestmark = pytest.mark.timeouts
-Open = Callable[..., contextlib.AbstractContextManager[tuple[ServerlessOffline, ChaosProxy]]]
 
-
-@pytest.fixture
-def gateway(aws_deployment: AwsDeployment, ministack: Ministack) -> Iterator[Open]:
-    """Opens a gateway with the limits and variables that a test names, and a network in front of it."""
-
-    @contextlib.contextmanager
-    def gateway(idle: int, life: int, **environment: str) -> Iterator[tuple[ServerlessOffline, ChaosProxy]]:
-        (package,) = (ROOT / "var/aws").glob(f"{STAGE}-*.zip")
-        variables = aws_deployment.environment | environment
-        offline = ServerlessOffline(ministack, package, variables, idle=idle, life=life)
-        with started(offline), ChaosProxy([(HOST, offline.port)]) as network:
-            aws_deployment.configure(WEBSOCKET_PUBLIC_URL=network.websocket_url)
-            yield offline, network
-
-    url = aws_deployment.websocket_urls[0]
-    aws_deployment.run("from messaging.models import Conversation; Conversation.objects.all().delete()")
-    yield gateway
-    aws_deployment.configure(WEBSOCKET_PUBLIC_URL=url)
+@contextlib.contextmanager
+def network(deployment: AwsDeployment, **environment: str) -> Iterator[ChaosProxy]:
+    """The network between pages and the gateway, for a function with these variables. Nothing is said yet."""
+    deployment.forget_conversations()
+    with (
+        ProxyToGateway(deployment.websocket_urls[0]) as network,
+        deployment.configured(WEBSOCKET_PUBLIC_URL=network.websocket_url, **environment),
+    ):
+        yield network
 
 
 def stored(deployment: AwsDeployment) -> list[str]:
@@ -78,26 +62,28 @@ def wait_for(page: Page, text: str | re.Pattern[str]) -> None:
 
 @pytest.mark.timeout(300)
 def test_what_is_written_after_the_idle_limit_has_cut_the_pages_off_arrives_once(
-    gateway: Open, people: People, aws_deployment: AwsDeployment
+    people: People, aws_deployment: AwsDeployment, ministack: Ministack
 ) -> None:
     origin = aws_deployment.servers[0].origin
-    with gateway(idle=IDLE_SECONDS, life=3600) as (offline, network):
+    ended = ministack.ended_by("idle")
+    with network(aws_deployment) as to_gateway:
         visitor, admin = people.visitor(origin), people.admin(origin)
         write(visitor, "before")
         open_conversation(admin)
         wait_for_thread(admin, *sent("before"))
 
-        network.refusing = True  # what they have stays, and nothing is said on it
+        to_gateway.refusing = True  # what they have stays, and nothing is said on it
+        while ministack.ended_by("idle") < ended + 2:
+            ministack.reach_limit("idle")
         wait_for(visitor, "Reconnecting")
         wait_for(admin, re.compile("Not live since .*"))
-        assert offline.cuts("idle") >= 2
         for page, name in ((visitor, "question"), (admin, "answer")):
             for number in range(3):
                 write(page, f"{name} {number}")
             meanwhile = [(f"{name} {number}", "waiting") for number in range(3)]
             wait_for_thread(page, ("before", "sent"), *meanwhile)
 
-        network.refusing = False
+        to_gateway.refusing = False
         come_back(visitor, admin)
         questions, answers = ([f"{name} {number}" for number in range(3)] for name in ("question", "answer"))
         wait_until_both_show(visitor, admin, ["before", *questions, *answers])
@@ -106,17 +92,19 @@ def test_what_is_written_after_the_idle_limit_has_cut_the_pages_off_arrives_once
 
 @pytest.mark.timeout(300)
 def test_people_write_on_while_the_gateway_ends_one_connection_after_the_other(
-    gateway: Open, people: People, aws_deployment: AwsDeployment
+    people: People, aws_deployment: AwsDeployment, ministack: Ministack
 ) -> None:
     origin = aws_deployment.servers[0].origin
-    with gateway(idle=IDLE_SECONDS, life=LIFE_SECONDS, HEARTBEAT_MS="1000") as (offline, _):
+    ended = {limit: ministack.ended_by(limit) for limit in LIMITS}
+    with network(aws_deployment, HEARTBEAT_MS="1000"):
         visitor, admin = people.visitor(origin), people.admin(origin)
-        # Nobody writes for a whole life: heartbeats keep the idle limit away.
-        wait_until(lambda: offline.cuts("life") >= 2, "silent pages reach the end of a life", PATIENCE_SECONDS)
+        for _ in range(HEARTBEATS):  # nobody writes: they keep the idle limit away
+            ministack.reach_limit("idle")
+            ministack.wait_until_used(2)
+        assert ministack.ended_by("idle") == ended["idle"]
         write(visitor, "question 0")
         open_conversation(admin)
         questions, answers = ["question 0"], []
-        ends = offline.cuts("life") + 2 * LIVES
         for number in itertools.count():
             questions.append(f"question {number + 1}")
             answers.append(f"answer {number}")
@@ -124,8 +112,8 @@ def test_people_write_on_while_the_gateway_ends_one_connection_after_the_other(
                 # A page keeps 50 messages and refuses the next one: a busy machine would be that far behind.
                 wait_until(lambda: waiting(page) < UNSENT, "the page sends what was written", PATIENCE_SECONDS)
                 write(page, text)
-            visitor.wait_for_timeout(500)  # a person's pace
-            if offline.cuts("life") >= ends:
+            ministack.reach_limit("life")
+            if ministack.ended_by("life") >= ended["life"] + 2 * LIVES:
                 break
         with contextlib.suppress(AssertionError):  # then the comparison says what is wrong
             wait_until_both_show(visitor, admin, questions + answers)
