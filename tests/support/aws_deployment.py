@@ -98,8 +98,8 @@ class AwsDeployment(Deployment[Function]):
         return self.tool("zappa", "manage", STAGE, command)
 
     @contextlib.contextmanager
-    def nights_of_a_minute(self) -> Iterator[None]:
-        """EventBridge's rules run as often as rules can."""
+    def nights_in_a_row(self) -> Iterator[None]:
+        """Run EventBridge's rules as often as rules can run."""
         events = self._ministack.client("events")
         schedules = {rule["Name"]: rule["ScheduleExpression"] for rule in events.list_rules()["Rules"]}
         for name in schedules:

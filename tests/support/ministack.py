@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.request import ProxyHandler, build_opener
 
 import boto3
@@ -30,6 +30,7 @@ class Ministack(Service):
 
     def __init__(self) -> None:
         super().__init__()
+        self._clients: dict[str, Any] = {}
         self.environment |= {
             "BIND_HOST": HOST,  # it listens on every interface otherwise
             "GATEWAY_PORT": str(self.port),
@@ -66,15 +67,17 @@ class Ministack(Service):
         return {"AWS_ENDPOINT_URL": self.url, "AWS_REGION": REGION, **self.credentials}
 
     def client(self, service: str) -> "boto3.client":
-        """A boto3 client of `service`, for what tests look at."""
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+        """A boto3 client of `service`, for what tests look at. It is made once: that takes 50 ms."""
+        if service not in self._clients:
+            self._clients[service] = boto3.client(
+                service,
+                endpoint_url=self.url,
+                region_name=REGION,
+                aws_access_key_id="test",
+                aws_secret_access_key="test",
+                config=Config(retries={"total_max_attempts": 1}),
+            )
+        return self._clients[service]
 
     def reach_limit(self, limit: Limit) -> None:
         """Let the time pass that every WebSocket may be silent ("idle"), or open ("life"): the gateway ends those."""
@@ -92,3 +95,8 @@ class Ministack(Service):
     def ended_by(self, limit: Limit) -> int:
         """How many WebSockets the gateway has ended at that limit so far."""
         return sum(map(int, re.findall(rf"gateway: (\d+) WebSockets end by the {limit} limit", self.log)))
+
+    def stop(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        super().stop()

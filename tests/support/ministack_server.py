@@ -4,6 +4,7 @@ Version 1.5.33 differs from AWS in these, and this module corrects each of them:
 - The frames of one WebSocket were served one after another, all WebSockets of a function by one process, and a client
   was sent the function's answer. API Gateway hands over each frame as it comes, to any process, and sends no answer.
 - A function had as many processes as it had events at once. It has AT_ONCE here; on AWS the account has a limit.
+- Every process unpacked the package for itself. Here they share it, as nobody may write to it on AWS.
 - ministack failed where a function answers without a body, as Zappa does where the body is empty.
 - What a function logged was lost where it served a WebSocket, or where it came a few milliseconds late. All that
   functions log is in ministack's own log now.
@@ -12,19 +13,25 @@ Version 1.5.33 differs from AWS in these, and this module corrects each of them:
 - A template's table was made without its time to live, its backups and its encryption.
 - No WebSocket ended by itself. API Gateway ends each that is silent for 10 minutes, and each after 2 hours: here these
   times are over when this process gets a signal, SIGUSR1 for the minutes and SIGUSR2 for the hours.
+- A rule of EventBridge waited for as long as it says. Here the minutes of a `rate()` are seconds.
 """
 
 import asyncio
+import hashlib
 import json
 import signal
 import sys
+import tempfile
 import threading
+import zipfile
 from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from ministack import app
 from ministack.core import lambda_runtime
-from ministack.services import apigateway, dynamodb, lambda_svc
+from ministack.services import apigateway, dynamodb, eventbridge, lambda_svc
 from ministack.services.cloudformation import provisioners
 
 # Events that functions serve at the same time, each in a process; others wait. AWS refuses those beyond its limit, of
@@ -41,11 +48,13 @@ _release_worker = lambda_runtime.release_worker
 _invoke = lambda_runtime.Worker.invoke
 _read_stderr = lambda_runtime.Worker._read_stderr
 _kill_workers = lambda_runtime.kill_workers
+_parse_rate_seconds = eventbridge._parse_rate_seconds
 _table = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
 _create_table = _table["create"]
 
 _slots = threading.BoundedSemaphore(AT_ONCE)
 _frames: set[asyncio.Task[None]] = set()  # being served: the event loop itself keeps no hold of them
+_unpacking = threading.Lock()
 
 
 async def send_response(send: Any, status: int, headers: Any, body: Any, **options: Any) -> None:
@@ -181,6 +190,21 @@ class AnyWorker:
             release_worker(worker)
 
 
+class Package(zipfile.ZipFile):
+    """A function's package, unpacked once."""
+
+    def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
+        """Make the empty directory `path` a link to all that is in the package."""
+        assert self.filename
+        digest = hashlib.sha256(Path(self.filename).read_bytes()).hexdigest()
+        shared = Path(tempfile.gettempdir()) / f"package-{digest}"
+        with _unpacking:
+            if not shared.exists():
+                super().extractall(shared)
+        Path(path).rmdir()
+        Path(path).symlink_to(shared)
+
+
 def invoke(worker: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
     """Serve an event in `worker`, and print what the function logs meanwhile."""
     result: dict[str, Any] = _invoke(worker, *arguments, **options)
@@ -232,17 +256,26 @@ def create_table(logical_id: str, properties: dict[str, Any], stack: str) -> Any
     return created
 
 
+def parse_rate_seconds(expression: str) -> float | None:
+    """Return the time between two runs of a rule, None for one that is no rate."""
+    seconds: float | None = _parse_rate_seconds(expression)
+    return seconds and seconds / 60
+
+
 app._send_response = send_response
 apigateway.handle_websocket = handle_websocket
 apigateway._invoke_ws_lambda = invoke_route
 lambda_svc.acquire_worker = acquire_worker
 lambda_svc.release_worker = release_worker
 lambda_runtime.get_or_create_worker = AnyWorker
+lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": Package})
 lambda_runtime.Worker.invoke = invoke
 lambda_runtime.Worker._read_stderr = read_stderr
 lambda_runtime.Worker._drain_stderr_bounded = logged
 lambda_runtime._PYTHON_WORKER_SCRIPT = marked(lambda_runtime._PYTHON_WORKER_SCRIPT)
 lambda_runtime.kill_workers = kill_workers
+eventbridge._parse_rate_seconds = parse_rate_seconds
+eventbridge._SCHEDULER_TICK_INTERVAL = 0.5
 _table["create"] = create_table
 
 for number, limit in ((signal.SIGUSR1, Socket.idle_limit), (signal.SIGUSR2, Socket.life_limit)):
