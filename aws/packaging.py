@@ -69,7 +69,7 @@ def package(stage: str) -> Path:
         return result
     print(f"Packaging {', '.join(SOURCES)} and {sys.prefix} for {runtime()} on {processor()}", flush=True)
     PACKAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=PACKAGES) as directory:
         project = Path(directory) / "project"
         _copy_sources(project)
         _run(project, "python", "manage.py", "collectstatic", "--noinput", "--verbosity=0")
@@ -77,9 +77,9 @@ def package(stage: str) -> Path:
         _run(project, "zappa", "package", stage, "--output", str(bare))
         add_bytecode(bare, made, _loaded(bare, Path(directory) / "function"))
         _check_size(made)
-        for older in PACKAGES.glob(f"{stage}-*.zip"):
-            older.unlink()
-        shutil.move(made, result)
+        for older in set(PACKAGES.glob(f"{stage}-*.zip")) - {result}:
+            older.unlink(missing_ok=True)
+        made.replace(result)  # at once: another deployment may be uploading the same package
     print(f"Made {result.relative_to(ROOT)}", flush=True)
     return result
 

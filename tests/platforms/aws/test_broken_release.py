@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aws.packaging import SOURCES
 from tests.support.aws_deployment import AwsDeployment
 from tests.support.aws_template import load, without, written
 from tests.support.deployments import PASSWORD
@@ -14,10 +15,12 @@ from tests.support.paths import ROOT
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
-    """This checkout, whose template lacks the right to post to connections."""
+    """The deployed part of this checkout, whose template lacks the right to post to connections."""
     release = tmp_path / "release"
-    shutil.copytree(ROOT, release, ignore=shutil.ignore_patterns(".*", "__pycache__", "node_modules", "var"))
-    shutil.copytree(ROOT / "var/aws", release / "var/aws")  # the package: it is the same one
+    for name in ("aws", "var/aws", *SOURCES):  # with the package: it is the same one
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        (release / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, release / name)
     template = load()
     without("WebSockets")(template)
     (release / "aws/template.yaml").write_text(written(template))
@@ -28,11 +31,13 @@ def test_a_release_that_does_not_deliver_is_caught_and_undone(aws_deployment: Aw
     site = aws_deployment.servers[0].origin
     smoke = f"DEPLOYMENT_MODE=local {sys.executable} {ROOT}/manage.py messaging_smoke {site} --timeout"
     account = {"SMOKE_USERNAME": "operator", "SMOKE_PASSWORD": PASSWORD}
-    with pytest.raises(AssertionError) as failed:
-        aws_deployment.deploy(broken, SMOKE=f"{smoke} 10", **account)
+    try:
+        with pytest.raises(AssertionError) as failed:
+            aws_deployment.deploy(broken, SMOKE=f"{smoke} 10", **account)
+    finally:
+        aws_deployment.deploy(ROOT, SMOKE=f"{smoke} 30", **account)
     assert "no identified frame within 10 s" in str(failed.value)
     assert "The deployment failed. Back to: production/production-" in str(failed.value)
-    aws_deployment.deploy(ROOT, SMOKE=f"{smoke} 30", **account)
 
 
 def test_nothing_is_deployed_untested_by_mistake(aws_deployment: AwsDeployment) -> None:
