@@ -15,7 +15,7 @@ from django.conf import settings
 
 from tests.support import containers
 from tests.support.aws_deployment import AwsDeployment, PostgresWithTLS, deployed
-from tests.support.browser import browser, origin, own_deployment, people, prepared_database  # noqa: F401  fixtures
+from tests.support.browser import browser, launched, people  # noqa: F401  fixtures
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.cluster import Cluster, cluster
 from tests.support.deployments import SECRET_KEY, Deployment, Kubernetes, LocalServer, Pod, local

@@ -1,9 +1,11 @@
 """What people see: both pages in Chromium, against the server that `make run` starts."""
 
+import asyncio
 import re
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from messaging.admin.lists import SHOWN
 from tests.support.browser import (
@@ -15,6 +17,7 @@ from tests.support.browser import (
     log_in,
     open_conversation,
     sent,
+    serving,
     shown,
     status,
     texts,
@@ -30,6 +33,12 @@ from tests.support.services import HOST
 from tests.support.waiting import wait_until
 
 LATEST = 50  # messages that a conversation's page of the Django admin shows
+
+
+async def test_the_browser_leaves_the_thread_to_other_event_loops(
+    launched: tuple[Browser, asyncio.AbstractEventLoop],
+) -> None:
+    assert asyncio.get_running_loop() is not launched[1]
 
 
 def test_a_visitor_and_an_admin_write_to_each_other_and_a_reload_keeps_all(people: People, origin: str) -> None:
@@ -51,7 +60,7 @@ def test_a_message_written_while_the_server_is_down_is_delivered_once(
     people: People, own_deployment: Deployment[LocalServer], origin: str
 ) -> None:
     server = own_deployment.servers[0]
-    admin, visitor = people.admin(origin), people.visitor(origin)
+    admin, visitor = people.staff(origin), people.visitor(origin)
     write(visitor, "before")
     open_conversation(admin)
     wait_for_thread(admin, *sent("before"))
@@ -81,7 +90,7 @@ def test_a_message_that_waits_survives_a_reload(people: People, origin: str) -> 
 
 
 def test_a_draft_survives_a_reload(people: People, origin: str) -> None:
-    visitor, admin = people.visitor(origin), people.admin(origin)
+    visitor, admin = people.visitor(origin), people.staff(origin)
     visitor.get_by_role("button", name=BUTTON).click()
     open_conversation(admin)
     for page in (visitor, admin):
@@ -120,7 +129,7 @@ def test_a_text_that_is_too_long_stays_in_the_field(people: People, origin: str)
 
 
 def test_an_admin_without_the_right_to_reply_has_no_field(people: People, origin: str) -> None:
-    visitor, reader = people.visitor(origin), people.admin(origin, "reader")
+    visitor, reader = people.visitor(origin), people.staff(origin, "reader")
     visitor.get_by_role("button", name=BUTTON).click()
     open_conversation(reader)
     wait_for_thread(reader, *sent("speak german"))
@@ -130,7 +139,7 @@ def test_an_admin_without_the_right_to_reply_has_no_field(people: People, origin
 def test_a_signed_out_admin_is_told_so_and_keeps_the_draft(
     people: People, own_deployment: Deployment[LocalServer], origin: str
 ) -> None:
-    visitor, admin = people.visitor(origin), people.admin(origin)
+    visitor, admin = people.visitor(origin), people.staff(origin)
     visitor.get_by_role("button", name=BUTTON).click()
     open_conversation(admin)
     admin.get_by_role("textbox").fill("not finis")
@@ -146,7 +155,7 @@ def test_a_signed_out_admin_is_told_so_and_keeps_the_draft(
 
 
 def test_a_phone_shows_one_pane_and_goes_back(people: People, origin: str) -> None:
-    visitor, admin = people.visitor(origin), people.admin(origin, viewport=PHONE)
+    visitor, admin = people.visitor(origin), people.staff(origin, viewport=PHONE)
     write(visitor, "longer than the screen\n" * 80)
     open_conversation(admin)
     expect(admin.get_by_role("navigation", name="Conversations")).to_be_hidden()
@@ -164,7 +173,7 @@ def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(
     rounds = 30
     with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
         origin = f"http://{HOST}:{proxy.port}"
-        admin, visitor = people.admin(origin), people.visitor(origin)
+        admin, visitor = people.staff(origin), people.visitor(origin)
         write(visitor, "hello")
         open_conversation(admin)
         wait_for_thread(admin, *sent("hello"))
@@ -187,11 +196,9 @@ def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(
     assert [text for text in texts(visitor) if text.startswith("answer")] == answers
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_axe_finds_no_violation(people: People, origin: str, scheme: str, size: ViewportSize) -> None:
-    visitor = people.visitor(origin, color_scheme=scheme, viewport=size)
-    admin = people.admin(origin, color_scheme=scheme, viewport=size)
+def test_axe_finds_no_violation(people: People, origin: str, size: ViewportSize) -> None:
+    visitor, admin = people.visitor(origin, viewport=size), people.staff(origin, viewport=size)
     assert violations(visitor) == []
     visitor.get_by_role("button", name=BUTTON).click()
     wait_for_thread(visitor, *sent("speak german"))
@@ -206,7 +213,7 @@ def test_axe_finds_no_violation(people: People, origin: str, scheme: str, size: 
 
 def test_what_people_write_is_text_wherever_it_is_shown(people: People, own_deployment: Deployment) -> None:
     origin = own_deployment.servers[0].origin
-    visitor, admin = people.visitor(origin), people.admin(origin)
+    visitor, admin = people.visitor(origin), people.staff(origin)
     for payload in PAYLOADS:
         write(visitor, payload)
         wait_until(lambda: texts(visitor)[-1:] == [payload], "it is shown")
@@ -220,14 +227,16 @@ def test_what_people_write_is_text_wherever_it_is_shown(people: People, own_depl
         wait_until(lambda: texts(page) == PAYLOADS, "they are read again", within=40)
         assert_only_text(page, "[data-part=content], [data-part=last]")
 
+    addresses: list[str] = []  # of the messages' pages, the newest first
     for begin in range(0, len(PAYLOADS), SHOWN):
         admin.goto(f"{origin}/admin/messaging/message/?p={begin // SHOWN + 1}")
         wait_until(
             lambda: contents(admin, "td.field-excerpt") == PAYLOADS[::-1][begin : begin + SHOWN], "a page of messages"
         )
         assert_only_text(admin, "td.field-excerpt")
-    for payload in (PAYLOADS[0], PAYLOADS[-1]):
-        admin.goto(f"{origin}/admin/messaging/message/{1 + PAYLOADS.index(payload)}/change/")
+        addresses += admin.locator("#result_list tbody th a").evaluate_all("links => links.map(link => link.href)")
+    for payload, address in ((PAYLOADS[0], addresses[-1]), (PAYLOADS[-1], addresses[0])):
+        admin.goto(address)
         assert contents(admin, ".field-content .readonly") == [payload]
         assert_only_text(admin, ".field-content .readonly")
     admin.goto(f"{origin}/admin/messaging/conversation/")
@@ -237,12 +246,17 @@ def test_what_people_write_is_text_wherever_it_is_shown(people: People, own_depl
     assert_only_text(admin, "#messages-group tr.form-row .field-content p")
 
 
-def test_what_people_are_called_is_text_wherever_it_is_shown(people: People, own_deployment: Deployment) -> None:
-    origin = own_deployment.servers[0].origin
-    visitor, admin = people.visitor(origin), people.admin(origin)
+def test_what_people_are_called_is_text_wherever_it_is_shown(people: People, prepared_database: Path) -> None:
+    with serving(prepared_database) as deployment:
+        show_names(people, deployment)
+
+
+def show_names(people: People, deployment: Deployment[LocalServer]) -> None:
+    origin = deployment.servers[0].origin
+    visitor, admin = people.visitor(origin), people.staff(origin)
     write(visitor, "hello")
     wait_for_thread(visitor, *sent("hello"))
-    own_deployment.run(
+    deployment.run(
         "from django.contrib.auth.models import User; from messaging.models import *\n"
         "from tests.support.script_payloads import PAYLOADS\n"
         "conversation = Conversation.objects.get()\n"
@@ -308,7 +322,7 @@ def assert_only_text(page: Page, selector: str) -> None:
 
 
 def test_no_page_of_the_admin_needs_what_the_policy_refuses(people: People, origin: str) -> None:
-    admin = people.admin(origin)
+    admin = people.staff(origin)
     for path in (
         "",
         "messaging/conversation/",

@@ -1,6 +1,8 @@
 """The visitor's page: every state that it can be in, and what it keeps through all of them."""
 
+import json
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +60,7 @@ def test_what_is_written_before_the_script_is_there_stays_in_the_field(people: P
     page.route("**/user.js", lambda route: held.append(route))
     page.goto(f"{origin}/user/", wait_until="commit")
     page.locator("#text").fill("quick fingers")
-
-    def asked() -> bool:
-        page.wait_for_timeout(10)  # events of the browser are heard in Playwright's calls alone
-        return bool(held)
-
-    wait_until(asked, "the script is asked for")
+    wait_until(lambda: page.evaluate("true") and bool(held), "the script is asked for")
     held[0].continue_()
     wait_until_live(page)
     expect(page.locator("#text[aria-invalid]")).to_have_value("quick fingers")
@@ -73,19 +70,25 @@ def test_what_is_written_before_the_script_is_there_stays_in_the_field(people: P
 
 def test_a_connection_that_takes_no_time_is_not_talked_about(people: People, origin: str) -> None:
     page = people.profile().new_page()
+    page.clock.install()
+    page.clock.pause_at(datetime.now() + timedelta(hours=1))  # no time passes while it connects
+    frames: list[str | bytes] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
     page.add_init_script("""
         window.said = [];
         addEventListener("DOMContentLoaded", () => new MutationObserver(() =>
             said.push(document.getElementById("status-text").textContent)
         ).observe(document.getElementById("status-text"), {childList: true, characterData: true, subtree: true}));
     """)
+    page.goto(f"{origin}/user/")
+    wait_until(lambda: page.evaluate("true") and any("history" in str(frame) for frame in frames), "it is connected")
 
-    def said() -> Any:
-        page.goto(f"{origin}/user/")
-        wait_until_live(page)
-        return page.evaluate("said")
+    def talks() -> bool:
+        page.clock.run_for(1)
+        return bool(page.evaluate("said.length > 0"))
 
-    assert any(said() == [ABSENT] for _ in range(3))  # one that does take its time is talked about, rightly
+    wait_until(talks, "it says something")
+    assert page.evaluate("said") == [ABSENT]
 
 
 def test_it_says_whether_somebody_is_there_and_what_they_have_seen(
@@ -197,13 +200,37 @@ def test_a_server_that_drains_is_left_without_a_word_unless_it_takes_long(
 
 
 def test_who_is_too_fast_sees_when_it_goes_on_and_loses_nothing(people: People, prepared_database: Path) -> None:
-    with serving(prepared_database, RATE_LIMIT_VISITOR="2/8") as deployment:
-        page = people.visitor(deployment.servers[0].origin)
-        for content in ("one", "two", "three", "four"):
+    """The page is told to wait for a minute, which passes when the test has looked at it."""
+
+    def told_to_wait(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def forward(text: str | bytes) -> None:
+            frame = json.loads(text)
+            if frame.get("code") == "rate_limited":
+                frame["retryAfterMs"] = 60_000
+            socket.send(json.dumps(frame))
+
+        server.on_message(forward)
+
+    with serving(prepared_database, RATE_LIMIT_VISITOR="2/3") as deployment:
+        page = people.profile().new_page()
+        page.clock.install()
+        page.route_web_socket("**/ws", told_to_wait)
+        page.goto(f"{deployment.servers[0].origin}/user/")
+        wait_until_live(page)
+        contents = ("one", "two", "three", "four")
+        for content in contents:
             write(page, content)
-        expect(bubble(page, "three")).to_contain_text(re.compile(r"Slow down – again in \d s"))
+        expect(bubble(page, "three")).to_contain_text(re.compile(r"Slow down – again in \d+ s"))
         inspect(page, "rate-limited")
-        wait_for_thread(page, *sent("one", "two", "three", "four"))
+
+        def goes_on() -> bool:
+            if page.get_by_text("Slow down").count():
+                page.clock.fast_forward(61_000)
+            return shown(page) == sent(*contents)
+
+        wait_until(goes_on, "all are sent", within=60)
 
 
 def test_who_is_blocked_can_read_and_not_write(people: People, own_deployment: Deployment, origin: str) -> None:

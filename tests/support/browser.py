@@ -1,11 +1,14 @@
 """People at their browsers: pages in Chromium, against the server that `make run` starts."""
 
+import asyncio
 import contextlib
+import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import (
@@ -20,12 +23,17 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.support.deployments import PASSWORD, Deployment, LocalServer, prepare_database
+from tests.support.deployments import PASSWORD, Deployment, LocalServer, manage, prepare_database
+from tests.support.metrics import scrape
 from tests.support.paths import ROOT
-from tests.support.services import started
+from tests.support.services import running, started
 from tests.support.waiting import wait_until
 
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
+# A page whose colours have just changed may be on its way from one to the other.
+TRANSITIONS_END = """() => Promise.allSettled(document.getAnimations()
+    .filter(animation => animation instanceof CSSTransition).map(({ finished }) => finished))"""
+COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -49,6 +57,34 @@ DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 BUTTON = "Please speak German"  # the quick message that a new installation has
 ABSENT = "Nobody is watching right now – your message is kept"  # how the visitor's page says that it is live
 PATIENCE_MS = 30_000  # the longest delay between two tries of the client
+# Canned replies, and a manager who may send them.
+TEAM = """
+from django.contrib.auth.models import Permission, User
+from messaging.models import QuickMessage
+User.objects.get(username="manager").user_permissions.add(Permission.objects.get(codename="add_message"))
+QuickMessage.objects.create(key="hello", kind="reply", label="Greeting", content="Hello! What can I do for you?")
+QuickMessage.objects.create(key="bye", kind="reply", label="Goodbye", content="Thank you, goodbye.", position=1)
+"""
+SESSION = "the-session-of-"  # begins the keys of the sessions in which staff have signed in
+SIGN_IN = f"""
+from datetime import timedelta
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+for user in User.objects.all():
+    data = {{
+        SESSION_KEY: str(user.pk),
+        BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
+        HASH_SESSION_KEY: user.get_session_auth_hash(),
+    }}
+    Session.objects.create(
+        session_key={SESSION!r} + user.username,
+        session_data=SessionStore().encode(data),
+        expire_date=timezone.now() + timedelta(days=1),
+    )
+"""
 
 
 def chromium() -> str:
@@ -58,13 +94,29 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+@pytest.fixture(scope="session")
+def launched() -> Iterator[tuple[Browser, asyncio.AbstractEventLoop]]:
+    """The worker's browser, and the event loop by which Playwright reaches it.
+
+    Playwright's loop counts as running on this thread for as long as Playwright does, also while nothing of it runs:
+    no other loop could run here. So it counts only while `browser` is in use. Python has no public function for that.
+    """
     with sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE_MS)
         browser = launch(playwright.chromium)
-        yield browser
+        loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
+        yield browser, loop
+        asyncio._set_running_loop(loop)
         browser.close()
+
+
+@pytest.fixture
+def browser(launched: tuple[Browser, asyncio.AbstractEventLoop]) -> Iterator[Browser]:
+    browser, loop = launched
+    asyncio._set_running_loop(loop)
+    yield browser
+    asyncio._set_running_loop(None)
 
 
 def launch(kind: BrowserType, **options: Any) -> Browser:
@@ -101,7 +153,21 @@ class People:
         wait_until_live(page)
         return page
 
+    def signed_in(self, origin: str, username: str = "operator", **options: Any) -> BrowserContext:
+        """The profile of `username`, who signed in before: the session is in a `prepared_database`."""
+        context = self.profile(**options)
+        context.add_cookies([{"name": "sessionid", "value": SESSION + username, "url": origin}])
+        return context
+
+    def staff(self, origin: str, username: str = "operator", **options: Any) -> Page:
+        """The live page of `username`, who signed in before."""
+        page = self.signed_in(origin, username, **options).new_page()
+        page.goto(f"{origin}/admin/live/")
+        expect(status(page)).to_have_text("Live")
+        return page
+
     def admin(self, origin: str, username: str = "operator", **options: Any) -> Page:
+        """The live page of `username`, who signs in and follows the link."""
         page = self.profile(**options).new_page()
         page.goto(f"{origin}/admin/")
         log_in(page, username)
@@ -135,28 +201,80 @@ def people_at(browser: Browser) -> Iterator[People]:
     assert people.errors == []
 
 
+class RestoredServer:
+    """A server that tests use one after another, each on a database that is as it was prepared.
+
+    What the server keeps in memory ends with its connections, but the numbers of messages: they go on, as they do
+    where messages are deleted.
+    """
+
+    def __init__(self, prepared: Path) -> None:
+        self._prepared = prepared
+        self._server = LocalServer()
+        self._database = self._server.directory / "db.sqlite3"
+        shutil.copy(prepared, self._database)
+
+    def restored(self) -> Deployment[LocalServer]:
+        """The server, which nobody is connected to. It is started where the last test has left it stopped."""
+        if self._server in running and not self._server.is_ready():
+            self._server.kill()
+        if self._server not in running:
+            self._server.start()
+        wait_until(self._is_left, "the pages of the last test are gone")
+        self._restore()
+        return Deployment([self._server], self._server.environment["DATABASE_URL"])
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def _is_left(self) -> bool:
+        samples = scrape(self._server)
+        return sum(value for (name, _), value in samples.items() if name == "messaging_websocket_connections") == 0
+
+    def _restore(self) -> None:
+        with contextlib.closing(sqlite3.connect(self._database, timeout=30)) as database:
+            database.execute("ATTACH ? AS prepared", [str(self._prepared)])
+            tables = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+            with database:
+                for (table,) in tables.fetchall():
+                    database.execute(f'DELETE FROM main."{table}"')  # noqa: S608  a name of the product's own
+                    database.execute(f'INSERT INTO main."{table}" SELECT * FROM prepared."{table}"')  # noqa: S608
+
+
+@pytest.fixture(scope="session")
+def prepared_database() -> Iterator[Path]:
+    """A database file with a team that has signed in, and has canned replies."""
+    template = LocalServer()
+    prepare_database(template.environment)
+    manage(template.environment, "shell", "-c", SIGN_IN + TEAM)
+    yield template.directory / "db.sqlite3"
+    template.stop()
+
+
+@pytest.fixture(scope="session")
+def site_of_pages(prepared_database: Path) -> Iterator[RestoredServer]:
+    site = RestoredServer(prepared_database)
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def own_deployment(site_of_pages: RestoredServer) -> Deployment[LocalServer]:
+    """A server that nobody else uses during the test, and whose list of conversations is empty.
+
+    A process remembers quick messages for seconds: a test that changes them uses `serving`.
+    """
+    return site_of_pages.restored()
+
+
 @pytest.fixture
 def origin(own_deployment: Deployment) -> str:
     return own_deployment.servers[0].origin
 
 
-@pytest.fixture(scope="module")
-def prepared_database() -> Iterator[Path]:
-    template = LocalServer()
-    prepare_database(template.environment)
-    yield template.directory / "db.sqlite3"
-    template.stop()
-
-
-@pytest.fixture
-def own_deployment(prepared_database: Path) -> Iterator[Deployment[LocalServer]]:
-    """A server of this test's own: its list of conversations holds nobody else's."""
-    with serving(prepared_database) as deployment:
-        yield deployment
-
-
 @contextlib.contextmanager
 def serving(prepared_database: Path, **environment: str) -> Iterator[Deployment[LocalServer]]:
+    """A server of its own, with settings of its own."""
     server = LocalServer(**environment)
     shutil.copy(prepared_database, server.directory)
     with started(server):
@@ -230,10 +348,19 @@ def open_conversation(page: Page) -> None:
 
 
 def violations(page: Page) -> list[str]:
+    """What axe finds, in light and in dark. What has nothing to do with colours is the same in both."""
     page.wait_for_load_state()
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
-    return [f"{item['id']}: {node['html']}" for item in found for node in item["nodes"]]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text())
+    schemes: dict[Literal["light", "dark"], dict[str, list[str]]] = {"light": {}, "dark": {"runOnly": COLOUR_RULES}}
+    found: list[str] = []
+    for scheme, rules in schemes.items():
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(TRANSITIONS_END)
+        options = {"resultTypes": ["violations"]} | rules
+        for item in page.evaluate("options => axe.run(options)", options)["violations"]:
+            found += (f"{scheme}: {item['id']}: {node['html']}" for node in item["nodes"])
+    return found
 
 
 def inspect(page: Page, state: str, *more: ViewportSize) -> None:
@@ -241,9 +368,7 @@ def inspect(page: Page, state: str, *more: ViewportSize) -> None:
 
     `more`: sizes to take pictures at, besides a phone's and a desktop's.
     """
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        assert violations(page) == [], f"{state}, {scheme}"
+    assert violations(page) == [], state
     picture(page, state, *more)
 
 
@@ -251,8 +376,32 @@ def picture(page: Page, state: str, *more: ViewportSize) -> None:
     """`make screenshots` keeps pictures of the page as it is now."""
     if not SCREENSHOTS:
         return
-    for scheme in ("light", "dark"):
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
         for size in (PHONE, DESKTOP, *more):
             page.set_viewport_size(size)
             page.screenshot(path=Path(SCREENSHOTS) / f"{state}-{size['width']}-{scheme}.png", animations="disabled")
+
+
+@contextlib.contextmanager
+def recorded_tasks(page: Page) -> Iterator[list[float]]:
+    """Milliseconds that each task of pages took meanwhile, once it has ended.
+
+    They are of the time of its thread, to which others who keep the machine busy add nothing.
+    """
+    browser, milliseconds = page.context.browser, list[float]()
+    assert browser
+    browser.start_tracing(page=page, categories=["disabled-by-default-devtools.timeline"])
+    yield milliseconds
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    mains = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    milliseconds += (
+        event["tdur"] / 1000
+        for event in events
+        if event["name"] == "RunTask" and (event["pid"], event["tid"]) in mains and "tdur" in event
+    )

@@ -2,15 +2,15 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.deployments import Pod, fetch
+from tests.support.deployments import Server, fetch
 from tests.support.services import HOST
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
-def scrape(pod: Pod) -> Samples:
+def scrape(server: Server) -> Samples:
     """Every sample by its name and the values of its labels, in the order of the labels' names."""
-    status, _, body = fetch(f"http://{HOST}:{pod.health_port}/metrics")
+    status, _, body = fetch(f"http://{HOST}:{server.health_port}/metrics")
     assert status == 200
     families = text_string_to_metric_families(body.decode())
     return {
@@ -20,5 +20,5 @@ def scrape(pod: Pod) -> Samples:
     }
 
 
-def value(pod: Pod, name: str, *labels: str) -> float:
-    return scrape(pod)[name, labels]
+def value(server: Server, name: str, *labels: str) -> float:
+    return scrape(server)[name, labels]
