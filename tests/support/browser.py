@@ -252,10 +252,33 @@ def prepared_database() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def prepared_inbox(prepared_database: Path) -> Iterator[Path]:
+    """The same with the conversations of five days (tests/support/inbox.py)."""
+    template = LocalServer()
+    shutil.copy(prepared_database, template.directory)
+    manage(template.environment, "shell", "-c", "from tests.support import inbox; inbox.fill()")
+    yield template.directory / "db.sqlite3"
+    template.stop()
+
+
+@pytest.fixture(scope="session")
 def site_of_pages(prepared_database: Path) -> Iterator[RestoredServer]:
     site = RestoredServer(prepared_database)
     yield site
     site.stop()
+
+
+@pytest.fixture(scope="session")
+def site_with_inbox(prepared_inbox: Path) -> Iterator[RestoredServer]:
+    site = RestoredServer(prepared_inbox)
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def inbox_deployment(site_with_inbox: RestoredServer) -> Deployment[LocalServer]:
+    """A server that nobody else uses during the test, with the conversations of five days."""
+    return site_with_inbox.restored()
 
 
 @pytest.fixture
@@ -293,6 +316,11 @@ def status(page: Page) -> Locator:
 
 def wait_until_live(page: Page) -> None:
     expect(page.locator("#status[data-phase=live]")).to_be_visible()
+
+
+def wait_until_drawn(page: Page) -> None:
+    """Return once what the page shows now is on the screen: until then it counts as where it was."""
+    page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
 
 def try_now(page: Page) -> None:
