@@ -9,7 +9,7 @@ from tests.support import inbox
 from tests.support.browser import DESKTOP, PHONE, People, violations, wait_until_drawn, wait_until_live, write
 from tests.support.deployments import Deployment
 from tests.support.known_faults import known_fault
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 SOON_MS = 2_000  # for what a page that is live shows without asking anybody
 
