@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 from messaging.contracts import StoredConnection
@@ -30,17 +31,28 @@ class RedisStore(ConnectionStore):
       1970 (ZADD): SILENT_SECONDS from the last touch, so that nobody counts for long whose pod was killed. It can't
       rot: members past their score, or whose row is gone, are dropped by the next reader, and the whole set expires
       with its last member. The next touch adds one that was dropped again.
+
+    `clock`: the seconds since 1970 by which scores are set and read.
     """
 
-    def __init__(self, *, url: str, password: str | None = None, ttl: int = 86_400, timeout: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        password: str | None = None,
+        ttl: int = 86_400,
+        timeout: float = 0.5,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(ttl=ttl)
+        self._clock = clock
         self._client = RedisClient(url, password, timeout=timeout, purpose="connections")
 
     async def store_connection(self, connection: StoredConnection) -> None:
         row = asdict(connection)
         text = json.dumps({wire: row[name] for wire, name in _FIELDS.items()}, separators=(",", ":"))
         seconds = min(self.ttl, SILENT_SECONDS)
-        counts_until = time.time() + seconds
+        counts_until = self._clock() + seconds
         commands: list[Command] = [("SET", _row_key(connection.connection_id), text, "EX", self.ttl)]
         for index in map(_index_key, connection.groups):
             commands += [("ZADD", index, counts_until, connection.connection_id), ("EXPIRE", index, seconds)]
@@ -52,7 +64,7 @@ class RedisStore(ConnectionStore):
 
     async def get_connections(self, group: str) -> list[StoredConnection]:
         index = _index_key(group)
-        _, found = await self._client.run(("ZREMRANGEBYSCORE", index, "-inf", time.time()), ("ZRANGE", index, 0, -1))
+        _, found = await self._client.run(("ZREMRANGEBYSCORE", index, "-inf", self._clock()), ("ZRANGE", index, 0, -1))
         ids = [connection_id.decode() for connection_id in found]
         if not ids:
             return []
@@ -63,7 +75,7 @@ class RedisStore(ConnectionStore):
         return sorted(connections, key=lambda connection: connection.age)
 
     async def count(self, group: str) -> int:
-        (number,) = await self._client.run(("ZCOUNT", _index_key(group), time.time(), "+inf"))
+        (number,) = await self._client.run(("ZCOUNT", _index_key(group), self._clock(), "+inf"))
         return int(number)
 
     async def close(self) -> None:
