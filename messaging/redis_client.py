@@ -21,7 +21,6 @@ from messaging.redis_url import RedisURL, parse_redis_url, sentinel_options
 
 logger = logging.getLogger(__name__)
 
-PROBE_SECONDS = 1.0  # between two looks at whether a Redis that failed is back
 TOGETHER = 500  # callers whose commands travel together: Redis serves nobody else meanwhile
 # TimeoutError is an OSError; what says that no node of a cluster can be reached is no RedisError.
 _FAILURES = (RedisError, RedisClusterException, OSError)
@@ -30,15 +29,19 @@ Command = tuple[str | int | float, ...]
 
 
 class RedisClient:
-    """`timeout`: seconds for one command. `purpose`: for the log.
+    """`timeout`: seconds for one command. `purpose`: for the log. `probe_seconds`: between two looks at whether a Redis
+    that failed is back.
 
     One pipeline at a time: whatever is asked for while it is under way travels with the next one, so that 1,000 who
     come at once cost a few round trips, and few a connection.
     """
 
-    def __init__(self, url: str, password: str | None, *, timeout: float, purpose: str) -> None:
+    def __init__(
+        self, url: str, password: str | None, *, timeout: float, purpose: str, probe_seconds: float = 1.0
+    ) -> None:
         self.redis, self._sentinels = _connect(parse_redis_url(url, password), timeout)
         self._patience = 2 * timeout
+        self._probe_seconds = probe_seconds
         self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
         self._sender: asyncio.Task[None] | None = None  # runs while somebody waits
         self._probe: asyncio.Task[None] | None = None  # runs while Redis is down
@@ -99,7 +102,7 @@ class RedisClient:
     async def _until_it_answers(self) -> None:
         answered = False
         while not answered:
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(self._probe_seconds)
             with contextlib.suppress(*_FAILURES):
                 (found,) = await self._execute([("EXISTS", "probe")])  # a key, for a cluster to find a node by
                 answered = not isinstance(found, Exception)

@@ -24,10 +24,14 @@ class RedisLimiter(Limiter):
 
     While Redis is down the buckets of this process go on: limited, not open. Where one bucket of several refuses, the
     others may have been taken from.
+
+    `probe_seconds`: between two looks at whether a Redis that failed is back.
     """
 
-    def __init__(self, *, url: str, password: str | None = None, timeout: float = 0.1) -> None:
-        self._client = RedisClient(url, password, timeout=timeout, purpose="limits")
+    def __init__(
+        self, *, url: str, password: str | None = None, timeout: float = 0.1, probe_seconds: float = 1.0
+    ) -> None:
+        self._client = RedisClient(url, password, timeout=timeout, purpose="limits", probe_seconds=probe_seconds)
         self._fallback = MemoryLimiter()
 
     async def take(self, buckets: Sequence[Bucket]) -> float:
