@@ -74,7 +74,7 @@ def get_gateway() -> "Gateway":
     """The API Gateway that holds the WebSockets."""
     from messaging.transports.management import Gateway
 
-    return Gateway(settings.WEBSOCKET_API_ENDPOINT, settings.AWS_REGION)
+    return Gateway(settings.WEBSOCKET_API_ENDPOINT, settings.AWS_REGION, **settings.MESSAGING_GATEWAY_OPTIONS)
 
 
 @cache

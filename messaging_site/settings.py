@@ -192,6 +192,7 @@ SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10, most=1_000_000)  # 0
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 1 if AWS else 0, most=10)
 
 CONNECTIONS_TABLE_NAME = AWS_REGION = WEBSOCKET_API_ENDPOINT = ""
+MESSAGING_GATEWAY_OPTIONS: dict[str, float] = {}  # what differs from the defaults of its client
 if LOCAL:
     _backends = backends.memory(ttl=CONNECTION_TTL)
 elif AWS:  # what is missing or wrong of these three is told by checks (messaging/checks.py)

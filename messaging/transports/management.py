@@ -13,9 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 CONCURRENCY = 32  # posts of one fan-out that may be under way
 THREADS = CONCURRENCY + 1  # one is left to the sender's own answers, whoever else hangs
 CONNECT_SECONDS = 2.0
-READ_SECONDS = 5.0
 ATTEMPTS = 3
-BACKOFF_SECONDS = 0.1  # the longest wait before the second attempt; it doubles
 GONE = frozenset({400, 410})  # 400: not the id of a connection
 PASSING = frozenset({429, 500, 502, 503, 504})
 
@@ -30,17 +28,19 @@ class Gateway:
     """One per process. `endpoint`: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
 
     Each request's outcome is a word: POSTED, NOBODY, LEFT, or the name of the error that it ended with. A request that
-    gets no answer is not tried again: it costs one time-out, and may have arrived.
+    gets no answer is not tried again: it costs one time-out, and may have arrived. `read_seconds`: that time-out.
+    `backoff_seconds`: the longest wait before the second attempt; it doubles.
     """
 
-    def __init__(self, endpoint: str, region: str) -> None:
+    def __init__(self, endpoint: str, region: str, *, read_seconds: float = 5.0, backoff_seconds: float = 0.1) -> None:
+        self._backoff_seconds = backoff_seconds
         self._client = boto3.client(
             "apigatewaymanagementapi",
             endpoint_url=endpoint,
             region_name=region,
             config=Config(
                 connect_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
+                read_timeout=read_seconds,
                 max_pool_connections=THREADS,
                 retries={"mode": "standard", "total_max_attempts": 1},
             ),
@@ -65,7 +65,7 @@ class Gateway:
         outcome = LEFT
         for attempt in range(ATTEMPTS):
             if attempt:
-                wait = random.uniform(0, BACKOFF_SECONDS * 2 ** (attempt - 1))  # noqa: S311  not a secret
+                wait = random.uniform(0, self._backoff_seconds * 2 ** (attempt - 1))  # noqa: S311  not a secret
                 await asyncio.sleep(min(wait, max(seconds_left(), 0)))
             if seconds_left() <= 0:
                 return LEFT

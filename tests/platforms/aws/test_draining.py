@@ -47,8 +47,8 @@ def test_who_has_gone_without_a_word_is_forgotten(gate: Gate) -> None:
     assert gate.api.closed == [forgotten]
 
 
-def test_who_is_left_when_the_time_is_over_stays(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draining, "RESERVE_SECONDS", -1)
+def test_who_is_left_when_the_time_is_over_stays(gate: Gate, settings: Settings) -> None:
+    settings.SHUTDOWN_TIMEOUT = -draining.RESERVE_SECONDS - 1  # the time is over before it begins
     visitor = gate.visitor()
     had = len(gate.api.frames[visitor])
     assert drain() == "sent elsewhere: 0, connected now: 1\n"
