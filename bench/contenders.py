@@ -120,7 +120,7 @@ def product(make: Callable[..., Pod]) -> Start:
     @contextlib.contextmanager
     def start(around: Surroundings, processes: int) -> Iterator[Running]:
         environment = {"MAX_CONNECTIONS": MOST_SOCKETS}
-        with around.kubernetes.deployed(around.redis.url, processes, make, **environment) as deployment:
+        with around.kubernetes.deployed(around.redis.url, environment, pods=processes, make=make) as deployment:
             servers = [server for server in deployment.servers if isinstance(server, Measured)]
             token = deployment.session("operator").token
             yield Running(PRODUCT, servers, deployment.websocket_urls, around, token)

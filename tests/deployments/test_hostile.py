@@ -44,7 +44,7 @@ def limits() -> dict[str, str]:
 
 @pytest.fixture
 def pods(kubernetes: Kubernetes, redis_server: Redis, limits: dict[str, str]) -> Iterator[Deployment[Pod]]:
-    with kubernetes.deployed(redis_server.url, 2, Pod, MAX_CONNECTIONS="1000", **limits) as deployment:
+    with kubernetes.deployed(redis_server.url, limits, MAX_CONNECTIONS="1000") as deployment:
         yield deployment
         assert "Traceback" not in deployment.log
 

@@ -42,7 +42,7 @@ def secretive(kubernetes: Kubernetes, redis_with_password: Redis) -> Iterator[De
     secrets = {"SECRET_KEY": SECRET, "REDIS_PASSWORD": PASSWORD}
     # Limits are asked of Redis, and a proxy's word is believed: both could end up in a log.
     more = {"RATE_LIMIT_VISITOR": "1000/0.001", "TRUSTED_PROXY_COUNT": "1", "LOG_LEVEL": "DEBUG"}
-    with kubernetes.deployed(redis_with_password.url, 2, Pod, **secrets, **more) as deployment:
+    with kubernetes.deployed(redis_with_password.url, secrets | more) as deployment:
         yield deployment
 
 

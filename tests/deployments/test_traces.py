@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.connections import admin, new_id, visitor
-from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
+from tests.support.deployments import Deployment, Kubernetes, fetch
 from tests.support.paths import ROOT
 from tests.support.redis_services import Redis
 from tests.support.services import HOST
@@ -72,7 +72,7 @@ def traced(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[tuple[Deploy
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": taken.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         # Limits are asked of Redis: what a message waits for there is part of its trace.
         variables["RATE_LIMIT_VISITOR"] = "1000/0.001"
-        with kubernetes.deployed(redis_server.url, 2, Pod, **variables) as deployment:
+        with kubernetes.deployed(redis_server.url, variables) as deployment:
             here, there = deployment.servers
             for server, name in ((here, "here"), (there, "there")):
                 server.end(server.stop_signal)

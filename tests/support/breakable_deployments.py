@@ -158,7 +158,7 @@ def sentinel_stage(kubernetes: Kubernetes) -> Iterator[SentinelStage]:
 def behind_nginx(
     kubernetes: Kubernetes, redis_url: str, **environment: str
 ) -> Iterator[tuple[Deployment[Pod], ChaosProxy]]:
-    with kubernetes.deployed(redis_url, PODS, Pod, **LIMITS, **environment) as deployment:
+    with kubernetes.deployed(redis_url, LIMITS | environment, pods=PODS) as deployment:
         nginx = Nginx({"/": [pod.port for pod in deployment.servers]})
         with started(nginx), ChaosProxy([(HOST, nginx.port)]) as network:
             yield deployment, network

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.cookiejar import CookieJar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
@@ -265,16 +266,22 @@ class Kubernetes:
     def deployed(
         self,
         redis_url: str,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        *,
         pods: int = 2,
         make: Callable[..., Pod] = Pod,
         pooler: PgBouncer | None = None,
         **environment: str,
     ) -> Iterator[Deployment[Pod]]:
-        """Pods that reach their database through `pooler`, if there is one."""
+        """Start pods that reach their database through `pooler`, if there is one.
+
+        Their environment has `variables` and `environment`: one is for names that come together, one for those that a
+        test writes out.
+        """
         database = self._postgres.create_database(f"deployed_{next(self._copies)}", PREPARED)
         reached = pooler.url(database) if pooler else database
-        environment = {"DATABASE_URL": reached, "REDIS_URL": redis_url} | self._environment | environment
-        servers = [make(**environment) for _ in range(pods)]
+        own = {"DATABASE_URL": reached, "REDIS_URL": redis_url} | self._environment
+        servers = [make(**{**own, **variables, **environment}) for _ in range(pods)]
         with started(*servers):
             yield Deployment(servers, database)
 

@@ -104,7 +104,7 @@ def site(kubernetes: Kubernetes, aws_deployment: AwsDeployment) -> Iterator[Site
             return pod
 
         environment = {"DATABASE_URL": aws_deployment.database, "WEBSOCKET_PUBLIC_URL": one.websocket_url}
-        with kubernetes.deployed(redis.url, 2, make, **environment) as pods:
+        with kubernetes.deployed(redis.url, environment, make=make) as pods:
             ingress = Nginx({"/": [pod.port for pod in pods.servers]})
             pages.backends = [(HOST, ingress.port)]
             whole = Site(pods, aws_deployment, ingress, domain, (one, other), pages)
