@@ -53,10 +53,14 @@ class Pod:
 
 
 class Simulation:
-    """Turns of the pods' event loops and of Redis, each of which takes all that waits for it."""
+    """Turns of the pods' event loops and of Redis, each of which takes all that waits for it.
 
-    def __init__(self, case: Case, seed: int = 1) -> None:
+    `seconds`: how long it goes on, by its own clock.
+    """
+
+    def __init__(self, case: Case, seed: int = 1, seconds: float = SECONDS) -> None:
         self._case = case
+        self._end = seconds * 1e6
         self._random = random.Random(seed)
         self._pods = [Pod() for _ in range(case.pods)]
         self._redis: list[tuple[Pod, list[float]]] = []
@@ -69,14 +73,13 @@ class Simulation:
     def run(self) -> Result:
         for pod in self._pods:
             self._arrive_later(pod)
-        while self._events and self._events[0][0] < SECONDS * 1e6:
+        while self._events and self._events[0][0] < self._end:
             self._now, _, happen = heapq.heappop(self._events)
             happen()
-        time = SECONDS * 1e6
-        pods = len(self._pods) * time
+        pods = len(self._pods) * self._end
         late = sorted(self._late)[int(0.99 * len(self._late))] / 1000 if self._late else float("inf")
         used = sum(pod.used for pod in self._pods)
-        return Result(self._hints / pods, used / pods, self._redis_used / time, late)
+        return Result(self._hints / pods, used / pods, self._redis_used / self._end, late)
 
     def _after(self, microseconds: float, happen: Callable[[], None]) -> None:
         self._number += 1

@@ -138,4 +138,4 @@ def test_a_simulation_of_more_pods_agrees_with_arithmetic_and_says_what_is_too_m
     assert found.hints == pytest.approx(hints, rel=0.15)
     assert found.pod - found.hints == pytest.approx(case.rate / case.pods * growth.SERVE / 1e6, rel=0.15)
     assert not found.full
-    assert growth.Simulation(growth.Case(pods=100, rate=5_000, heard_by=100)).run().full
+    assert growth.Simulation(growth.Case(pods=100, rate=5_000, heard_by=100), seconds=0.5).run().full

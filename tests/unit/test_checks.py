@@ -1,7 +1,5 @@
-"""`manage.py check --tag messaging`: each thing that it judges, wrong and right."""
+"""The checks of `manage.py check --tag messaging`: each thing that they judge, wrong and right."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,8 +9,7 @@ from pytest_django import Settings as SettingsWrapper
 from zappa import websocket
 
 from messaging.checks import WEBSOCKET_MODULE, static_files, websocket_module
-from tests.support.configurations import AWS, PRODUCTION
-from tests.support.paths import ROOT
+from tests.support.configurations import AWS
 
 
 @pytest.fixture
@@ -146,36 +143,3 @@ def test_what_is_unwise_in_production_is_told_with_deploy_alone(
     assert (warning.id, warning.is_serious()) == (id_, False)
     assert complaint in warning.msg
     assert warning.hint
-
-
-WRONG = {
-    "CONNECTIONS_TABLE_NAME": "",
-    "WEBSOCKET_API_ENDPOINT": "",
-    "AWS_REGION": "",
-    "DATABASE_URL": "sqlite:////tmp/file",
-    "WEBSOCKET_PUBLIC_URL": "ws://api.example.org",
-    "CSRF_TRUSTED_ORIGINS": "",
-}
-CHECK = ("manage.py", "check", "--tag", "messaging")
-START = ("-c", "import messaging_site.wsgi")  # what Zappa does
-
-
-def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    environment = environment | {"PATH": os.environ["PATH"]}
-    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
-
-
-@pytest.mark.parametrize("command", [CHECK, START], ids=["the command line", "the start of a function"])
-def test_all_that_is_wrong_ends_it_and_is_told_at_once(command: tuple[str, ...]) -> None:
-    ended = run(AWS | WRONG, *command)
-    assert ended.returncode == 1
-    for number in (1, 2, 3, 5, 6, 7):
-        assert f"(messaging.E00{number})" in ended.stderr
-    assert "DATABASE_URL names a SQLite file" in ended.stderr
-    assert "Use PostgreSQL" in ended.stderr
-
-
-@pytest.mark.parametrize("environment", [AWS, PRODUCTION], ids=["aws", "pods, which need none of it"])
-def test_what_is_right_passes(environment: dict[str, str]) -> None:
-    ended = run(environment, *CHECK)
-    assert (ended.returncode, ended.stdout) == (0, "System check identified no issues (0 silenced).\n")

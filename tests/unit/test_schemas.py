@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import fields
+from functools import cache
 from typing import Any, get_args
 
 import pytest
@@ -166,6 +167,7 @@ def document(name: str) -> dict[str, Any]:
     return found
 
 
+@cache
 def schema(name: str) -> Draft202012Validator:
     Draft202012Validator.check_schema(document(name))
     return Draft202012Validator(document(name))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from messaging.redis_url import RedisURL, parse_redis_url
 from tests.support.configurations import AWS, PRODUCTION
+from tests.support.paths import ROOT
 
 NOT_ON_LAMBDA = (
     "autobahn",
@@ -21,10 +21,20 @@ NOT_ON_LAMBDA = (
     "twisted",
     "uvloop",
 )
+ALL_WRONG = {
+    "CONNECTIONS_TABLE_NAME": "",
+    "WEBSOCKET_API_ENDPOINT": "",
+    "AWS_REGION": "",
+    "DATABASE_URL": "sqlite:////tmp/file",
+    "WEBSOCKET_PUBLIC_URL": "ws://api.example.org",
+    "CSRF_TRUSTED_ORIGINS": "",
+}
+CHECK = ("manage.py", "check", "--tag", "messaging")
+START = ("-c", "import messaging_site.wsgi")  # what Zappa does
 
 
 def settings(expression: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What a fresh process with just this environment prints for an expression over `settings`."""
+    """Run a process that has just this environment and prints an expression over `settings`."""
     code = (
         "from messaging_site.env import stop_on_bad_configuration; stop_on_bad_configuration();"
         f"from django.conf import settings; print({expression})"
@@ -103,28 +113,6 @@ def test_a_laptop_keeps_its_secret_key(tmp_path: Path) -> None:
     assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("redis://h", RedisURL("single", (("h", 6379),))),
-        ("rediss://u:p%40ss@h:1/2", RedisURL("single", (("h", 1),), True, "u", "p@ss", 2)),
-        (
-            "redis+sentinel://:pw@a:1,b/main/3",
-            RedisURL("sentinel", (("a", 1), ("b", 26379)), password="pw", db=3, master="main"),
-        ),
-        ("redis+cluster://a,b:7000", RedisURL("cluster", (("a", 6379), ("b", 7000)))),
-    ],
-)
-def test_redis_urls_name_a_server_sentinels_or_a_cluster(text: str, expected: RedisURL) -> None:
-    assert parse_redis_url(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "h:6379", "redis+x://h", "redis+sentinel://h", "redis://h/x", "redis://h:port"])
-def test_a_wrong_redis_url_names_the_forms_that_are_right(text: str) -> None:
-    with pytest.raises(ValueError, match="must be redis"):
-        parse_redis_url(text)
-
-
 def test_on_aws_the_database_is_spoken_to_over_tls_and_connections_outlive_an_invocation(tmp_path: Path) -> None:
     shown = "(d := settings.DATABASES['default'])['OPTIONS']['sslmode'], d['CONN_MAX_AGE'], d['CONN_HEALTH_CHECKS']"
     assert settings(shown, tmp_path, **AWS).stdout.strip() == "require 60 True"
@@ -173,3 +161,25 @@ call_command("check")
         kept = {"PATH": os.environ["PATH"], "STATIC_ROOT": str(tmp_path)}
         ended = subprocess.run([sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True)
         assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with just this environment."""
+    environment = environment | {"PATH": os.environ["PATH"]}
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", [CHECK, START], ids=["the command line", "the start of a function"])
+def test_all_that_is_wrong_ends_it_and_is_told_at_once(command: tuple[str, ...]) -> None:
+    ended = run(AWS | ALL_WRONG, *command)
+    assert ended.returncode == 1
+    for number in (1, 2, 3, 5, 6, 7):
+        assert f"(messaging.E00{number})" in ended.stderr
+    assert "DATABASE_URL names a SQLite file" in ended.stderr
+    assert "Use PostgreSQL" in ended.stderr
+
+
+@pytest.mark.parametrize("environment", [AWS, PRODUCTION], ids=["aws", "pods, which need none of it"])
+def test_what_is_right_passes(environment: dict[str, str]) -> None:
+    ended = run(environment, *CHECK)
+    assert (ended.returncode, ended.stdout) == (0, "System check identified no issues (0 silenced).\n")
