@@ -11,7 +11,6 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 
-from messaging.management.commands.messaging_check import masked
 from tests.support.aws_deployment import AwsDeployment
 from tests.support.configurations import AWS, DJANGO, PRODUCTION
 from tests.support.deployments import SECRET_KEY, Deployment, Kubernetes, Pod
@@ -151,24 +150,6 @@ def test_it_shows_every_variable_and_no_secret() -> None:
     table = (ROOT / "docs" / "configuration.md").read_text()
     assert set(shown) == set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) - DJANGO
     assert (shown["REDIS_URL"], shown["SECRET_KEY"]) == ("redis://user:***@host/0", "***")
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("postgres://user:p%40ss@host:5432/name", "postgres://user:***@host:5432/name"),
-        ("postgres://user:p@ss/w:ord@host/name", "postgres://user:***@host/name"),
-        (
-            "postgres://host/name?sslmode=require&password=secret&x=1",
-            "postgres://host/name?sslmode=require&password=***&x=1",
-        ),
-        ("redis+sentinel://:secret@one:1,two:2/master/0", "redis+sentinel://:***@one:1,two:2/master/0"),
-        ("redis://host:6379/0", "redis://host:6379/0"),
-        ("wss://chat.example.org:443/ws", "wss://chat.example.org:443/ws"),
-    ],
-)
-def test_urls_are_shown_without_their_passwords(value: str, shown: str) -> None:
-    assert masked("ANY_URL", value) == shown
 
 
 def test_health_is_what_the_server_says(pod: tuple[Pod, Redis], postgres: Postgres) -> None:

@@ -2,54 +2,20 @@
 
 import asyncio
 import contextlib
-import json
 from collections import Counter
-from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from messaging.client.frames import Frame, encode, identify, new_id
-from messaging.client.socket import Socket, connect
-from messaging.protocol import decode
-from messaging.protocol.codes import RULES, ErrorCode, ProtocolError
-from messaging.protocol.frames import ClientFrame
+from messaging.client.frames import encode, identify, new_id
+from messaging.client.socket import connect
+from messaging.protocol.codes import RULES, ErrorCode
 from tests.support.connections import COUNT, GATEWAY, validate
 from tests.support.deployments import Deployment
+from tests.support.garbage import garbage
 from tests.support.waiting import SOON
-
-ACTIONS = ("identify", "sendMessage", "history", "ping", "setConnectionType")
-FIELDS = (
-    "type", "v", "id", "token", "since", "before", "limit", "content", "quick", "to", "conversation", "connectionType",
-    "data",
-)  # fmt: skip
-
-values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.sampled_from(["user", "admin", "message-1", 2, 1, "0" * 13 + "." + "0" * 11]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner, max_size=4),
-    max_leaves=8,
-)
-almost_frames = st.fixed_dictionaries(
-    {"action": st.sampled_from(ACTIONS) | values}, optional=dict.fromkeys(FIELDS, values)
-)
-garbage = st.text() | st.binary() | (almost_frames | values).map(json.dumps)
-
-
-@settings(max_examples=1_000, deadline=None)
-@given(data=garbage, version=st.sampled_from([1, 2]))
-def test_decode_gives_a_frame_or_an_error_of_the_table(data: str | bytes, version: int) -> None:
-    try:
-        outcome: object = decode(data, version)
-    except ProtocolError as error:
-        outcome = error.code
-    assert isinstance(outcome, (*get_args(ClientFrame), ErrorCode))
 
 
 def close_after(given: list[Frame]) -> int | None:

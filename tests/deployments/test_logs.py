@@ -2,19 +2,16 @@
 
 import asyncio
 import json
-import logging
 import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextvars import Context
 from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
-from messaging.observability.logs import TextFormatter
 from tests.support.connections import Connection, ack, admin, connect, error, new_id, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
 from tests.support.redis_services import Redis
@@ -233,12 +230,3 @@ async def test_what_staff_do_to_conversations_is_in_the_audit_log(secretive: Dep
     assert {line["connection"] for line in changes} == {operator.id}
     assert len({line["frame"] for line in changes}) == len(changes)
     assert len({line["staff"] for line in changes}) == 1
-
-
-def test_people_get_text_with_the_same_fields() -> None:
-    record = logging.makeLogRecord(
-        {"name": "here", "levelname": "INFO", "msg": "happened\nto %s", "args": ("a\x1b[2Kb",)}
-    )
-    record.posts, record.error = {"gone": 2}, "no\u2028way"
-    line = Context().run(TextFormatter().format, record)
-    assert line.partition(" INFO ")[2] == ("here: happened\\nto a\\x1b[2Kb posts=\"{'gone': 2}\" error='no\\u2028way'")

@@ -1,15 +1,12 @@
 """Metrics: what is counted, under which names, and that no client makes a series of its own."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from messaging.observability import names
-from messaging.observability.emf import EmfRecorder
-from messaging.observability.lag import LoopLag
 from tests.support.connections import admin, connect, new_id, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
 from tests.support.metrics import scrape, value
@@ -124,14 +121,6 @@ async def test_whatever_clients_do_a_process_has_the_same_few_series(pods: Deplo
     assert len(before) < SERIES
 
 
-async def test_a_handler_that_blocks_the_loop_is_seen_by_everybody() -> None:
-    lag = LoopLag()
-    await asyncio.sleep(0)
-    time.sleep(0.5)  # noqa: ASYNC251  it blocks, that is the point
-    await eventually(lambda: lag.seconds > 0.3, "it is seen")
-    lag.close()
-
-
 def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     assert [fetch(pod.origin + path)[0] for path in ("/user/", "/nothing", "/nothing")] == [200, 404, 404]
@@ -147,46 +136,3 @@ def test_a_scraper_gets_openmetrics_if_it_asks_for_it(pods: Deployment[Pod]) -> 
     (pod, _) = pods.servers
     _, _, body = fetch(f"http://{HOST}:{pod.health_port}/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert body.decode().endswith("# EOF\n")
-
-
-def test_a_line_for_cloudwatch_has_what_one_invocation_measured(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    recorder = EmfRecorder(version="1.2.3")
-    for _ in range(2):
-        recorder.count(names.MESSAGES, "user", "accepted")
-    recorder.observe(names.ACK_SECONDS, 0.25)
-    recorder.observe(names.ACK_SECONDS, 0.5)
-    recorder.observe(names.COMMIT_MESSAGES, 1)
-    recorder.flush()
-    recorder.flush()  # there is nothing left
-    by_role, plain = [vars(record) for record in caplog.records]
-    assert {name: by_role[name] for name in ("role", "result", "messaging_messages_total")} == {
-        "role": "user", "result": "accepted", "messaging_messages_total": 2
-    }  # fmt: skip
-    assert by_role["_aws"]["CloudWatchMetrics"] == [
-        {
-            "Namespace": "messaging",
-            "Dimensions": [["role", "result"]],
-            "Metrics": [{"Name": "messaging_messages_total", "Unit": "Count"}],
-        }
-    ]
-    assert (plain["messaging_message_ack_seconds"], plain["messaging_commit_messages"]) == ([0.25, 0.5], [1])
-    assert plain["_aws"]["CloudWatchMetrics"] == [
-        {
-            "Namespace": "messaging",
-            "Dimensions": [[]],
-            "Metrics": [
-                {"Name": "messaging_message_ack_seconds", "Unit": "Seconds"},
-                {"Name": "messaging_commit_messages", "Unit": "Count"},
-            ],
-        }
-    ]
-    assert abs(plain["_aws"]["Timestamp"] - time.time() * 1000) < 60_000
-
-
-def test_every_metric_is_named_as_prometheus_asks_for() -> None:
-    metrics = names.METRICS
-    assert len({metric.name for metric in metrics}) == len(metrics) > 20
-    for metric in metrics:
-        assert metric.name.startswith("messaging_")
-        assert metric.name.endswith("_total") == isinstance(metric, names.Counter)

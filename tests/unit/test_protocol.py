@@ -1,11 +1,15 @@
-"""What a client may send and what it is told. Schemas and random frames are in files of their own."""
+"""What a client may send and what it is told. Schemas are in a file of their own."""
 
 import json
+from typing import get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from messaging.protocol import decode, encode, frames, split_page
 from messaging.protocol.codes import PAGE_LIMIT, CloseCode, ErrorCode, ProtocolError
+from tests.support.garbage import garbage
 
 
 def refusal(text: str | bytes, version: int = 2) -> tuple[ErrorCode, str | None, int | None]:
@@ -134,3 +138,13 @@ def test_a_close_code_says_by_its_range_whether_to_come_back() -> None:
         CloseCode.NO_IDENTIFY: False,
         CloseCode.TOO_LARGE: False,
     }
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(data=garbage, version=st.sampled_from([1, 2]))
+def test_decode_gives_a_frame_or_an_error_of_the_table(data: str | bytes, version: int) -> None:
+    try:
+        outcome: object = decode(data, version)
+    except ProtocolError as error:
+        outcome = error.code
+    assert isinstance(outcome, (*get_args(frames.ClientFrame), ErrorCode))

@@ -1,0 +1,19 @@
+"""Values of the environment."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from messaging.limits import Rate
+from messaging_site import env
+
+
+def test_a_limit_is_set_by_burst_and_seconds_or_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert env.rate("RATE", 5, 2.0) == Rate(5, 2.0)
+    monkeypatch.setenv("RATE", "10/0.5")
+    assert env.rate("RATE", 5, 2.0) == Rate(10, 0.5)
+    monkeypatch.setenv("RATE", "off")
+    assert env.rate("RATE", 5, 2.0) is None
+    for wrong in ("5", "0/1", "5/0", "5/x", "1/2/3", "-1/2"):
+        monkeypatch.setenv("RATE", wrong)
+        with pytest.raises(ImproperlyConfigured, match=r"RATE='.*' must be BURST/SECONDS, as in 5/2, or off"):
+            env.rate("RATE", 5, 2.0)
