@@ -260,15 +260,18 @@ async def test_staff_who_are_not_known_try_a_fresh_token_once(server: Server) ->
 
 
 async def test_a_server_that_owes_an_answer_and_says_nothing_is_given_up(server: Server) -> None:
-    async with impatient(server, silence_seconds=0.05):
-        await server.next()  # which never answers `identify`
+    async with impatient(server, silence_seconds=0.05) as person:
+        await (await server.next()).receive()  # `identify`, which it never answers
+        person.silence_seconds = NEVER  # of the next connection
         await (await server.next()).welcome()
 
 
 async def test_one_answer_that_is_lost_ends_the_connection_while_others_come(server: Server) -> None:
-    async with impatient(server, answer_seconds=0.3, heartbeat=0.05) as person:
+    async with impatient(server, answer_seconds=1.0) as person:
         first = await server.next()
         await first.welcome()
+        person.answer_seconds = NEVER  # of the next connection
+        await first.send("connection", heartbeatMs=50)
         await person.say("hello")
         sent = await first.receive()
         with contextlib.suppress(Exception):  # it ends the connection
@@ -282,8 +285,8 @@ async def test_one_answer_that_is_lost_ends_the_connection_while_others_come(ser
 async def test_it_pings_and_reads_what_a_pong_shows_to_be_missing(server: Server) -> None:
     async with impatient(server) as person:
         peer = await server.next()
-        await peer.send("connection", heartbeatMs=1)
         await peer.welcome()
+        await peer.send("connection", heartbeatMs=1)
         ping = await peer.receive()
         assert ping["action"] == "ping"
         await peer.send("pong", id=ping["id"], cursor="c-missed")
