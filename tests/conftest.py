@@ -65,7 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "DATABASE_URL": postgres.create_database(UNIT_DATABASE),
         "SECRET_KEY": SECRET_KEY,
     }
-    settings.DATABASES  # noqa: B018  loads them: pytest-django sets up what is configured when its turn comes
+    # Loads the settings: pytest-django sets up what is configured when its turn comes.
+    settings.DATABASES["default"]["ENGINE"] = "tests.support.postgresql"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

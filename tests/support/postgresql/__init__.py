@@ -1,0 +1,1 @@
+"""Django's backend of PostgreSQL, which empties tables faster after a test that commits."""

@@ -1,0 +1,21 @@
+"""What Django looks for in the package of a database backend."""
+
+from collections.abc import Sequence
+
+from django.core.management.color import Style
+from django.db.backends.postgresql import base, operations
+
+# `flush` would make the same rows again.
+KEPT = {"auth_permission", "django_content_type"}
+
+
+class DatabaseOperations(operations.DatabaseOperations):
+    def sql_flush(
+        self, style: Style, tables: Sequence[str], *, reset_sequences: bool = False, allow_cascade: bool = False
+    ) -> list[str]:
+        """Delete rows. TRUNCATE makes new files for each table and index: 30 times as slow where rows are few."""
+        return [f"DELETE FROM {self.quote_name(table)}" for table in tables if table not in KEPT]  # noqa: S608  by Django
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    ops_class = DatabaseOperations
