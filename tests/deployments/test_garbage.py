@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from messaging.client.frames import encode, identify, new_id
-from messaging.client.socket import connect
+from messaging.client.frames import Frame, encode, identify, new_id
+from messaging.client.socket import Socket, connect
 from messaging.protocol.codes import RULES, ErrorCode
 from tests.support.connections import COUNT, GATEWAY, validate
 from tests.support.deployments import Deployment
