@@ -17,7 +17,7 @@ from tests.support.aws_deployment import PROGRAMS
 from tests.support.configurations import AWS
 from tests.support.deployments import PASSWORD, Deployment, Kubernetes, LocalServer, Server, prepare_database
 from tests.support.paths import ROOT
-from tests.support.services import HOST, INHERITED, free_port, started
+from tests.support.services import HOST, INHERITED, started
 from tests.support.waiting import wait_until
 
 KEPT = "SELECT (SELECT count(*) FROM messaging_conversation), (SELECT count(*) FROM messaging_message)"
@@ -157,7 +157,7 @@ def test_visitors_whom_a_busy_database_keeps_out_at_first_come_back(kubernetes: 
             ("--visitors", "many"),
             "argument --visitors: 'many' must be a whole number from 1 to 1000",
         ),
-        (f"http://{HOST}:{free_port()}", ("--seconds", "1"), "Connection refused"),
+        (f"http://{HOST}:1", ("--seconds", "1"), "Connection refused"),  # a port that nobody uses
     ],
 )
 def test_it_says_why_it_does_not_begin(url: str, options: tuple[str, ...], said: str) -> None:
