@@ -1,75 +1,35 @@
 """What the server refuses, with which error, and which connections it then closes; the same in every mode."""
 
-import json
-
 import pytest
 
+from tests.support.bad_frames import SENSELESS, BadFrame, every_bad_frame
 from tests.support.connections import Connection, Frame, admin, connect, error, visitor
 from tests.support.deployments import Deployment
 
-# What was wrong in one frame; the connection stays open.
-REFUSED: dict[str, tuple[str | bytes, Frame]] = {
-    "no JSON": ("{", error("bad_json")),
-    "NaN, which is not JSON": ('{"action":"ping","x":NaN}', error("bad_json")),
-    "JSON nested too deep": ("[" * 16_000, error("bad_json")),
-    "not an object": ("[]", error("bad_frame")),
-    "no action": ("{}", error("bad_frame")),
-    "an action that is no text": ('{"action":7,"id":"a"}', error("bad_frame", id="a")),
-    "an unknown action": ('{"action":"dance","id":"a"}', error("unknown_action", id="a")),
-    "binary": (b'{"action":"ping"}', error("unsupported")),
-    "no content": ('{"action":"sendMessage","id":"message-1"}', error("empty", id="message-1")),
-    "blank content": (
-        '{"action":"sendMessage","id":"message-1","content":" \\n "}', error("empty", id="message-1")
-    ),
-    "long content": (
-        json.dumps({"action": "sendMessage", "id": "message-1", "content": "x" * 2_001}),
-        error("too_long", id="message-1", limit=2_000),
-    ),
-    "content that is no text": (
-        '{"action":"sendMessage","id":"message-1","content":[]}', error("bad_frame", id="message-1")
-    ),
-    "half a surrogate pair": (
-        '{"action":"sendMessage","id":"message-1","content":"\\ud83d"}', error("bad_frame", id="message-1")
-    ),
-    "no id": ('{"action":"sendMessage","content":"x"}', error("bad_id")),
-    "a short id": ('{"action":"sendMessage","content":"x","id":"short"}', error("bad_id", id="short")),
-    "an id with a blank": ('{"action":"sendMessage","content":"x","id":"not an id"}', error("bad_id")),
-    "an unknown role": ('{"action":"identify","v":2,"type":"king"}', error("bad_type")),
-    "history without id": ('{"action":"history"}', error("bad_id")),
-    "a limit over 100": ('{"action":"history","id":"h","limit":101}', error("bad_frame", id="h", limit=100)),
-    "since and before": ('{"action":"history","id":"h","since":"a","before":"b"}', error("bad_frame", id="h")),
-    "a long cursor": (
-        json.dumps({"action": "history", "id": "h", "since": "x" * 65}), error("bad_frame", id="h", limit=64)
-    ),
-}  # fmt: skip
 
-
-@pytest.mark.parametrize("case", REFUSED)
-async def test_the_connection_survives(case: str, deployment: Deployment) -> None:
-    if case == "binary":
-        deployment.needs_own_sockets("binary frames")
-    if case == "JSON nested too deep":
-        deployment.needs_own_sockets("what its route selection fails on")
-    data, answer = REFUSED[case]
+@every_bad_frame
+async def test_a_bad_frame_is_answered_and_closes_only_where_the_table_says_so(
+    bad: BadFrame, deployment: Deployment
+) -> None:
+    if not bad.reaches_application:
+        deployment.needs_own_sockets(bad.name)
     async with visitor(deployment.websocket_urls[0]) as socket:
-        await socket.send_raw(data)
-        assert await socket.receive() == answer
-        assert await socket.until_pong() == []
+        await socket.send_raw(bad.data)
+        if bad.close:
+            assert await socket.until_closed() == ([error(**bad.answer)], bad.close)
+        else:
+            assert await socket.receive() == error(**bad.answer)
+            assert await socket.until_pong() == []
 
 
-@pytest.mark.parametrize("case", ["no JSON", "no action", "binary"])
-async def test_the_fifth_senseless_frame_closes(case: str, deployment: Deployment) -> None:
-    if case == "binary":
-        deployment.needs_own_sockets("binary frames")
-    data, answer = REFUSED[case]
-    answers = []
+@pytest.mark.parametrize("bad", SENSELESS, ids=str)
+async def test_the_fifth_senseless_frame_closes(bad: BadFrame, deployment: Deployment) -> None:
+    if not bad.reaches_application:
+        deployment.needs_own_sockets(bad.name)
     async with visitor(deployment.websocket_urls[0]) as socket:
         for _ in range(5):
-            await socket.send_raw(data)
-            if deployment.gateway:  # of frames that are served at the same time, not each is counted
-                answers.append(await socket.receive())
-        last, code = await socket.until_closed()
-        assert (answers + last, code) == ([answer] * 5, 4400)
+            await socket.send_raw(bad.data)
+        assert await socket.until_closed() == ([error(**bad.answer)] * 5, 4400)
 
 
 async def test_other_errors_do_not_count_towards_the_fifth(deployment: Deployment) -> None:

@@ -27,7 +27,8 @@ from messaging.transports import apigateway, management
 from messaging.transports.kept import dump, restore
 from messaging.transports.posting import Posting
 from tests.support import gateway_events
-from tests.support.connections import Frame
+from tests.support.bad_frames import BadFrame, every_bad_frame
+from tests.support.connections import Frame, error
 from tests.support.gateway import Gate, staff
 from tests.support.gateway_events import HANG, ORIGIN, Context
 
@@ -157,6 +158,17 @@ def test_a_frame_of_an_unknown_connection_closes_it(gate: Gate) -> None:
     assert (gate.api.closed, gate.api.frames["unknown="]) == (["unknown="], [])
 
 
+@every_bad_frame
+def test_a_bad_frame_is_answered_as_the_table_says(gate: Gate, bad: BadFrame) -> None:
+    connection = gate.visitor()
+    if isinstance(bad.data, bytes):
+        frames = gate.frame(connection, b64encode(bad.data).decode(), base64=True)
+    else:
+        frames = gate.frame(connection, bad.data)
+    assert frames == [error(**bad.answer)]
+    assert gate.api.closed == ([connection] if bad.close else [])
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -165,7 +177,7 @@ def test_a_frame_of_an_unknown_connection_closes_it(gate: Gate) -> None:
         (b"", "bad_json"),
     ],
 )
-def test_a_base64_body_is_decoded_and_binary_is_refused(gate: Gate, data: bytes, code: str) -> None:
+def test_a_base64_body_is_decoded_and_what_is_no_text_is_refused(gate: Gate, data: bytes, code: str) -> None:
     connection = gate.visitor()
     assert errors(gate.frame(connection, b64encode(data).decode(), base64=True)) == [code]
 
