@@ -26,9 +26,14 @@ OUTBOX_BYTES = 1024 * 1024  # what may wait for one reader; more closes it, and 
 
 
 class MessagingConsumer(AsyncConsumer):
-    """One WebSocket. Frames are served one after another; what it is sent waits in a bounded outbox."""
+    """One WebSocket. Frames are served one after another; what it is sent waits in a bounded outbox.
 
-    def __init__(self) -> None:
+    `identify_seconds`: until the first frame. `outbox_bytes`: what may wait for one reader.
+    """
+
+    def __init__(self, *, identify_seconds: float = IDENTIFY_SECONDS, outbox_bytes: int = OUTBOX_BYTES) -> None:
+        self.identify_seconds = identify_seconds
+        self.outbox_limit = outbox_bytes
         self.connection = Connection(id=uuid4().hex)
         self.groups: tuple[str, ...] = ()
         self.outbox: list[str] = []
@@ -41,10 +46,10 @@ class MessagingConsumer(AsyncConsumer):
     # What the hub asks of a member.
 
     def push(self, text: str, cursor: str = "") -> None:
-        """Put a frame in the outbox; past OUTBOX_BYTES the connection closes instead."""
+        """Put a frame in the outbox; past its limit the connection closes instead."""
         if self.closing is not None:
             return
-        if self.outbox_bytes + len(text) > OUTBOX_BYTES:
+        if self.outbox_bytes + len(text) > self.outbox_limit:
             logger.warning("reader too slow", extra={"connection": self.connection.id, "bytes": self.outbox_bytes})
             self.outbox.clear()
             get_meter().dropped("outbox")
@@ -90,7 +95,7 @@ class MessagingConsumer(AsyncConsumer):
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         event: dict[str, Any] = {}
-        self.deadline = loop.call_later(IDENTIFY_SECONDS, self.close, Close(CloseCode.NO_IDENTIFY))
+        self.deadline = loop.call_later(self.identify_seconds, self.close, Close(CloseCode.NO_IDENTIFY))
         try:
             self.refusal = await self.sockets.add(self)
             self.meter.opened(self.refusal)
