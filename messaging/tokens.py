@@ -12,18 +12,18 @@ from django.utils.crypto import salted_hmac
 VISITOR_SECONDS = 30 * 24 * 3600
 ADMIN_SECONDS = 60
 
-_VISITOR = "messaging.visitor"
-_ADMIN = "messaging.admin"
+VISITOR_SALT = "messaging.visitor"
+ADMIN_SALT = "messaging.admin"
 
 
 def mint_visitor(visitor: str) -> str:
     """A token for the visitor with this id (UUID text), good for VISITOR_SECONDS."""
-    return signing.dumps(visitor, salt=_VISITOR)
+    return signing.dumps(visitor, salt=VISITOR_SALT)
 
 
 def read_visitor(token: str) -> str | None:
     """The visitor's id; None where the token is forged, expired or of another purpose."""
-    value = _read(token, _VISITOR, VISITOR_SECONDS)
+    value = _read(token, VISITOR_SALT, VISITOR_SECONDS)
     try:
         return str(UUID(value)) if isinstance(value, str) else None
     except ValueError:
@@ -52,12 +52,12 @@ def mint_admin(staff: int, session: str = "", password_mark: str = "") -> str:
     `session`: the digest of the login session whose end closes the connections that the token opened.
     `password_mark`: of the password without which the token is good for nothing.
     """
-    return signing.dumps([staff, session, password_mark], salt=_ADMIN)
+    return signing.dumps([staff, session, password_mark], salt=ADMIN_SALT)
 
 
 def read_admin(token: str) -> AdminGrant | None:
     """Who minted it; None where the token is forged, expired or of another purpose."""
-    match _read(token, _ADMIN, ADMIN_SECONDS):
+    match _read(token, ADMIN_SALT, ADMIN_SECONDS):
         case [int(staff), str(session), str(password_mark)]:
             return AdminGrant(staff, session, password_mark)
     return None

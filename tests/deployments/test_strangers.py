@@ -1,64 +1,70 @@
 """Nobody becomes an admin, and nobody reads another conversation, without the right to; the same in every mode."""
 
-import time
 from collections.abc import Awaitable, Callable
 from urllib.error import HTTPError
 
 import pytest
-from django.core import signing
 from websockets.exceptions import InvalidStatus
 
 from messaging import tokens
 from tests.support.connections import admin, connect, error, message, new_id, visitor
 from tests.support.deployments import Deployment
+from tests.support.forged_tokens import FORGERIES, forged_admin, forged_visitor
 
-Token = Callable[[Deployment, pytest.MonkeyPatch], Awaitable[str | None]]
+Token = Callable[[Deployment], Awaitable[str | None]]
 
 
-async def none(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+async def none(deployment: Deployment) -> None:
     return None
 
 
-async def garbage(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> str:
+async def garbage(deployment: Deployment) -> str:
     return "MQ:1tLbbA:no-signature"
 
 
-async def expired(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> str:
-    real = await deployment.admin_token()
-    staff = signing.loads(real, salt=tokens._ADMIN)
-    too_long_ago = time.time() - tokens.ADMIN_SECONDS - 1
-    with monkeypatch.context() as past:
-        past.setattr(time, "time", lambda: too_long_ago)
-        return tokens.mint_admin(staff)
-
-
-async def signed_with_another_key(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> str:
-    return signing.dumps(1, key="another key", salt=tokens._ADMIN)
-
-
-async def of_a_visitor(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> str:
+async def of_a_visitor(deployment: Deployment) -> str:
     async with visitor(deployment.websocket_urls[0]) as socket:
         return socket.token
 
 
-async def of_an_account_that_is_gone(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> str:
+async def of_an_account_that_is_gone(deployment: Deployment) -> str:
     return tokens.mint_admin(999_999)
 
 
-@pytest.mark.parametrize(
-    "claim", [none, garbage, expired, signed_with_another_key, of_a_visitor, of_an_account_that_is_gone]
-)
+def forged(forgery: str) -> Token:
+    """Return what makes a forgery of an operator's token."""
+
+    async def token(deployment: Deployment) -> str:
+        grant = tokens.read_admin(await deployment.admin_token())
+        assert grant is not None
+        return forged_admin(forgery, grant.staff)
+
+    token.__name__ = forgery
+    return token
+
+
+@pytest.mark.parametrize("claim", [none, garbage, of_a_visitor, of_an_account_that_is_gone, *map(forged, FORGERIES)])
 @pytest.mark.parametrize("version", [1, 2])
 async def test_a_stranger_who_claims_to_be_an_admin_gets_nothing(
-    claim: Token, version: int, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    claim: Token, version: int, deployment: Deployment
 ) -> None:
     url = deployment.websocket_urls[0]
-    token = await claim(deployment, monkeypatch)
+    token = await claim(deployment)
     async with visitor(url) as ada, admin(url, await deployment.admin_token()) as operator, connect(url) as stranger:
         await stranger.send("identify", v=version, type="admin", **({"token": token} if token else {}))
         await ada.say("not for strangers")
         assert await operator.receive() == message("not for strangers", ada.conversation, connectionId=ada.id)
         assert await stranger.until_closed() == ([error("unauthorized")], 4401)
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_a_forged_token_does_not_make_another_visitor(forgery: str, deployment: Deployment) -> None:
+    url = deployment.websocket_urls[0]
+    async with visitor(url) as ada:
+        await ada.say("not for strangers")
+        async with visitor(url, forged_visitor(forgery, ada.conversation)) as thief:
+            assert thief.conversation != ada.conversation
+            assert (await thief.request("history", id="h"))["messages"] == []
 
 
 async def test_version_1s_other_identify_needs_the_token_too(deployment: Deployment) -> None:
@@ -67,10 +73,17 @@ async def test_version_1s_other_identify_needs_the_token_too(deployment: Deploym
         assert await stranger.until_closed() == ([error("unauthorized")], 4401)
 
 
-async def test_an_admins_token_makes_no_visitor(deployment: Deployment) -> None:
-    token = await deployment.admin_token()
-    async with visitor(deployment.websocket_urls[0], token) as socket:
-        assert (await socket.request("history", id="h"))["messages"] == []
+async def test_an_admins_token_gives_a_visitor_no_right_of_an_admin(deployment: Deployment) -> None:
+    url = deployment.websocket_urls[0]
+    async with visitor(url) as ada, visitor(url, await deployment.admin_token()) as stranger:
+        await ada.say("before")
+        await stranger.say("a visitor's message", to=ada.conversation)
+        await ada.say("after")
+        (own,) = (await stranger.request("history", id="h"))["messages"]  # and nothing came live in between
+        assert (own["content"], own["from"]) == ("a visitor's message", "user")
+        assert await ada.until_pong() == []
+        await stranger.send("history", id="h", conversation=ada.conversation)
+        assert await stranger.until_closed() == ([error("forbidden", id="h")], 4403)
 
 
 async def test_staff_without_the_right_get_no_token(deployment: Deployment) -> None:

@@ -20,6 +20,7 @@ from messaging.service.actions import Connection, Join, Publish, Reply
 from messaging.service.identity import RECHECK_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
 from messaging.stores.memory import MemoryStore
+from tests.support.forged_tokens import FORGERIES, forged_admin, forged_visitor
 from tests.support.in_process_service import (
     SPEAK_GERMAN,
     InProcessService,
@@ -67,10 +68,19 @@ async def test_a_visitor_without_a_token_is_a_new_one_and_comes_back_by_the_toke
     assert await service.store.count(conversation_group(first.conversation)) == 2
 
 
-async def test_a_forged_token_makes_a_new_visitor(service: InProcessService) -> None:
-    connection = Connection("c1")
-    await service.send(connection, "identify", type="user", v=2, token=tokens.mint_admin(1))
-    assert connection.conversation is not None
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_a_forged_token_makes_a_new_visitor(forgery: str, service: InProcessService) -> None:
+    """And not the visitor whom it names, which the same token unforged does."""
+    victim, thief, owner = await service.visitor(), Connection("c1"), Connection("c2")
+    await service.send(victim, "sendMessage", id="message-1", content="not for thieves")
+    await service.send(thief, "identify", type="user", v=2, token=forged_visitor(forgery, victim.conversation))
+    await service.send(owner, "identify", type="user", v=2, token=tokens.mint_visitor(victim.conversation))
+    assert (thief.role, owner.conversation) == ("user", victim.conversation)
+    assert thief.conversation not in (None, victim.conversation)
+    assert await service.store.count(conversation_group(victim.conversation)) == 2
+    for connection, contents in ((thief, []), (owner, ["not for thieves"])):
+        page = reply(await service.send(connection, "history", id="h"), frames.HistoryPage)
+        assert [message.content for message in page.messages] == contents
 
 
 async def test_a_message_goes_to_admins_and_the_visitors_other_pages_and_then_its_sender_is_told(
@@ -161,7 +171,9 @@ async def test_a_reply_needs_the_right_and_a_conversation(service: InProcessServ
 async def test_nobody_becomes_admin_without_the_right(service: InProcessService) -> None:
     denied = (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
     visitor_token = tokens.mint_visitor(str(uuid4()))
-    for token in (None, "", "x", visitor_token, tokens.mint_admin(987_654)):
+    with_the_right = (await staff("view_message")).pk
+    forged = [forged_admin(forgery, with_the_right) for forgery in FORGERIES]
+    for token in (None, "", "x", visitor_token, tokens.mint_admin(987_654), *forged):
         connection = Connection(uuid4().hex)
         assert refusal(await service.send(connection, "identify", type="admin", v=2, token=token)) == denied
         assert (connection.role, connection.groups) == (None, ())
