@@ -1,18 +1,16 @@
 """The documents name what there is, and nothing else; links between them hold, and their JSON is JSON.
 
-What only one page tells has its test elsewhere: the protocol in test_schemas.py, the knobs of Kubernetes in
+What has a test elsewhere: commands in test_commands.py, the protocol in test_schemas.py, the knobs of Kubernetes in
 test_k8s_docs.py. The tutorial is done from its first step to its last in test_tutorial.py.
 """
 
 import ast
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 from django.apps import apps
-from django.core.management import get_commands, load_command_class
 from jsonschema import Draft202012Validator
 
 from messaging.observability.names import METRICS
@@ -70,50 +68,6 @@ def test_the_index_names_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
     pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert pages - set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == set()
-
-
-def test_every_command_is_documented_and_no_other() -> None:
-    commands = get_commands()
-    ours = {name for name, app in commands.items() if app == "messaging"} - {"runserver"}  # Django's own, at heart
-    pages = [text for page, text in TOLD.items() if page.name != "tutorial.md"]  # whose reader writes a new one
-    run = {name for text in pages for name in re.findall(r"manage(?:\.py| production) (\w+)", text)}
-    assert run - commands.keys() == set()
-    assert ours - run - {name for text in pages for name in re.findall(r"`(messaging_\w+)", text)} == set()
-
-
-COMMANDS = [
-    (page.name, line)
-    for page, text in TOLD.items()
-    if page.name != "tutorial.md"
-    for line in re.findall(r"(?:manage\.py|manage production) \"?(messaging_\w+[^`|>#\n\"]*)", text)
-]
-
-
-@pytest.mark.parametrize(("page", "line"), COMMANDS)
-def test_every_command_has_the_options_that_are_told(page: str, line: str) -> None:
-    name, *arguments = shlex.split(line)
-    ids = ["01976f3e-6c1e-7cc2-b0c5-6d2f8a293f2a" if argument == "ID" else argument for argument in arguments]
-    parser = load_command_class("messaging", name).create_parser("manage.py", name)
-    assert parser.parse_args(ids)
-
-
-def test_every_make_target_is_documented_and_no_other() -> None:
-    makefiles = [ROOT / "Makefile", ROOT / "aws" / "targets.mk", ROOT / "k8s" / "targets.mk"]
-    rules = "".join(file.read_text() for file in makefiles)
-    workflows = "".join(file.read_text() for file in (ROOT / ".github" / "workflows").iterdir())
-    asked = made("\n".join([*TOLD.values(), workflows]))
-    assert asked - set(re.findall(r"^([a-z0-9-]+):", rules, re.MULTILINE)) == set()
-    in_tables = {name for text in TOLD.values() for name in re.findall(r"`([a-z0-9-]+)`", text)}
-    assert (
-        set(re.findall(r"^([a-z0-9-]+):.*##", rules, re.MULTILINE)) - made("\n".join(TOLD.values())) - in_tables
-        == set()
-    )
-
-
-def made(text: str) -> set[str]:
-    """The targets of each `make …` in code, up to the first word that is none: `make image kind-up ENV=staging`."""
-    commands = re.findall(r"(?:^|`|&& |run: )make((?: [a-z0-9][a-z0-9-]*(?![\w=/.-]))+)", text, re.MULTILINE)
-    return {target for command in commands for target in command.split()}
 
 
 FRAMES = {
