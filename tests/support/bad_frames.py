@@ -5,7 +5,9 @@ is listed once, here.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
@@ -43,7 +45,7 @@ class BadFrame:
         return self.name
 
     @property
-    def answer(self) -> dict[str, object]:
+    def answer(self) -> dict[str, Any]:
         """The fields of the answer that are the same each time."""
         fields = {"code": self.code.value, "id": self.id, "limit": self.limit}
         return {name: value for name, value in fields.items() if value is not None}
@@ -58,13 +60,13 @@ class BadFrame:
         return isinstance(self.data, str)
 
 
-def _refuse(constant: str) -> None:
+def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def text(base: dict[str, object], **changes: object) -> str:
+def text(base: Mapping[str, object], **changes: object) -> str:
     """Return `base` with `changes` as JSON; a field that becomes None is left out."""
-    frame = {name: value for name, value in (base | changes).items() if value is not None}
+    frame = {name: value for name, value in {**base, **changes}.items() if value is not None}
     return json.dumps(frame, ensure_ascii=False)
 
 
