@@ -23,7 +23,6 @@ from tests.support.connections import (
     COUNT,
     CURSOR,
     SERVER_FRAMES,
-    SOON,
     TEXT,
     TIME,
     WELCOME,
@@ -34,6 +33,7 @@ from tests.support.connections import (
     new_id,
 )
 from tests.support.services import PATIENCE_SECONDS
+from tests.support.waiting import SOON
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

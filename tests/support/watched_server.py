@@ -1,0 +1,49 @@
+"""The server of pods, and how long its event loop keeps everybody waiting: `python -m tests.support.watched_server`.
+
+A turn of the loop is what it does before anybody else has a turn. It is measured in processor time of its own thread,
+which does not pass while other processes have the processor. SIGUSR1 writes the turns since the last one, in seconds,
+to the file that TURNS names.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from messaging_site import server  # before Twisted's reactor: it says which one that is
+
+# isort: split
+from twisted.internet import reactor
+
+TICK_SECONDS = 0.001  # turns that are shorter are measured together
+
+
+class Turns:
+    """The turns of the running event loop."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._loop = asyncio.get_event_loop()
+        self._seconds: list[float] = []
+        self._began = time.thread_time()
+        self._tick()
+        signal.signal(signal.SIGUSR1, self._write)
+
+    def _tick(self) -> None:
+        now = time.thread_time()
+        self._seconds.append(now - self._began)
+        self._began = now
+        self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def _write(self, *_: object) -> None:
+        seconds, self._seconds = self._seconds, []
+        whole = self._file.with_suffix(".new")
+        whole.write_text(json.dumps(seconds))
+        whole.rename(self._file)
+
+
+if __name__ == "__main__":
+    reactor.callWhenRunning(lambda: asyncio.get_event_loop().call_soon(Turns, Path(os.environ["TURNS"])))
+    server.main()
