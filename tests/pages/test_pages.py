@@ -151,6 +151,7 @@ def test_a_public_url_of_the_web_socket_replaces_the_own_one(client: Client, set
 def test_a_page_has_no_inline_code(client: Client) -> None:
     pages = [client.get("/user/"), signed_in(staff("view_message")).get("/admin/live/")]
     for page in pages:
+        assert page.status_code == 200
         assert (
             re.findall(r"<style|<script(?! id=\"messaging-config\")(?![^>]* src=)|\son\w+=", page.content.decode())
             == []

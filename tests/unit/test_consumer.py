@@ -19,19 +19,7 @@ from messaging.models import Block, Conversation
 from messaging.service.actions import Action, Connection
 from messaging.transports.consumers import MessagingConsumer
 from tests.support.bad_frames import BY_NAME, SENSELESS, BadFrame
-from tests.support.connections import (
-    COUNT,
-    CURSOR,
-    SERVER_FRAMES,
-    TEXT,
-    TIME,
-    WELCOME,
-    Frame,
-    ack,
-    error,
-    message,
-    new_id,
-)
+from tests.support.connections import COUNT, CURSOR, TEXT, TIME, WELCOME, Frame, ack, error, message, new_id, validate
 from tests.support.services import PATIENCE_SECONDS
 from tests.support.waiting import SOON
 
@@ -70,7 +58,7 @@ class Page(WebsocketCommunicator):
         """Return the next frame that is not about who is there, which may come at any time."""
         while True:
             frame: Frame = json.loads(await self.receive_from(SOON))
-            SERVER_FRAMES.validate(frame)
+            validate(frame)
             if frame["type"] != "presence":
                 return frame
 

@@ -1,5 +1,7 @@
 """How long an HTTP connection may take for a request and may rest before the next one, on a clock of the test's own."""
 
+from typing import Any
+
 import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -20,29 +22,32 @@ class Answered(Request):
     """A request that is answered as soon as it is there."""
 
     def process(self) -> None:
-        self.write(b"hello")
-        self.finish()
+        self.write(b"hello")  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
 
 
 class Client:
     """A connection to a Channel, whose time passes when the test says so."""
 
     def __init__(self) -> None:
-        self.clock, self.transport, self._channel = Clock(), StringTransport(), Channel()
+        new_transport: Any = StringTransport  # Twisted has no types for these
+        new_channel: Any = Channel
+        self.clock, self.transport, self._channel = Clock(), new_transport(), new_channel()
         self._channel.requestFactory = Answered
         self._channel.callLater = self.clock.callLater
         self._channel.makeConnection(self.transport)
 
     @property
     def is_cut(self) -> bool:
-        return self.transport.disconnecting
+        cut: bool = self.transport.disconnecting
+        return cut
 
     def send(self, data: bytes) -> None:
         self._channel.dataReceived(data)
 
     def answers(self) -> int:
         """Return how many answers have come since the last call."""
-        number = self.transport.value().count(b"HTTP/1.1 200 OK")
+        number: int = self.transport.value().count(b"HTTP/1.1 200 OK")
         self.transport.clear()
         return number
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from messaging.client.frames import identify
 from messaging.client.socket import connect as open_socket
@@ -147,7 +148,7 @@ async def test_without_the_right_to_the_table_nobody_is_let_in(
 ) -> None:
     deploy(change)
     begin = len(aws_deployment.log)
-    with pytest.raises(Exception, match="HTTP 403"):
+    with pytest.raises(InvalidStatus, match="HTTP 403"):
         async with connect(aws_deployment.websocket_urls[0]):
             pass
     assert "connection refused" in aws_deployment.log[begin:]

@@ -74,13 +74,17 @@ def test_each_pod_is_limited_in_both_directions(environment: str) -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_no_rule_is_for_everybody_or_every_port(environment: str) -> None:
-    for policy in manifests(environment).all("NetworkPolicy"):
-        for rule in (*policy["spec"].get("ingress", ()), *policy["spec"].get("egress", ())):
-            assert rule["ports"]
-            assert rule.get("from") or rule.get("to")
-            for peer in (*rule.get("from", ()), *rule.get("to", ())):
-                assert peer.get("ipBlock", {}).get("cidr") != "0.0.0.0/0"
-                assert all(selector for selector in peer.values())
+    specs = [policy["spec"] for policy in manifests(environment).all("NetworkPolicy")]
+    rules = [rule for spec in specs for rule in (*spec.get("ingress", ()), *spec.get("egress", ()))]
+    assert rules
+    for rule in rules:
+        assert rule["ports"]
+        peers = [*rule.get("from", ()), *rule.get("to", ())]
+        assert peers
+        for peer in peers:
+            assert peer.get("ipBlock", {}).get("cidr") not in ("0.0.0.0/0", "::/0")
+            assert peer
+            assert all(selector for selector in peer.values())
 
 
 def test_with_the_gateway_in_front_its_namespace_is_let_in_instead() -> None:
