@@ -46,10 +46,22 @@ class RedisAddresses(MemoryAddresses):
     Counts are written, not added up, and those of a process that gives no sign of life do not count: nothing can rot.
     After an outage a process takes a new name and writes all its counts; it does so too where Redis has lost them.
     Whatever changes while a pipeline is under way shares the next one: 1,000 handshakes at once cost a few.
+
+    `beat`, `lost` and `patience` are seconds, as the constants above say.
     """
 
-    def __init__(self, *, url: str, password: str | None = None, timeout: float = 0.1) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        password: str | None = None,
+        timeout: float = 0.1,
+        beat: float = BEAT_SECONDS,
+        lost: int = LOST_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         super().__init__()
+        self._beat, self._lost, self._patience = beat, lost, patience
         self._client = RedisClient(url, password, timeout=timeout, purpose="addresses")
         self._name = self._known_name = uuid4().hex  # the one to write under, the one that Redis may still hold
         self._changed: dict[str, asyncio.Future[int]] = {}  # address -> how many sockets it has elsewhere
@@ -60,7 +72,7 @@ class RedisAddresses(MemoryAddresses):
     async def enter(self, address: str, socket: str) -> int:
         here = self.enter_now(address, socket)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self._patience):
                 # Others wait for the same answer: who leaves early must not cancel it.
                 return here + await asyncio.shield(self._change(address))
         return here
@@ -85,7 +97,7 @@ class RedisAddresses(MemoryAddresses):
     async def _run(self) -> None:
         while self._changed or not self._closing:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_SECONDS):
+                async with asyncio.timeout(self._beat):
                     await self._wake.wait()
             batch = dict(list(self._changed.items())[:BATCH])
             for address in batch:
@@ -101,7 +113,7 @@ class RedisAddresses(MemoryAddresses):
         counts = [(address, len(self._open.get(address, ()))) for address in addresses]
         try:
             (new, alive), *rows = await self._client.run(
-                ("EVAL", _BEAT, 1, PROCESSES, self._name, self._known_name, LOST_SECONDS),
+                ("EVAL", _BEAT, 1, PROCESSES, self._name, self._known_name, self._lost),
                 *(("EVAL", _COUNT, 1, f"sockets:{one}", self._name, count, KEEP_SECONDS) for one, count in counts),
             )
         except StoreUnavailable:

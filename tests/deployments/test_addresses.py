@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 
 from messaging.client.socket import connect as open_socket
-from messaging.limits import redis_addresses
 from messaging.limits.addresses import Addresses, MemoryAddresses
 from messaging.limits.redis_addresses import RedisAddresses
 from tests.support.connections import Frame, error, visitor
@@ -20,22 +19,20 @@ from tests.support.services import started
 from tests.support.waiting import SOON, eventually
 
 BACKENDS = {"memory": None, "redis": "redis_server", "redis_cluster": "redis_cluster"}
+LOST_SECONDS = 3
 MakeAddresses = Callable[[], Addresses]
 
 
 @pytest.fixture(params=BACKENDS)
-async def make_addresses(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[MakeAddresses]:
-    monkeypatch.setattr(redis_addresses, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(redis_addresses, "LOST_SECONDS", 3)
-    monkeypatch.setattr(redis_addresses, "PATIENCE_SECONDS", 5)
+async def make_addresses(request: pytest.FixtureRequest) -> AsyncIterator[MakeAddresses]:
     fixture = BACKENDS[request.param]
     url = request.getfixturevalue(fixture).url if fixture else None
     made: list[Addresses] = []
 
     def make() -> Addresses:
-        made.append(RedisAddresses(url=url, timeout=2) if url else MemoryAddresses())
+        made.append(
+            RedisAddresses(url=url, timeout=2, beat=0.1, lost=LOST_SECONDS, patience=5) if url else MemoryAddresses()
+        )
         return made[-1]
 
     yield make
@@ -111,7 +108,7 @@ async def test_a_process_that_dies_leaves_nothing_behind(make_addresses: MakeAdd
 async def test_a_process_that_lives_goes_on_to_count(make_addresses: MakeAddresses, address: str) -> None:
     here, there = make_addresses(), make_addresses()
     await there.enter(address, "a")
-    await asyncio.sleep(2 * redis_addresses.LOST_SECONDS)
+    await asyncio.sleep(2 * LOST_SECONDS)
     assert await here.enter(address, "b") == 2
 
 
