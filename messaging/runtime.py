@@ -147,7 +147,7 @@ def get_lag() -> LoopLag:
     """How late the running event loop is; measured from the first call on."""
     loop = asyncio.get_running_loop()
     if loop not in _lags:
-        _lags[loop] = LoopLag()
+        _lags[loop] = LoopLag(loop)
     return _lags[loop]
 
 

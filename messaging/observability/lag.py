@@ -1,16 +1,26 @@
 """How late the event loop is: what a slow handler, or too much work, does to everybody."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
 PROBE_SECONDS = 0.1
 WINDOW_SECONDS = 15.0  # between two scrapes, whoever scrapes
 
 
+class Loop(Protocol):
+    """The clock and the timers of an event loop."""
+
+    def time(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> asyncio.TimerHandle: ...
+
+
 class LoopLag:
     """One per event loop, which it measures from its making until `close`."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._worst = self._worst_before = 0.0
         self._window_ends = self._loop.time() + WINDOW_SECONDS
         self._probe_soon()
