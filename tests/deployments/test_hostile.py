@@ -52,8 +52,9 @@ def limits() -> dict[str, str]:
 
 @pytest.fixture
 def pod(kubernetes: Kubernetes, redis_server: Redis, limits: dict[str, str]) -> Iterator[WatchedPod]:
-    with kubernetes.deployed(redis_server.url, 1, WatchedPod, MAX_CONNECTIONS="1000", **limits) as deployment:
+    with kubernetes.deployed(redis_server.url, 1, WatchedPod, None, MAX_CONNECTIONS="1000", **limits) as deployment:
         (pod,) = deployment.servers
+        assert isinstance(pod, WatchedPod)
         yield pod
         assert "Traceback" not in pod.log
 

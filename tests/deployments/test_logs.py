@@ -149,7 +149,7 @@ HANDSHAKE = (
 
 def send(pod: Pod, request: str) -> None:
     """Sends a request and waits for the beginning of its answer, or for the end of the connection."""
-    with socket.create_connection((HOST, pod.port), timeout=5) as raw:
+    with socket.create_connection((HOST, pod.port), timeout=60) as raw:
         raw.sendall(f"{request}\r\n".encode())
         raw.recv(1)
 

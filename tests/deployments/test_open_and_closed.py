@@ -46,7 +46,7 @@ async def test_who_is_being_let_in_when_the_server_stops_is_told_once_the_socket
     with kubernetes.deployed(url, pods=1, SOCKETS_PER_ADDRESS="10", SHUTDOWN_TIMEOUT="0") as deployment:
         (pod,) = deployment.servers
         network.blackhole = True  # a handshake waits for the count of its address' sockets, as long as it may
-        async with asyncio.timeout(SOON), asked(pod, HANDSHAKE) as (reader, _):
+        async with asyncio.timeout(4 * SOON), asked(pod, HANDSHAKE) as (reader, _):
             await eventually(lambda: open_sockets(pod) == 1, "it is being let in")
             pod.send_signal(signal.SIGTERM)
             assert await reader.readline() == b"HTTP/1.1 101 Switching Protocols\r\n"

@@ -19,7 +19,19 @@ from messaging.models import Block, Conversation
 from messaging.service.actions import Action, Connection
 from messaging.transports.consumers import MessagingConsumer
 from tests.support.bad_frames import BY_NAME, SENSELESS, BadFrame
-from tests.support.connections import COUNT, CURSOR, TEXT, TIME, WELCOME, Frame, ack, error, message, new_id, validate
+from tests.support.connections import (
+    COUNT,
+    CURSOR,
+    TEXT,
+    TIME,
+    WELCOME,
+    Frame,
+    ack,
+    error,
+    message,
+    new_id,
+    validate,
+)
 from tests.support.services import PATIENCE_SECONDS
 from tests.support.waiting import SOON
 

@@ -1,0 +1,15 @@
+"""The product's settings, with a limiter that has a fault: a message raises what the service does not expect."""
+
+from collections.abc import Sequence
+
+from messaging.limits import Bucket
+from messaging.limits.memory import MemoryLimiter
+from messaging_site.settings import *  # noqa: F403
+
+
+class FaultyLimiter(MemoryLimiter):
+    async def take(self, buckets: Sequence[Bucket]) -> float:
+        raise TypeError("a fault of the limiter")
+
+
+MESSAGING_LIMITER = {"BACKEND": "tests.support.faulty_settings.FaultyLimiter"}
