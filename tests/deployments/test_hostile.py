@@ -52,7 +52,7 @@ def limits() -> dict[str, str]:
 
 @pytest.fixture
 def pod(kubernetes: Kubernetes, redis_server: Redis, limits: dict[str, str]) -> Iterator[WatchedPod]:
-    with kubernetes.deployed(redis_server.url, 1, WatchedPod, None, MAX_CONNECTIONS="1000", **limits) as deployment:
+    with kubernetes.deployed(redis_server.url, limits, pods=1, make=WatchedPod, MAX_CONNECTIONS="1000") as deployment:
         (pod,) = deployment.servers
         assert isinstance(pod, WatchedPod)
         yield pod

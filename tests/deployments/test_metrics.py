@@ -2,16 +2,12 @@
 
 import asyncio
 import time
-from asyncio import TimerHandle
-from collections.abc import Callable, Iterator
-from unittest.mock import Mock
+from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from messaging.observability import names
-from messaging.observability.emf import EmfRecorder
-from messaging.observability.lag import WINDOW_SECONDS, LoopLag
 from tests.support.connections import admin, connect, new_id, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
 from tests.support.metrics import scrape, value
@@ -126,44 +122,6 @@ async def test_whatever_clients_do_a_process_has_the_same_few_series(pods: Deplo
     assert len(before) < SERIES
 
 
-class Loop:
-    """An event loop whose time the test tells."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.due: tuple[float, Callable[[], None]] | None = None
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> Mock:
-        self.due = when, callback
-        return Mock(spec=TimerHandle)
-
-    def run(self, late: float = 0.0) -> None:
-        """Do what is due next, so many seconds late."""
-        assert self.due is not None
-        when, callback = self.due
-        self.now = when + late
-        callback()
-
-
-def test_a_handler_that_blocks_the_loop_is_seen_until_the_window_after_it_has_ended() -> None:
-    loop = Loop()
-    lag = LoopLag(loop)
-    seen = []
-    for late in (0.01, 0.5, 0.02):
-        loop.run(late)
-        seen.append(round(lag.seconds, 3))
-    while loop.now < WINDOW_SECONDS + 1:
-        loop.run()
-    seen.append(round(lag.seconds, 3))
-    while loop.now < 2 * WINDOW_SECONDS + 1:
-        loop.run()
-    seen.append(round(lag.seconds, 3))
-    assert seen == [0.01, 0.5, 0.5, 0.5, 0]
-
-
 def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     assert [fetch(pod.origin + path)[0] for path in ("/user/", "/nothing", "/nothing")] == [200, 404, 404]
@@ -179,47 +137,3 @@ def test_a_scraper_gets_openmetrics_if_it_asks_for_it(pods: Deployment[Pod]) -> 
     (pod, _) = pods.servers
     _, _, body = fetch(f"http://{HOST}:{pod.health_port}/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert body.decode().endswith("# EOF\n")
-
-
-def test_a_line_for_cloudwatch_has_what_one_invocation_measured(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    began = time.time()
-    recorder = EmfRecorder(version="1.2.3")
-    for _ in range(2):
-        recorder.count(names.MESSAGES, "user", "accepted")
-    recorder.observe(names.ACK_SECONDS, 0.25)
-    recorder.observe(names.ACK_SECONDS, 0.5)
-    recorder.observe(names.COMMIT_MESSAGES, 1)
-    recorder.flush()
-    recorder.flush()  # there is nothing left
-    by_role, plain = [vars(record) for record in caplog.records]
-    assert {name: by_role[name] for name in ("role", "result", "messaging_messages_total")} == {
-        "role": "user", "result": "accepted", "messaging_messages_total": 2
-    }  # fmt: skip
-    assert by_role["_aws"]["CloudWatchMetrics"] == [
-        {
-            "Namespace": "messaging",
-            "Dimensions": [["role", "result"]],
-            "Metrics": [{"Name": "messaging_messages_total", "Unit": "Count"}],
-        }
-    ]
-    assert (plain["messaging_message_ack_seconds"], plain["messaging_commit_messages"]) == ([0.25, 0.5], [1])
-    assert plain["_aws"]["CloudWatchMetrics"] == [
-        {
-            "Namespace": "messaging",
-            "Dimensions": [[]],
-            "Metrics": [
-                {"Name": "messaging_message_ack_seconds", "Unit": "Seconds"},
-                {"Name": "messaging_commit_messages", "Unit": "Count"},
-            ],
-        }
-    ]
-    assert int(began * 1000) <= plain["_aws"]["Timestamp"] <= time.time() * 1000
-
-
-def test_every_metric_is_named_as_prometheus_asks_for() -> None:
-    metrics = names.METRICS
-    assert len({metric.name for metric in metrics}) == len(metrics) > 20
-    for metric in metrics:
-        assert metric.name.startswith("messaging_")
-        assert metric.name.endswith("_total") == isinstance(metric, names.Counter)

@@ -27,9 +27,13 @@ async def test_the_fifth_senseless_frame_closes(bad: BadFrame, deployment: Deplo
     if not bad.reaches_application:
         deployment.needs_own_sockets(bad.name)
     async with visitor(deployment.websocket_urls[0]) as socket:
+        answers = []
         for _ in range(5):
             await socket.send_raw(bad.data)
-        assert await socket.until_closed() == ([error(**bad.answer)] * 5, 4400)
+            if deployment.gateway:  # of frames that are served at the same time, not each is counted
+                answers.append(await socket.receive())
+        last, code = await socket.until_closed()
+        assert (answers + last, code) == ([error(**bad.answer)] * 5, 4400)
 
 
 async def test_other_errors_do_not_count_towards_the_fifth(deployment: Deployment) -> None:

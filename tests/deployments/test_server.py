@@ -37,7 +37,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def pods(kubernetes: Kubernetes, redis_server: Redis, environment: dict[str, str]) -> Iterator[Deployment[Pod]]:
-    with kubernetes.deployed(redis_server.url, 2, Pod, None, MAX_CONNECTIONS="320", **environment) as deployment:
+    with kubernetes.deployed(redis_server.url, environment, MAX_CONNECTIONS="320") as deployment:
         yield deployment
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from messaging.protocol import decode, encode, frames, split_page
-from messaging.protocol.codes import PAGE_LIMIT, CloseCode, ProtocolError
+from messaging.protocol.codes import PAGE_LIMIT, CloseCode, ErrorCode, ProtocolError
 from tests.support.bad_frames import BadFrame, every_bad_frame
+from tests.support.garbage import garbage
 
 
 def message(**fields: object) -> str:
