@@ -45,9 +45,7 @@ MAKE = re.compile(
 )
 MANAGE = re.compile(r"(?<!-q )\bmanage(?:\.py| production) \"?([a-z]+(?:_[a-z]+)*(?: [^`|>#\n\"';)&}]*)?)")
 MODULE = re.compile(r"\bpython3?(?:\.\d+)? (?:-\w+ )*-m ([a-z][\w.]*)")
-SCRIPT = re.compile(
-    r"(?<![\w./-])((?:\.ci|scripts|compose|\.venv/bin|node_modules/\.bin|\.github/workflows)/[\w.-]*\w)(?![\w\\])"
-)
+SCRIPT = re.compile(r"(?<![\w./-])((?:\.ci|scripts|compose|\.venv/bin|\.github/workflows)/[\w.-]*\w)(?![\w\\])")
 STAND_INS = {"ID": "01976f3e-6c1e-7cc2-b0c5-6d2f8a293f2a"}  # for what a reader puts in
 
 
@@ -86,7 +84,7 @@ def named(pattern: re.Pattern[str], files: Sequence[Path] = (*PROGRAMS, *PAGES, 
     return found
 
 
-@pytest.mark.parametrize(("pattern", "least"), [(MAKE, 50), (MANAGE, 25), (MODULE, 8), (SCRIPT, 10)])
+@pytest.mark.parametrize(("pattern", "least"), [(MAKE, 50), (MANAGE, 25), (MODULE, 8), (SCRIPT, 8)])
 def test_the_commands_are_found(pattern: re.Pattern[str], least: int) -> None:
     """Were a pattern to match nothing any more, what is asked of all matches would hold."""
     assert len(named(pattern)) >= least
@@ -130,8 +128,9 @@ def test_every_target_that_make_help_lists_is_documented() -> None:
 def test_every_command_of_ours_is_documented() -> None:
     ours = {name for name, app in get_commands().items() if app == "messaging"}
     ours.remove("runserver")  # Django's own, at heart
-    run = {command.split()[0] for command in named(MANAGE, PAGES)}
-    assert ours - run - {name for page in PAGES for name in re.findall(r"`(messaging_\w+)", page.read_text())} == set()
+    pages = [page for page in PAGES if page.name != "tutorial.md"]  # whose reader writes a new one
+    run = {command.split()[0] for command in named(MANAGE, pages)}
+    assert ours - run - {name for page in pages for name in re.findall(r"`(messaging_\w+)", page.read_text())} == set()
 
 
 COMMANDS = {command: where for command, where in named(MANAGE).items() if where != {"docs/tutorial.md"}}
