@@ -35,7 +35,6 @@ ASGIApplication = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 BACKLOG = 4096  # Twisted's own 50 makes 1,000 clients that come back at once wait for SYN retries of up to 15 s
 HTTP_SECONDS = 30  # for the answer to one request
-PING_SECONDS = 20
 END_SECONDS = 5  # for sockets and requests to end beyond SHUTDOWN_TIMEOUT, and again for what they left to be committed
 LOOK_SECONDS = 0.05  # between two looks at the requests that are under way when the process stops
 SPREAD = 0.75  # of SHUTDOWN_TIMEOUT: the rest is for the last ones to end
@@ -48,11 +47,13 @@ class Server(DaphneServer):
     """daphne with limits, backpressure and a drain."""
 
     def __init__(self, application: ASGIApplication, *, shutdown_timeout: float = 0.0, **options: Any) -> None:
+        from django.conf import settings
+
         options["endpoints"] = [f"{endpoint}:backlog={BACKLOG}" for endpoint in options.get("endpoints", ())]
         options["websocket_max_message_size"] = options["websocket_max_frame_size"] = SOCKET_LIMIT
         # No age limit for sockets: a visitor may stay. No name: it helps only those who look for a version.
         options |= {"websocket_timeout": -1, "server_name": "", "http_timeout": HTTP_SECONDS}
-        options |= {"ping_interval": PING_SECONDS, "ping_timeout": PING_SECONDS}
+        options |= {"ping_interval": settings.PING_SECONDS, "ping_timeout": settings.PING_SECONDS}
         super().__init__(application, **options)
         self._shutdown_timeout = shutdown_timeout
         self._ports: list[Any] = []

@@ -156,7 +156,6 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- The message log and Django's tables --------------------------------------------------------------------
 
-
 if LOCAL:
     DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
 else:
@@ -181,6 +180,7 @@ MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1, most=
 MESSAGING_LOG_OPTIONS: dict[str, Any] = {"readers": 1 if AWS else 4}
 MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, least=1_000, most=240_000)
 MESSAGING_PUBLISH_DELAY_MS = env.number("MESSAGING_PUBLISH_DELAY_MS", 0, most=60_000)
+MESSAGING_CATCH_UP_SECONDS = 2.0  # between two looks into the log for messages that no hint announced
 MESSAGING_RATES = Rates(
     visitor=env.rate("RATE_LIMIT_VISITOR", 5, 2.0),
     address=env.rate("RATE_LIMIT_ADDRESS", 30, 0.5),
@@ -226,6 +226,7 @@ PORT = env.number("PORT", 8080, least=1, most=65_535)
 HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535, other_than=PORT)
 MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1, most=1_000_000)  # of one process
 SHUTDOWN_TIMEOUT = env.number("SHUTDOWN_TIMEOUT", 20, most=3_600)  # seconds in which connections are sent elsewhere
+PING_SECONDS = 20  # between two pings to a socket; one that does not answer for as long is closed
 HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the probes are internal
 
 STATIC_URL = "/static/"

@@ -10,10 +10,7 @@ from messaging.limits.addresses import MemoryAddresses
 from messaging.redis_client import RedisClient
 
 PROCESSES = "sockets:processes"
-BEAT_SECONDS = 5  # between two signs of life of a process
-LOST_SECONDS = 15  # without one, its sockets no longer count
 KEEP_SECONDS = 24 * 3600  # pseudonyms change every day
-PATIENCE_SECONDS = 0.5  # that a handshake may wait for the others' counts
 BATCH = 500  # addresses of one pipeline: Redis serves nobody else meanwhile
 
 # A process' sign of life, which takes back the name that it had before. The clock is Redis' own: pods' may differ.
@@ -47,7 +44,8 @@ class RedisAddresses(MemoryAddresses):
     After an outage a process takes a new name and writes all its counts; it does so too where Redis has lost them.
     Whatever changes while a pipeline is under way shares the next one: 1,000 handshakes at once cost a few.
 
-    `beat`, `lost` and `patience` are seconds, as the constants above say.
+    Seconds: `timeout` for one command, `beat` between two signs of life of a process, `lost` without one after which
+    its sockets no longer count, `patience` that a handshake has for the others' counts.
     """
 
     def __init__(
@@ -56,12 +54,14 @@ class RedisAddresses(MemoryAddresses):
         url: str,
         password: str | None = None,
         timeout: float = 0.1,
-        beat: float = BEAT_SECONDS,
-        lost: int = LOST_SECONDS,
-        patience: float = PATIENCE_SECONDS,
+        beat: float = 5,
+        lost: int = 15,
+        patience: float = 0.5,
     ) -> None:
         super().__init__()
-        self._beat, self._lost, self._patience = beat, lost, patience
+        self._beat = beat
+        self._lost = lost
+        self._patience = patience
         self._client = RedisClient(url, password, timeout=timeout, purpose="addresses")
         self._name = self._known_name = uuid4().hex  # the one to write under, the one that Redis may still hold
         self._changed: dict[str, asyncio.Future[int]] = {}  # address -> how many sockets it has elsewhere

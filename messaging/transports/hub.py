@@ -30,7 +30,6 @@ PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts a
 DOWN_SECONDS = 1.0  # how long a layer that is down is left alone
 WAITING = 10_000  # hints that wait for the layer; past that, receivers find the messages in the log
 WATCH_SECONDS = 3.0  # between two looks at what staff may do
-CATCH_UP_SECONDS = 2.0  # between two looks into the log for what no hint announced
 PRESENCE_SECONDS = 2.0  # between two looks at who is there
 
 
@@ -51,10 +50,15 @@ class Member(Protocol):
 
 
 class Hub:
-    """One per process and event loop. `publish_delay`: seconds between commit and fan-out, to test what it uncovers."""
+    """One per process and event loop.
 
-    def __init__(self, service: MessagingService, *, publish_delay: float = 0.0) -> None:
+    `catch_up_seconds`: between two looks into the log for messages that no hint announced. `publish_delay`: seconds
+    between commit and fan-out, to test what it uncovers.
+    """
+
+    def __init__(self, service: MessagingService, *, catch_up_seconds: float, publish_delay: float = 0.0) -> None:
         self._service = service
+        self._catch_up_seconds = catch_up_seconds
         self._publish_delay = publish_delay
         self._layer: Any = get_channel_layer()
         self._meter, self._tracer = get_meter(), get_tracer()
@@ -187,7 +191,7 @@ class Hub:
                     self._forget(self._floor)
             except StoreUnavailable as error:
                 logger.warning("catch-up failed", extra={"error": str(error)})
-            await asyncio.sleep(CATCH_UP_SECONDS)
+            await asyncio.sleep(self._catch_up_seconds)
 
     async def _watch(self) -> None:
         """Close the connections of staff who have signed out or lost the right, whichever process they did it in."""

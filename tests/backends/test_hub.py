@@ -88,7 +88,7 @@ def service(log: MessageLog) -> MessagingService:
 
 @pytest.fixture
 async def hub(service: MessagingService) -> AsyncIterator[Hub]:
-    hub = Hub(service)
+    hub = Hub(service, catch_up_seconds=2.0)
     yield hub
     await hub.close()
 
@@ -207,7 +207,7 @@ async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(serv
         host = {"address": redis.url, "socket_timeout": 15, "socket_connect_timeout": 1}
         before = channel_layers["default"]
         channel_layers.set("default", RedisPubSubChannelLayer(hosts=[host]))
-        here, there = Hub(service), Hub(service)
+        here, there = Hub(service, catch_up_seconds=2.0), Hub(service, catch_up_seconds=2.0)
         channel_layers.set("default", before)
         mine, theirs = Member(), Member()
         here.join(mine, [ADMINS])
@@ -232,12 +232,14 @@ async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(serv
         assert not here.layer_up
         redis.start()
         more = itertools.count(600)
+        for author, reader in ((here, theirs), (there, mine)):
+            reader.got = asyncio.Queue()
 
-        def goes_on() -> bool:
-            here.publish([publish(next(more))])
-            return here.layer_up
+            def is_heard(author: Hub = author, reader: Member = reader) -> bool:
+                author.publish([publish(next(more))])
+                return not reader.got.empty()
 
-        await eventually(goes_on, "it publishes to Redis again")
+            await eventually(is_heard, "each hears the other again")
         await here.close()
         await there.close()
 
@@ -248,7 +250,7 @@ async def test_a_process_that_hears_nothing_says_so_and_subscribes_when_it_can(s
         client.config_set("requirepass", "secret")
         before = channel_layers["default"]
         channel_layers.set("default", RedisPubSubChannelLayer(hosts=[redis.url]))
-        hub = Hub(service)
+        hub = Hub(service, catch_up_seconds=2.0)
         channel_layers.set("default", before)
         await eventually(lambda: not hub.layer_up, "the hub knows that it is deaf")
         client.config_set("requirepass", "")

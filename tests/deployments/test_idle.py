@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.connections import Connection, admin, connect, visitor
+from tests.support.connections import admin, connect, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.services import started
 
 CROWD = 150  # redis-py's pool holds 100 connections
-SAMPLE = 5
 IDLE_SECONDS = 6.5  # redis-py gives up reading after 5 s, and so do some layers; all else is set to 1 s here
-FOUND_SECONDS = 1.0  # no message is found in the log before it is so old: what comes earlier was announced
 
 
 @pytest.fixture
@@ -40,10 +37,6 @@ async def test_a_crowd_of_idle_sockets_still_receives(hasty_deployment: Deployme
         await asyncio.sleep(IDLE_SECONDS)
         with own_redis.client() as client:
             assert list(client.scan_iter("connection:*")) == []  # the store has forgotten them all
-        for sockets in (crowd[:SAMPLE], crowd[-SAMPLE:]):  # in the operator's process, and in the other one
-            assert min([await seconds_between(socket, operator) for socket in sockets]) < FOUND_SECONDS
-            to_pages = [await seconds_between(operator, socket, to=socket.conversation) for socket in sockets]
-            assert min(to_pages) < FOUND_SECONDS
         await asyncio.gather(*(socket.say("hello") for socket in crowd))
         told = await operator.receive_many(CROWD)
         assert {frame["conversation"] for frame in told} == {socket.conversation for socket in crowd}
@@ -52,14 +45,6 @@ async def test_a_crowd_of_idle_sockets_still_receives(hasty_deployment: Deployme
         received = [await socket.receive() for socket in crowd]
         assert [frame["content"] for frame in received] == [f"to {socket.conversation}" for socket in crowd]
         assert await operator.until_pong() == []
-
-
-async def seconds_between(author: Connection, reader: Connection, **fields: str) -> float:
-    """How long after its ack a message is with its reader."""
-    await author.say("hello", **fields)
-    began = time.monotonic()
-    assert (await reader.receive())["content"] == "hello"
-    return time.monotonic() - began
 
 
 async def test_a_socket_that_never_says_who_it_is_is_closed(kubernetes_deployment: Deployment) -> None:

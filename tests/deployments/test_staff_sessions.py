@@ -1,7 +1,6 @@
 """An admin's connection lives as long as the right to it, on whichever pod either is."""
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -17,7 +16,7 @@ CHANGES = {
 
 
 async def ends(deployment: Deployment, username: str, change: Callable[[], object]) -> None:
-    """`change` (blocking) closes `username`'s connections on both pods, and nobody else's, within 10 s."""
+    """`change` (blocking) closes `username`'s connections on both pods, and nobody else's."""
     here, there = deployment.websocket_urls
     tokens = [await deployment.admin_token(username) for _ in range(2)]
     async with (
@@ -26,9 +25,7 @@ async def ends(deployment: Deployment, username: str, change: Callable[[], objec
         admin(here, await deployment.admin_token("operator")) as other,
     ):
         await asyncio.to_thread(change)
-        began = time.monotonic()
         assert [await page.until_closed() for page in (first, second)] == [([error("unauthorized")], 4401)] * 2
-        assert time.monotonic() - began < 10
         assert await other.until_pong() == []
 
 

@@ -1,4 +1,7 @@
-"""The product's settings, with every time-out underneath a socket so short that a test can stay idle for longer."""
+"""The product's settings, with every time-out underneath a socket so short that a test can stay idle for longer.
+
+Messages that no hint announces are never looked for: what reaches its readers was announced.
+"""
 
 from messaging_site.settings import *  # noqa: F403
 from messaging_site.settings import CHANNEL_LAYERS, DATABASES, MESSAGING_STORE
@@ -10,3 +13,4 @@ _layer = CHANNEL_LAYERS["default"]["CONFIG"]
 _layer |= {"expiry": SECONDS, "group_expiry": SECONDS}  # of channels-redis' other layer: this one has none
 _layer["hosts"][0] |= {"socket_timeout": SECONDS, "health_check_interval": SECONDS}
 DATABASES["default"]["CONN_MAX_AGE"] = SECONDS
+MESSAGING_CATCH_UP_SECONDS = 3600

@@ -169,7 +169,7 @@ def test_the_gateway_has_the_same_routes_as_the_ingress() -> None:
 def test_the_controller_keeps_a_socket_open_much_longer_than_it_is_silent(rendered: Manifests) -> None:
     annotations = rendered.one("Ingress", "user-admin-messaging-ingress")["metadata"]["annotations"]
     assert annotations["haproxy.org/backend-config-snippet"] == "timeout tunnel 1h"
-    assert 3 * seconds("messaging_site/server.py", "PING_SECONDS") < 3600
+    assert 3 * seconds("messaging_site/settings.py", "PING_SECONDS") < 3600
     assert rendered.one("Ingress", "user-admin-messaging-ingress")["spec"]["ingressClassName"] == "haproxy"
 
 
