@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -14,17 +11,24 @@ import psycopg
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.connections import admin, connect, error, new_id
 from tests.support.deployments import PREPARED, Deployment, Kubernetes, Pod, probe
+from tests.support.metrics import scrape, value
 from tests.support.nginx import Nginx
 from tests.support.redis_services import Redis, RedisSentinel
 from tests.support.services import HOST, Postgres, started
-from tests.support.traffic import CALM_SECONDS, GOING_ON, HINT_SECONDS, Crowd
+from tests.support.traffic import CALM_SECONDS, Crowd
 from tests.support.waiting import eventually
 
 PODS = 3
 # The limits are far away, but asked for: they too depend on Redis.
 LIMITS = {f"RATE_LIMIT_{who}": "10000/0.001" for who in ("VISITOR", "ADDRESS", "ADMIN")}
 LIMITS |= {"SOCKETS_PER_ADDRESS": "1000", "TRUSTED_PROXY_COUNT": "1"}
-UNAVAILABLE_SECONDS = 4.5  # until a writer is told that the database does not answer, 2 s and what a busy machine adds
+# Each says whether a pod had its last answer of Redis, for one of the purposes that it has Redis for.
+ANSWERED = [("messaging_layer_up", ()), *(("messaging_store_up", (s,)) for s in ("addresses", "connections", "limits"))]
+# Transactions that have written and wait for a lock, with the pod that each belongs to.
+WAITING_TRANSACTIONS = (
+    "SELECT application_name, backend_xid::text FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock' AND backend_xid IS NOT NULL"
+)
 
 
 @dataclass
@@ -36,22 +40,40 @@ class Stage:
 
     async def fresh(self) -> None:
         """Nothing is said yet, everything works, and nobody is here."""
-        await self.until_ready(200, CALM_SECONDS, database="ok", redis="ok")
+        await self.until_ready(200, database="ok", redis="ok")
         with psycopg.connect(self.deployment.database) as session:
             session.execute("DELETE FROM messaging_message")
             session.execute("DELETE FROM messaging_conversation")
         self.crowd = Crowd(self.deployment, self.network)
 
-    async def until_ready(self, status: int, within: float = HINT_SECONDS, **parts: object) -> None:
-        """Returns when every pod's /ready answers with `status` and with `parts` among the rest."""
-        await eventually(lambda: self.is_ready(status, parts), f"every pod answers {status} with {parts}", within)
+    async def until_ready(self, status: int, **parts: object) -> None:
+        """Return when every pod's /ready answers with `status` and with `parts` among the rest."""
+        answer = f"every pod answers {status} with {parts}"
+        await eventually(lambda: self.is_ready(status, parts), answer, CALM_SECONDS)
+
+    async def until_redis_serves(self) -> None:
+        """Return when every pod has had answers of Redis again for everything that it keeps there.
+
+        Not all at once: on a busy machine one or the other answer comes too late.
+        """
+        missing = {(pod, gauge) for pod in self.deployment.servers for gauge in ANSWERED}
+        async with asyncio.timeout(CALM_SECONDS):
+            while missing:
+                samples = {pod: await asyncio.to_thread(scrape, pod) for pod in self.deployment.servers}
+                missing = {(pod, gauge) for pod, gauge in missing if not samples[pod][gauge]}
+                await asyncio.sleep(0.1)
 
     async def is_ready(self, status: int, parts: dict[str, object]) -> bool:
         answers = await asyncio.gather(*(asyncio.to_thread(probe, p, "/ready") for p in self.deployment.servers))
         return all(found == status and body | parts == body for found, body in answers)
 
-    async def admins_present(self) -> int:
-        """What a visitor is told."""
+    async def until_admins_present(self, number: int) -> None:
+        """Return when a visitor who comes is told that so many admins are here."""
+        async with asyncio.timeout(CALM_SECONDS):
+            while await self._admins_present() != number:
+                await asyncio.sleep(0.5)
+
+    async def _admins_present(self) -> int:
         async with connect(self.deployment.servers[0].websocket_url) as page:
             admins: int = (await page.identify())["presence"]["admins"]
         return admins
@@ -66,6 +88,7 @@ class SentinelStage(Stage):
 class FragileStage(Stage):
     """Its pods reach Redis and PostgreSQL through `to_redis` and `to_postgres`."""
 
+    pods: dict[str, Pod]  # by the names that PostgreSQL knows them by
     redis: Redis
     postgres: Postgres
     to_redis: ChaosProxy
@@ -76,59 +99,97 @@ class FragileStage(Stage):
         with self.redis.client() as client:
             client.flushall()  # who was on a killed pod counts until its time is up
 
-    async def stays_ready(self, seconds: float) -> None:
-        """Redis is seen to be down; /ready stays 200 and people go on for so long."""
+    @contextlib.asynccontextmanager
+    async def in_the_middle(self) -> AsyncIterator[tuple[Pod, str]]:
+        """Hold a pod in the middle of a transaction, whose id is yielded, until the body ends.
+
+        More messages wait there for the next transaction. Whatever the body does to the pod meets both.
+        """
+        with (
+            psycopg.connect(self.deployment.database, autocommit=True) as observer,
+            psycopg.connect(self.deployment.database) as locking,
+        ):
+            locking.execute("LOCK TABLE messaging_message IN SHARE MODE")
+            found: list[tuple[Pod, str]] = []
+            async with asyncio.timeout(CALM_SECONDS):
+                while not found:
+                    waiting = dict(observer.execute(WAITING_TRANSACTIONS).fetchall())
+                    found = [(pod, waiting[name]) for name, pod in self.pods.items() if name in waiting]
+                    found = [both for both in found if await asyncio.to_thread(_has_more, both[0])]
+            yield found[0]
+
+    async def has_committed(self, transaction: str) -> bool:
+        """Return whether a transaction was committed, once it has ended."""
+        with psycopg.connect(self.deployment.database, autocommit=True) as observer:
+
+            def status() -> str:
+                ((found,),) = observer.execute("SELECT pg_xact_status(%s::xid8)", [transaction]).fetchall()
+                return str(found)
+
+            await eventually(lambda: status() != "in progress", "the transaction has ended", CALM_SECONDS)
+            return status() == "committed"
+
+    def duplicates(self) -> float:
+        """Return how many messages of visitors the pods have acked as duplicates."""
+        return sum(value(pod, "messaging_messages_total", "duplicate", "user") for pod in self.deployment.servers)
+
+    async def goes_on_without_redis(self) -> None:
+        """Every pod sees that Redis is down and stays ready, and messages still reach everybody."""
         await self.until_ready(200, redis="degraded")
-        deadline = asyncio.get_running_loop().time() + seconds
-        while asyncio.get_running_loop().time() < deadline:
-            assert await self.is_ready(200, {"database": "ok"})
-            await self.crowd.goes_on()
+        await self.crowd.goes_on()
+        await self.until_ready(200, redis="degraded")
+
+    async def goes_on_with_redis(self) -> None:
+        """Every pod has all of Redis again, and hears of messages through it."""
+        await self.until_redis_serves()
+        with self.redis.client() as client:
+            await eventually(
+                lambda: len(client.client_list(_type="pubsub")) == PODS, "all pods have subscribed", CALM_SECONDS
+            )
+        await self.crowd.goes_on()
 
     @contextlib.asynccontextmanager
     async def refusing(self) -> AsyncIterator[None]:
-        """What the body has begun makes the log unavailable: a writer is told so in time, and probes are."""
+        """Break the log in the body: a writer is told while it is broken."""
         token = await self.deployment.admin_token("colleague")
         async with admin(self.deployment.servers[0].websocket_url, token) as writer:
             yield
+            # To nobody: whatever its outcome, it will not be in the log.
             id = new_id()
-            async with asyncio.timeout(UNAVAILABLE_SECONDS):
-                # To nobody: whatever its outcome, it will not be in the log.
-                await writer.send("sendMessage", id=id, content="hello", to=str(uuid4()))
-                while (answer := await writer.receive()).get("id") != id:
-                    pass
+            await writer.send("sendMessage", id=id, content="hello", to=str(uuid4()))
+            while (answer := await writer.receive(CALM_SECONDS)).get("id") != id:
+                pass
             assert answer == error("unavailable", id=id, retryAfterMs=1000)
 
     async def recovers(self) -> None:
         await self.until_ready(200, database="ok")
-        await self.crowd.goes_on(HINT_SECONDS + GOING_ON * self.crowd.pace)
+        await self.crowd.goes_on()
 
 
-AnyStage = TypeVar("AnyStage", bound=Stage)
+def _has_more(pod: Pod) -> bool:
+    """Return whether messages wait there for the next transaction."""
+    return value(pod, "messaging_log_waiting_messages") > 0
 
 
-class Stages(Generic[AnyStage]):
-    """So many stages, side by side. They serve test after test, until one fails on them."""
+class FragileStages:
+    """A stage that serves test after test, and a new one after each that fails."""
 
-    def __init__(self, build: Callable[[], AbstractContextManager[AnyStage]], number: int) -> None:
-        self._build = build
-        self._number = number
-        self._stages: list[AnyStage] = []
+    def __init__(self) -> None:
+        self._stage: FragileStage | None = None
         self._stack = contextlib.ExitStack()
 
     @contextlib.contextmanager
-    def set_up(self) -> Iterator[list[AnyStage]]:
-        if not self._stages:
-            with ThreadPoolExecutor() as pool:
-                entered = [pool.submit(self._stack.enter_context, self._build()) for _ in range(self._number)]
-            self._stages = [stage.result() for stage in entered]
+    def set_up(self) -> Iterator[FragileStage]:
+        if self._stage is None:
+            self._stage = self._stack.enter_context(fragile_stage())
         try:
-            yield self._stages
+            yield self._stage
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        self._stages.clear()
+        self._stage = None
         self._stack.close()
 
 
@@ -140,11 +201,21 @@ def fragile_stage() -> Iterator[FragileStage]:
         kubernetes = Kubernetes(postgres, postgres.directory / "static")
         to_redis, to_postgres = (stack.enter_context(ChaosProxy([(HOST, to.port)])) for to in (redis, postgres))
         database = postgres.create_database(uuid4().hex, PREPARED)
-        reached = database.replace(f":{postgres.port}/", f":{to_postgres.port}/")
+        environment = {
+            "DATABASE_URL": database.replace(f":{postgres.port}/", f":{to_postgres.port}/"),
+            "DJANGO_SETTINGS_MODULE": "tests.support.fault_settings",
+        }
         redis_url = f"redis://{HOST}:{to_redis.port}/0"
-        deployment, network = stack.enter_context(behind_nginx(kubernetes, redis_url, DATABASE_URL=reached))
+        pods: dict[str, Pod] = {}
+
+        def make(**environment: str) -> Pod:
+            name = f"pod-{len(pods)}"
+            pods[name] = Pod(PGAPPNAME=name, **environment)
+            return pods[name]
+
+        deployment, network = stack.enter_context(behind_nginx(kubernetes, redis_url, make, **environment))
         deployment.database = database
-        yield FragileStage(deployment, network, redis, postgres, to_redis, to_postgres)
+        yield FragileStage(deployment, network, pods, redis, postgres, to_redis, to_postgres)
 
 
 @contextlib.contextmanager
@@ -156,9 +227,9 @@ def sentinel_stage(kubernetes: Kubernetes) -> Iterator[SentinelStage]:
 
 @contextlib.contextmanager
 def behind_nginx(
-    kubernetes: Kubernetes, redis_url: str, **environment: str
+    kubernetes: Kubernetes, redis_url: str, make: Callable[..., Pod] = Pod, **environment: str
 ) -> Iterator[tuple[Deployment[Pod], ChaosProxy]]:
-    with kubernetes.deployed(redis_url, LIMITS | environment, pods=PODS) as deployment:
+    with kubernetes.deployed(redis_url, LIMITS | environment, pods=PODS, make=make) as deployment:
         nginx = Nginx({"/": [pod.port for pod in deployment.servers]})
         with started(nginx), ChaosProxy([(HOST, nginx.port)]) as network:
             yield deployment, network

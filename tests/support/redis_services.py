@@ -123,6 +123,11 @@ class RedisSentinel:
             wait_until(self._all_know_each_other, "the Sentinels know each other", Service.ready_seconds)
             yield
 
+    def serving(self) -> Redis:
+        """Return the server that the first Sentinel takes for the master."""
+        port = self.sentinels[0].master()["port"]
+        return next(server for server in (self.master, self.replica) if server.port == port)
+
     def _all_know_each_other(self) -> bool:
         states = [sentinel.master() for sentinel in self.sentinels]
         return all(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1 for state in states)

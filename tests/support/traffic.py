@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import itertools
-import statistics
-import time
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import psycopg
 
 from messaging.client.frames import Frame
+from messaging.client.link import Link
 from messaging.client.person import Person
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.deployments import Deployment
@@ -20,12 +20,11 @@ from tests.support.waiting import eventually
 VISITORS = ("ada", "bob", "eve", "kim", "lea", "sam")
 # A visitor with so many waits: otherwise the one admin, who waits for a commit each, falls ever more behind.
 UNANSWERED = 10
-ACK_SECONDS = 0.5  # for 9 of 10 messages
-HINT_SECONDS = 5.0  # for a message to reach staff while hints are lost
-GOING_ON = 5  # messages of a visitor that show that the product works
-PACE = 0.5  # seconds between two messages of a visitor who is in no hurry
-PULSE_SECONDS = 0.05  # between two looks at whether this machine stood still
-CALM_SECONDS = 60  # for everybody to be up to date once all is well again
+GOING_ON = 3  # messages of a visitor that show that the product works
+PACE = 0.25  # seconds between two messages of a visitor who is in no hurry
+SELDOM = 25.0  # seconds between two pings of a page in production
+CALM_SECONDS = 60  # how long tests wait at most for anything here: no promise of the product
+LATE = ("no answer in time", "no commit in time")  # errors that a server logs when its database takes more than 2 s
 
 
 @dataclass(eq=False)
@@ -39,9 +38,7 @@ class Witness(Person):
     errors: list[str] = field(default_factory=list, init=False)  # codes
     connections: int = field(default=0, init=False)
     silences: int = field(default=0, init=False)  # connections that were given up because the server said nothing
-    ack_seconds: list[float] = field(default_factory=list, init=False)  # from the first try to send to the ack
-    shown_at: dict[str, float] = field(default_factory=dict, init=False)  # by messageId; one's own when it is acked
-    written_at: dict[str, float] = field(default_factory=dict, init=False)  # by id
+    farewells: int = field(default=0, init=False)  # connections whose server announced that it stops
 
     @property
     def contents(self) -> list[str]:
@@ -55,12 +52,9 @@ class Witness(Person):
 
     def on_asked(self, frame: Frame) -> None:
         self.sent.append(frame["content"])
-        self.written_at[frame["id"]] = time.monotonic()
 
     def on_done(self, frame: Frame, answer: Frame) -> None:
         self.acked[frame["id"]] = answer
-        if answer["type"] == "ack":
-            self.ack_seconds.append(time.monotonic() - self.written_at[frame["id"]])
 
     def on_refused(self, frame: Frame, error: Frame) -> None:
         self.not_sent[frame["id"]] = error["code"]
@@ -69,12 +63,19 @@ class Witness(Person):
         self.errors.append(error["code"])
 
     def on_message(self, frame: Frame) -> None:
-        self.shown_at.setdefault(frame["messageId"], time.monotonic())
         self.hear(frame)
+
+    async def take(self, link: Link, frame: Frame) -> None:
+        self.farewells += frame["type"] == "serverShutdown"
+        await super().take(link, frame)
 
 
 class Crowd:
-    """Visitors who write, an admin who answers every message once, and an admin who only reads."""
+    """Visitors who write, an admin who answers every message once, and an admin who only reads.
+
+    The reading admin pings as seldom as pages do, so within a test it is the server that has to bring its messages:
+    everybody else would find a lost one by the pong of the next ping.
+    """
 
     def __init__(self, deployment: Deployment, proxy: ChaosProxy) -> None:
         join = partial(
@@ -89,11 +90,12 @@ class Crowd:
         )
         self.visitors = [join() for _ in VISITORS]
         self.answering = join(mint=partial(deployment.admin_token, "operator"), hear=self._answer)
-        self.reading = join(mint=partial(deployment.admin_token, "colleague"))
+        self.reading = join(mint=partial(deployment.admin_token, "colleague"), heartbeat=SELDOM)
         self.admins = [self.answering, self.reading]
         self.pace = PACE  # may be changed at any time
-        self.longest_pause = 0.0  # seconds for which this machine stood still: no fault of the product
         self.everybody = [*self.visitors, *self.admins]
+        self._deployment = deployment
+        self._logged = set(deployment.log.splitlines())  # by tests before this one
 
     def _answer(self, frame: Frame) -> None:
         if frame["from"] == "user":
@@ -104,20 +106,12 @@ class Crowd:
         async with contextlib.AsyncExitStack() as stack:
             for client in self.everybody:
                 await stack.enter_async_context(client)
-            await eventually(
-                lambda: all(client.ready for client in self.everybody), "everybody is connected", CALM_SECONDS
-            )
-            pulse = asyncio.create_task(self._pulse())
-            try:
-                yield
-            finally:
-                pulse.cancel()
+            await self.are_ready(self.everybody)
+            yield
 
-    async def _pulse(self) -> None:
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(PULSE_SECONDS)
-            self.longest_pause = max(self.longest_pause, time.monotonic() - began - PULSE_SECONDS)
+    async def are_ready(self, clients: Sequence[Witness]) -> None:
+        """Return when `clients` are connected and have loaded their threads."""
+        await eventually(lambda: all(client.ready for client in clients), "clients are connected", CALM_SECONDS)
 
     async def talk(self, each: int) -> None:
         """Every visitor sends `each` messages as fast as they are answered; returns when all are acked."""
@@ -137,10 +131,12 @@ class Crowd:
             over.set()
             await talk
 
-    async def goes_on(self, within: float = CALM_SECONDS) -> None:
-        """Returns when GOING_ON more messages of every visitor are acked."""
+    async def goes_on(self) -> None:
+        """Return when GOING_ON more messages of every visitor are acked, and the reading admin shows all of them."""
         goals = [(visitor, len(visitor.acked) + GOING_ON) for visitor in self.visitors]
-        await eventually(lambda: all(len(c.acked) >= goal for c, goal in goals), "all visitors are acked", within)
+        await eventually(lambda: all(len(c.acked) >= goal for c, goal in goals), "all visitors are acked", CALM_SECONDS)
+        acked = {ack["messageId"] for visitor in self.visitors for ack in visitor.acked.values()}
+        await eventually(lambda: acked <= self.reading.thread.keys(), "they are with the reading admin", CALM_SECONDS)
 
     async def _talk(self, going_on: Callable[[int], bool]) -> None:
         talks = (self._monologue(c, name, going_on) for c, name in zip(self.visitors, VISITORS, strict=True))
@@ -160,31 +156,22 @@ class Crowd:
 
     @contextlib.asynccontextmanager
     async def unnoticed(self) -> AsyncIterator[None]:
-        """Whatever the body does: no connection ends, nobody sees an error, messages come in time."""
+        """Whatever the body does: no connection ends, nobody sees an error."""
         connections = [client.connections for client in self.everybody]
         yield
         await self.goes_on()
         assert [client.connections for client in self.everybody] == connections
         self.check_errors()
-        assert self._slowest_hint() < HINT_SECONDS + 2 * self.longest_pause
 
     def check_errors(self) -> None:
-        """Nobody has seen any, but of a database that was late because the machine stood still."""
-        excused = {"unavailable"} if self.longest_pause > 1 else set()
-        assert [set(client.errors) - excused for client in self.everybody] == [set()] * len(self.everybody)
+        """Nobody has seen an error, unless servers have logged that the database was LATE, and no other reason.
 
-    def slowest_acks(self) -> float:
-        """The seconds within which 9 of 10 messages of visitors were acked: the others met a pause of the machine.
-
-        Not the answering admin's: without hints it hears of 2 s of messages at once, and its answers queue up.
+        On a busy machine it is. What is unavailable for the lack of anything else is logged with another reason.
         """
-        ack_seconds = [seconds for visitor in self.visitors for seconds in visitor.ack_seconds]
-        return statistics.quantiles(ack_seconds, n=10)[8]
-
-    def _slowest_hint(self) -> float:
-        """The longest time from the ack of a visitor's message until the reading admin showed it."""
-        shown = self.reading.shown_at
-        return max(shown[id] - at for visitor in self.visitors for id, at in visitor.shown_at.items() if id in shown)
+        new = set(self._deployment.log.splitlines()) - self._logged
+        reasons = {json.loads(line)["error"] for line in new if '"store unavailable"' in line}
+        excused = {"unavailable"} if reasons and reasons <= set(LATE) else set()
+        assert [set(client.errors) - excused for client in self.everybody] == [set()] * len(self.everybody), reasons
 
     async def up_to_date(self) -> None:
         """Returns when everybody shows all that was sent and answered."""
