@@ -49,8 +49,9 @@ test-quick: services $(VENV)/.dev $(VENV)-k8s/.installed node_modules/.package-l
 	node --test tests/unit/js/
 	$(PYTEST) -m 'not (browser or image or aws)'
 
-faults: services $(VENV)/.dev ## inject every fault RUNS times (RUNS=50; `make test` does it once)
-	RUNS=$(or $(RUNS),50) $(VENV)/bin/pytest tests/deployments/test_faults.py
+RUNS ?= 50
+faults: services $(VENV)/.dev ## look for rare faults: RUNS times (50) what `make test` does once
+	RUNS=$(RUNS) $(PYTEST) tests/deployments/test_faults.py tests/deployments/test_chaos.py
 
 lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, workflows, migrations, deployment
 	$(VENV)/bin/ruff check

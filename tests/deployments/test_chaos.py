@@ -11,11 +11,12 @@ import pytest
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
+from tests.support.repetition import RUNS
 from tests.support.services import HOST, started
 from tests.support.traffic import CALM_SECONDS, VISITORS, Crowd, check
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.parametrize("run", range(RUNS))]
 
 
 async def survive(
@@ -47,19 +48,19 @@ def own_redis() -> Iterator[Redis]:
         yield redis
 
 
-async def test_a_bad_network_loses_nothing_of_2000_messages(kubernetes: Kubernetes, own_redis: Redis) -> None:
+async def test_a_bad_network_loses_nothing_of_2000_messages(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
     with kubernetes.deployed(own_redis.url) as deployment:
         await survive(deployment, each=170)
         assert "Traceback" not in deployment.log
 
 
-async def test_nothing_is_lost_between_commit_and_fan_out(kubernetes: Kubernetes, own_redis: Redis) -> None:
+async def test_nothing_is_lost_between_commit_and_fan_out(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
     with kubernetes.deployed(own_redis.url, MESSAGING_PUBLISH_DELAY_MS="50") as deployment:
         await survive(deployment, each=40, latency=0.01)
         assert "Traceback" not in deployment.log
 
 
-async def test_a_server_may_be_killed(kubernetes: Kubernetes, own_redis: Redis) -> None:
+async def test_a_server_may_be_killed(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
     each = 60
     with kubernetes.deployed(own_redis.url, MESSAGING_PUBLISH_DELAY_MS="20") as deployment:
 
@@ -73,7 +74,7 @@ async def test_a_server_may_be_killed(kubernetes: Kubernetes, own_redis: Redis) 
         await survive(deployment, each, fault=kill_and_restart)
 
 
-async def test_redis_may_be_killed_and_come_back_empty(kubernetes: Kubernetes, own_redis: Redis) -> None:
+async def test_redis_may_be_killed_and_come_back_empty(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
     each = 60
     with kubernetes.deployed(own_redis.url) as deployment:
 

@@ -113,7 +113,7 @@ class FragileStage(Stage):
             found: list[tuple[Pod, str]] = []
             async with asyncio.timeout(CALM_SECONDS):
                 while not found:
-                    waiting = dict(observer.execute(WAITING_TRANSACTIONS).fetchall())
+                    waiting: dict[str, str] = dict(observer.execute(WAITING_TRANSACTIONS).fetchall())
                     found = [(pod, waiting[name]) for name, pod in self.pods.items() if name in waiting]
                     found = [both for both in found if await asyncio.to_thread(_has_more, both[0])]
             yield found[0]
