@@ -228,7 +228,6 @@ MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1, most=1_000_000)
 SHUTDOWN_TIMEOUT = env.number("SHUTDOWN_TIMEOUT", 20, most=3_600)  # seconds in which connections are sent elsewhere
 PING_SECONDS = 20  # between two pings to a socket; one that does not answer for as long is closed
 HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the probes are internal
-
 STATIC_URL = "/static/"
 STATIC_ROOT = (  # for collectstatic
     None if LOCAL and not env.text("STATIC_ROOT") else str(env.directory("STATIC_ROOT", VAR_DIR / "static"))
