@@ -92,7 +92,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(mark)
         if not item.get_closest_marker("xdist_group"):
             shared = next((name for name in SHARED_DEPLOYMENTS if needed & {name, f"{name}_deployment"}), None)
-            item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
+            item.add_marker(pytest.mark.xdist_group(shared or f"{item.path.parent.name}/{item.path.stem}"))
     items.sort(key=_rank)
 
 
@@ -108,6 +108,13 @@ def _rank(item: pytest.Item) -> int:
     assert mark is not None
     (group,) = mark.args
     return LONG_GROUPS.index(group) if group in LONG_GROUPS else len(LONG_GROUPS)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Stop where tests would not be kept together: what they share would be made once for each worker, unnoticed."""
+    grouped = all("@" in item.nodeid for item in session.items)
+    if hasattr(session.config, "workerinput") and session.config.getvalue("loadgroup") and not grouped:
+        raise pytest.UsageError("pytest-xdist does not see the groups of this pytest: use the pinned versions of both")
 
 
 @pytest.hookimpl(tryfirst=True)
