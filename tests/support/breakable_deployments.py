@@ -110,13 +110,17 @@ class FragileStage(Stage):
             psycopg.connect(self.deployment.database) as locking,
         ):
             locking.execute("LOCK TABLE messaging_message IN SHARE MODE")
-            found: list[tuple[Pod, str]] = []
-            async with asyncio.timeout(CALM_SECONDS):
-                while not found:
-                    waiting: dict[str, str] = dict(observer.execute(WAITING_TRANSACTIONS).fetchall())
-                    found = [(pod, waiting[name]) for name, pod in self.pods.items() if name in waiting]
-                    found = [both for both in found if await asyncio.to_thread(_has_more, both[0])]
-            yield found[0]
+
+            async def held() -> tuple[Pod, str] | None:
+                waiting: dict[str, str] = dict(observer.execute(WAITING_TRANSACTIONS).fetchall())
+                for name, pod in self.pods.items():
+                    if name in waiting and await asyncio.to_thread(_has_more, pod):
+                        return pod, waiting[name]
+                return None
+
+            found = await eventually(held, "a pod is in the middle of a transaction", CALM_SECONDS)
+            assert found is not None
+            yield found
 
     async def has_committed(self, transaction: str) -> bool:
         """Return whether a transaction was committed, once it has ended."""
