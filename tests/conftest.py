@@ -86,21 +86,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Groups that take long come first, so that no worker is left alone with one at the end.
     """
     for item in items:
-        needed = _needs(item)
+        assert isinstance(item, pytest.Function)
+        fixtures = set(item.fixturenames)
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        names = {value for value in parameters if isinstance(value, str)}
         for mark, causes in MARKS.items():
-            if needed & causes:
+            if (fixtures | names) & causes:
                 item.add_marker(mark)
         if not item.get_closest_marker("xdist_group"):
-            shared = next((name for name in SHARED_DEPLOYMENTS if needed & {name, f"{name}_deployment"}), None)
-            item.add_marker(pytest.mark.xdist_group(shared or f"{item.path.parent.name}/{item.path.stem}"))
+            shared = [name for name in SHARED_DEPLOYMENTS if name in names or f"{name}_deployment" in fixtures]
+            item.add_marker(pytest.mark.xdist_group(*shared[:1] or [f"{item.path.parent.name}/{item.path.stem}"]))
     items.sort(key=_rank)
-
-
-def _needs(item: pytest.Item) -> set[str]:
-    """Return the names of the test's fixtures, and its parameters that are names."""
-    assert isinstance(item, pytest.Function)
-    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
 
 
 def _rank(item: pytest.Item) -> int:
