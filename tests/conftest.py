@@ -37,7 +37,31 @@ MARKS = {
 }
 # One of each serves a whole run: all of its tests go to one worker.
 SHARED_DEPLOYMENTS = ("containers", "aws", "pooled", "kubernetes", "local")
-LONG_GROUPS = ("containers", "aws", "kubernetes", "pooled", "local")
+# These take a minute or longer, the longest first.
+LONG_GROUPS = (
+    "containers",
+    "aws",
+    "pages/test_live_page",
+    "faults of servers",
+    "compose/test_compose",
+    "image/test_rollout",
+    "deployments/test_hostile",
+    "deployments/test_chaos",
+    "faults of services",
+    "pages/test_browser",
+    "pages/test_user_page_life",
+    "pages/test_inbox_live",
+    "pages/test_user_page",
+    "deployments/test_faults",
+    "deployments/test_logs",
+    "deployments/test_server",
+    "pooled",
+    "kubernetes",
+    "local",
+    "deployments/test_metrics",
+    "aws/test_apigateway",
+    "pages/test_admin_pages",
+)
 
 # How long an example takes depends on who else uses the machine.
 hypothesis.settings.register_profile("tests", deadline=None)

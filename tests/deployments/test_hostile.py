@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +38,7 @@ class WatchedPod(Pod):
 
     def command(self) -> Sequence[str]:
         self.environment["TURNS"] = str(self.turns)
+        self.environment.pop("COVERAGE_PROCESS_CONFIG", None)  # it takes processor time of its own
         return [sys.executable, "-m", "tests.support.watched_server"]
 
 
@@ -175,26 +175,24 @@ async def test_whatever_drips_in_byte_by_byte_is_cut(pod: WatchedPod) -> None:
 
 async def test_1100_connections_are_1000_served_ones_and_100_that_are_told_to_come_back(pod: WatchedPod) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        waiting = asyncio.Semaphore(50)
+        few = asyncio.Semaphore(10)  # at a time: who reads the close too late finds the connection reset
 
-        async def connected() -> tuple[ClientConnection, Frame]:
-            async with waiting:
+        async def connected() -> tuple[Frame, int | None]:
+            async with few:
                 page = await stack.enter_async_context(
                     websocket(pod.websocket_url, proxy=None, ping_interval=None, open_timeout=60)
                 )
-            first = json.loads(await page.recv())
-            if first["type"] == "connection":
-                await page.send('{"action":"ping"}')  # whoever says nothing for 10 s is closed
-                assert json.loads(await page.recv())["type"] == "pong"
-            return page, first
-
-        pages = await asyncio.gather(*(connected() for _ in range(1_100)))
-        assert Counter(first["type"] for _, first in pages) == {"connection": 1_000, "error": 100}
-        for page, first in pages:
-            if first["type"] == "error":
-                assert first == error("unavailable", retryAfterMs=1000)
+                first = json.loads(await page.recv())
+                if first["type"] == "connection":
+                    await page.send('{"action":"ping"}')  # whoever says nothing for 10 s is closed
+                    assert json.loads(await page.recv())["type"] == "pong"
+                    return {"type": "connection"}, None
                 await page.wait_closed()
-                assert page.close_code == 4013
+                return first, page.close_code
+
+        told = await asyncio.gather(*(connected() for _ in range(1_100)))
+        refused = (error("unavailable", retryAfterMs=1000), 4013)
+        assert [told.count(({"type": "connection"}, None)), told.count(refused)] == [1_000, 100]
 
 
 @pytest.mark.parametrize("limits", [LIMITS], ids=["limited"])

@@ -53,6 +53,7 @@ class Site:
         crowd.pace = PACE
         for client in crowd.everybody:
             client.heartbeat = HEARTBEAT
+            client.in_turn = True  # a gateway serves two frames at once in any order
         for client in crowd.everybody[::2]:
             client.url = other.websocket_url
         return crowd

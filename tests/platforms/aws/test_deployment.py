@@ -60,6 +60,8 @@ async def test_a_process_has_three_database_connections_and_keeps_them(aws_deplo
     url, used = aws_deployment.websocket_urls[0], aws_deployment.database_connections
     aws_deployment.configure()  # new processes
     async with visitor(url) as ada, admin(url, await aws_deployment.admin_token()) as operator:
+        await ada.say("hello")  # a conversation without a message may be gone at any time
+        await operator.receive()
 
         async def everything() -> None:
             """Write to the log, read it, and ask for a page. Each time other processes may do it."""

@@ -128,14 +128,17 @@ def test_no_dead_process_stays_behind(server: Container) -> None:
 
 
 def test_what_is_requested_is_what_they_use(containers_deployment: Cluster) -> None:
-    """While people come to every page; the most that WebSockets cost is in docs/performance.md."""
+    """While people come to every page; the most that WebSockets cost is in docs/performance.md.
+
+    More of them would use up PostgreSQL's connections, which has a test of its own.
+    """
     origin = containers_deployment.ingress.origin
     staff = StaffSession(containers_deployment.servers, "operator")
     staff.token()
     with ThreadPoolExecutor(4) as crowd:
-        pages = list(crowd.map(lambda _: fetch(f"{origin}/user/")[0], range(60)))
-        lists = list(crowd.map(lambda _: staff.request("/admin/messaging/message/"), range(30)))
-    assert pages == [200] * 60
+        pages = list(crowd.map(lambda _: fetch(f"{origin}/user/")[0], range(20)))
+        lists = list(crowd.map(lambda _: staff.request("/admin/messaging/message/"), range(10)))
+    assert pages == [200] * 20
     assert all(lists)
     for name, pods in containers_deployment.pods.items():
         requested = quantity(manifests("production").container(name)["resources"]["requests"]["memory"])
