@@ -1,4 +1,4 @@
-"""What all tests share: the real services, and the product deployed on them.
+"""Fixtures of all tests: the real services, and the product deployed on them.
 
 PostgreSQL starts before Django's settings load, so that tests of the ORM run on it. That is why pyproject.toml does
 not name the settings: pytest-django would load them before it loads this file.
@@ -201,7 +201,7 @@ def dynamodb_table(ministack: Ministack, monkeypatch: pytest.MonkeyPatch) -> Dyn
 
 @pytest.fixture
 def dynamodb_network(dynamodb_table: DynamoDBTable, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChaosProxy]:
-    """What lies between that table and the clients that are made from now on."""
+    """The network between that table and the clients that are made from now on."""
     with ChaosProxy([(HOST, dynamodb_table.ministack.port)]) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{proxy.port}")
         yield proxy
@@ -264,13 +264,13 @@ def containers_deployment(postgres: Postgres, image: str) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session", params=["local", "kubernetes", "pooled", "aws", "containers"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
-    """What behaves alike in every mode."""
+    """A deployment of each mode: for tests of what is alike in all of them."""
     found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
     return found
 
 
 @pytest.fixture(scope="session", params=["kubernetes", "pooled", "aws", "containers"])
 def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
-    """What behaves alike wherever several processes share the work: two of them, or a function."""
+    """A deployment in which several processes share the work: two servers, or a function."""
     found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
     return found

@@ -51,7 +51,7 @@ def kind(payload: bytes) -> bytes:
 
 
 def answers(frame: Frame, id: str) -> bool:
-    """Whether `frame` is the answer, or its last part, to the request with this id.
+    """Return whether `frame` answers the request with this id, or is the last part of its answer.
 
     A message repeats the id that its author gave it without being the answer.
     """
@@ -59,7 +59,7 @@ def answers(frame: Frame, id: str) -> bool:
 
 
 def stops(code: int | None) -> bool:
-    """Whether this close code asks the client to stay away until something changes.
+    """Return whether this close code asks the client to stay away until something changes.
 
     NO_IDENTIFY is in that range, but only says that this machine was slow.
     """

@@ -187,7 +187,7 @@ class Person(Reconnecting):
                     await self._link.send(self.outbox[id])
 
     def _may_go(self, id: str) -> bool:
-        """Whether a request still waits for its answer, and not for its turn."""
+        """Return whether a request waits for its answer, not for its turn."""
         return id == next(iter(self.outbox), None) if self.in_turn else id in self.outbox
 
     def _done(self, id: str, answer: Frame) -> Frame:

@@ -1,4 +1,4 @@
-"""How far a client has read, so that a reconnect goes on there: nothing is missed, and little is read twice. Pure."""
+"""The place up to which a client has read, where a reconnect goes on. Pure."""
 
 from messaging.client.frames import Frame, request
 from messaging.protocol.codes import HISTORY_LIMIT
@@ -30,7 +30,7 @@ class Place:
 
     @property
     def loading(self) -> bool:
-        """Whether the newest messages are being loaded, rather than those that were missed."""
+        """Return whether the newest messages are being loaded, rather than those that were missed."""
         return self.request is not None and "since" not in self.request
 
     def read(self, page: Frame) -> Frame | None:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """What `read` found, for `seconds` by `clock`: everybody asks for it, and it seldom changes."""
+    """A cache of one value: what `read` returned, for `seconds` by `clock`."""
 
     def __init__(self, read: Callable[[], Awaitable[T]], seconds: float, clock: Callable[[], float]) -> None:
         self._read = read

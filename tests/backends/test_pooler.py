@@ -86,7 +86,7 @@ class TestANewDatabase:
         looks: set[datetime] = set()
 
         def waits() -> bool:
-            """Whether the second process asks for a lock again and again, or its database lets it wait for one."""
+            """Return whether the second process asks for a lock again and again, or waits for one in its database."""
             looks.update(start for (start,) in observer.execute(LOOKS))
             return len(looks) > 6 or bool(observer.execute(f"{ADVISORY} AND NOT granted").fetchall())
 

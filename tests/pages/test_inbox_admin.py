@@ -16,7 +16,7 @@ EVERYBODY = inbox.threads()
 
 
 def counted(deployment: Deployment, path: str, **query: str) -> int:
-    """How many rows the list there says that it has."""
+    """Return how many rows the list there says that it has."""
     address = f"{deployment.servers[0].origin}/admin/messaging/{path}/?{urlencode(query)}"
     status, _, page = fetch(address, Cookie=f"sessionid={SESSION}operator")
     assert status == 200

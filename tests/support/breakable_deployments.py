@@ -57,11 +57,14 @@ class Stage:
         Not all at once: on a busy machine one or the other answer comes too late.
         """
         missing = {(pod, gauge) for pod in self.deployment.servers for gauge in ANSWERED}
-        async with asyncio.timeout(CALM_SECONDS):
-            while missing:
-                samples = {pod: await asyncio.to_thread(scrape, pod) for pod in self.deployment.servers}
-                missing = {(pod, gauge) for pod, gauge in missing if not samples[pod][gauge]}
-                await asyncio.sleep(0.1)
+
+        async def all_served() -> bool:
+            for pod in self.deployment.servers:
+                samples = await asyncio.to_thread(scrape, pod)
+                missing.difference_update((pod, gauge) for gauge in ANSWERED if samples[gauge])
+            return not missing
+
+        await eventually(all_served, "every pod has had answers of Redis", CALM_SECONDS)
 
     async def is_ready(self, status: int, parts: dict[str, object]) -> bool:
         answers = await asyncio.gather(*(asyncio.to_thread(probe, p, "/ready") for p in self.deployment.servers))
@@ -69,9 +72,8 @@ class Stage:
 
     async def until_admins_present(self, number: int) -> None:
         """Return when a visitor who comes is told that so many admins are here."""
-        async with asyncio.timeout(CALM_SECONDS):
-            while await self._admins_present() != number:
-                await asyncio.sleep(0.5)
+        here = f"{number} admins are here"
+        await eventually(self._admins_present, here, CALM_SECONDS, until=lambda found: found == number)
 
     async def _admins_present(self) -> int:
         async with connect(self.deployment.servers[0].websocket_url) as page:

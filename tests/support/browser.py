@@ -361,7 +361,7 @@ def wait_until_both_show(one: Page, other: Page, contents: list[str]) -> None:
 
 
 def come_back(*pages: Page) -> None:
-    """What a device tells its pages when it finds its network again: they try at once instead of waiting longer."""
+    """Tell the pages that the network is back, as a device does: they try at once instead of waiting longer."""
     for page in pages:
         page.evaluate("dispatchEvent(new Event('online'))")
 
@@ -376,7 +376,7 @@ def open_conversation(page: Page) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds, in light and in dark. What has nothing to do with colours is the same in both."""
+    """Return what axe finds in light and in dark; rules that are not about colours are checked once."""
     page.wait_for_load_state()
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())

@@ -35,7 +35,7 @@ class Gate:
         return connection
 
     def frame(self, connection: str, body: str, **fields: Any) -> list[Frame]:
-        """What `connection` is sent from this event on."""
+        """Return the frames that `connection` is sent from this event on."""
         had = len(self.api.frames[connection])
         assert self.event(gateway_events.message(connection, body, **fields)) == 200
         return self.api.frames[connection][had:]

@@ -41,7 +41,7 @@ class Admin(Connection):
 
 
 class Sent(NamedTuple):
-    """What the ack of a stored message says of it."""
+    """Return the fields that the ack of a stored message has."""
 
     message_id: str
     cursor: str

@@ -69,7 +69,7 @@ class Thread:
         self.id = conversation(self.name)
 
     def messages(self) -> Iterator[tuple[float, "Thread", bool, str]]:
-        """How many minutes ago, and whether the staff said it."""
+        """Return how many minutes ago it was said, and whether staff said it."""
         step = self.lasted / len(self.texts)
         for number, text in enumerate(self.texts):
             yield self.ended + self.lasted - (number + 1) * step, self, self.answered and number % 2 == 1, text

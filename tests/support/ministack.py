@@ -93,7 +93,7 @@ class Ministack(Service):
         return self.log.rpartition("by the idle limit")[2].count("gateway: a WebSocket is silent no more")
 
     def ended_by(self, limit: Limit) -> int:
-        """How many WebSockets the gateway has ended at that limit so far."""
+        """Return how many WebSockets the gateway has ended at that limit so far."""
         return sum(map(int, re.findall(rf"gateway: (\d+) WebSockets end by the {limit} limit", self.log)))
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""How often tests run that look for faults which show rarely: once in `make test`, RUNS times in `make faults`."""
+"""The number of runs of each test that looks for rare faults: one in `make test`, RUNS in `make faults`."""
 
 import os
 

@@ -118,7 +118,7 @@ async def visitor() -> Page:
 
 
 class Held:
-    """What the service does with the frames that it is given from now on: begun at once, ended from `go_on` on."""
+    """Record the frames that the service begins to serve from now on; none ends before `go_on` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go_on = asyncio.Event(), asyncio.Event()

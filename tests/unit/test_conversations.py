@@ -1,4 +1,4 @@
-"""What holds of conversations besides their messages, as values: read positions, claims, their end, who is there."""
+"""Conversations beside their messages, as values: read positions, claims, their end, presence."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""How long an HTTP connection may take for a request and may rest before the next one, on a clock of the test's own."""
+"""The time limits of an HTTP connection, on a clock of the test's own: for a request, and between two."""
 
 from typing import Any
 

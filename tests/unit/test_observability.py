@@ -1,4 +1,4 @@
-"""What one process logs and measures."""
+"""The logs and the measurements of one process."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""What a client may send and what it is told. Schemas are in a file of their own."""
+"""The frames that a client may send, and the answers. Schemas are in a file of their own."""
 
 import json
 from typing import get_args

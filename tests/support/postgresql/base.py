@@ -1,4 +1,4 @@
-"""What Django looks for in the package of a database backend."""
+"""The names that Django imports from a database backend."""
 
 from collections.abc import Sequence
 
