@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from tests.support.chaos_proxy import ChaosProxy
-from tests.support.deployments import Deployment, Kubernetes, Pod
+from tests.support.deployments import UNMEASURED, Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.repetition import RUNS
 from tests.support.services import HOST, started
@@ -49,20 +49,20 @@ def own_redis() -> Iterator[Redis]:
 
 
 async def test_a_bad_network_loses_nothing_of_2000_messages(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
-    with kubernetes.deployed(own_redis.url) as deployment:
+    with kubernetes.deployed(own_redis.url, UNMEASURED) as deployment:
         await survive(deployment, each=170)
         assert "Traceback" not in deployment.log
 
 
 async def test_nothing_is_lost_between_commit_and_fan_out(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
-    with kubernetes.deployed(own_redis.url, MESSAGING_PUBLISH_DELAY_MS="50") as deployment:
+    with kubernetes.deployed(own_redis.url, UNMEASURED, MESSAGING_PUBLISH_DELAY_MS="50") as deployment:
         await survive(deployment, each=40, latency=0.01)
         assert "Traceback" not in deployment.log
 
 
 async def test_a_server_may_be_killed(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
     each = 60
-    with kubernetes.deployed(own_redis.url, MESSAGING_PUBLISH_DELAY_MS="20") as deployment:
+    with kubernetes.deployed(own_redis.url, UNMEASURED, MESSAGING_PUBLISH_DELAY_MS="20") as deployment:
 
         async def kill_and_restart(crowd: Crowd) -> None:
             third = len(VISITORS) * each // 3
@@ -76,7 +76,7 @@ async def test_a_server_may_be_killed(run: int, kubernetes: Kubernetes, own_redi
 
 async def test_redis_may_be_killed_and_come_back_empty(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
     each = 60
-    with kubernetes.deployed(own_redis.url) as deployment:
+    with kubernetes.deployed(own_redis.url, UNMEASURED) as deployment:
 
         async def kill_and_restart(crowd: Crowd) -> None:
             third = len(VISITORS) * each // 3

@@ -10,7 +10,7 @@ import psycopg
 
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.connections import admin, connect, error, new_id
-from tests.support.deployments import PREPARED, Deployment, Kubernetes, Pod, probe
+from tests.support.deployments import PREPARED, UNMEASURED, Deployment, Kubernetes, Pod, probe
 from tests.support.metrics import scrape, value
 from tests.support.nginx import Nginx
 from tests.support.redis_services import Redis, RedisSentinel
@@ -235,7 +235,7 @@ def sentinel_stage(kubernetes: Kubernetes) -> Iterator[SentinelStage]:
 def behind_nginx(
     kubernetes: Kubernetes, redis_url: str, make: Callable[..., Pod] = Pod, **environment: str
 ) -> Iterator[tuple[Deployment[Pod], ChaosProxy]]:
-    with kubernetes.deployed(redis_url, LIMITS | environment, pods=PODS, make=make) as deployment:
+    with kubernetes.deployed(redis_url, LIMITS | UNMEASURED | environment, pods=PODS, make=make) as deployment:
         nginx = Nginx({"/": [pod.port for pod in deployment.servers]})
         with started(nginx), ChaosProxy([(HOST, nginx.port)]) as network:
             yield deployment, network

@@ -71,6 +71,8 @@ FOR_TESTS = {
     # Most tests leave connections open when their servers stop: each would wait 20 s for them.
     "SHUTDOWN_TIMEOUT": "1",
 }
+# For servers of long tests full of traffic: coverage would slow them, and other tests run the same lines.
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 PREPARED = "prepared"  # the database that deployments copy
 
 
