@@ -41,26 +41,26 @@ SHARED_DEPLOYMENTS = ("containers", "aws", "pooled", "kubernetes", "local")
 LONG_GROUPS = (
     "containers",
     "aws",
-    "pages/test_live_page",
+    "pages.test_live_page",
     "faults of servers",
-    "compose/test_compose",
-    "image/test_rollout",
-    "deployments/test_hostile",
-    "deployments/test_chaos",
+    "compose.test_compose",
+    "image.test_rollout",
+    "deployments.test_hostile",
+    "deployments.test_chaos",
     "faults of services",
-    "pages/test_browser",
-    "pages/test_user_page_life",
-    "pages/test_inbox_live",
-    "pages/test_user_page",
-    "deployments/test_faults",
-    "deployments/test_logs",
-    "deployments/test_server",
+    "pages.test_browser",
+    "pages.test_user_page_life",
+    "pages.test_inbox_live",
+    "pages.test_user_page",
+    "deployments.test_faults",
+    "deployments.test_logs",
+    "deployments.test_server",
     "pooled",
     "kubernetes",
     "local",
-    "deployments/test_metrics",
-    "aws/test_apigateway",
-    "pages/test_admin_pages",
+    "deployments.test_metrics",
+    "aws.test_apigateway",
+    "pages.test_admin_pages",
 )
 
 # How long an example takes depends on who else uses the machine.
@@ -119,7 +119,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(mark)
         if not item.get_closest_marker("xdist_group"):
             shared = [name for name in SHARED_DEPLOYMENTS if name in names or f"{name}_deployment" in fixtures]
-            item.add_marker(pytest.mark.xdist_group(*shared[:1] or [f"{item.path.parent.name}/{item.path.stem}"]))
+            item.add_marker(pytest.mark.xdist_group(*shared[:1] or [f"{item.path.parent.name}.{item.path.stem}"]))
     items.sort(key=_rank)
 
 

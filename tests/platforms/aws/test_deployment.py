@@ -56,6 +56,7 @@ async def test_a_database_that_restarts_between_two_frames_is_noticed_by_nobody(
     assert await aws_deployment.admin_token()  # nor by those who ask for a page
 
 
+@pytest.mark.timeout(300)  # each process has to be met at each of the three
 async def test_a_process_has_three_database_connections_and_keeps_them(aws_deployment: AwsDeployment) -> None:
     url, used = aws_deployment.websocket_urls[0], aws_deployment.database_connections
     aws_deployment.configure()  # new processes
@@ -70,7 +71,7 @@ async def test_a_process_has_three_database_connections_and_keeps_them(aws_deplo
             await operator.request("history", id="history")
             await aws_deployment.admin_token()
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while set(map(len, used().values())) != {3}:  # one for pages, one to read the log, one to write it
                 await everything()
         before = used()
