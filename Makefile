@@ -45,7 +45,7 @@ test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run ever
 	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
 	$(PYTEST) -m '$(if $(CONTAINERS),,not image)'
 
-# Measuring costs a third more time, in the servers above all.
+# Slower by a third: every server that is measured is.
 coverage: PYTEST += --cov
 coverage: test ## run every test, and list the lines that none of them runs, in the servers' own processes too
 

@@ -28,6 +28,9 @@ from tests.support.services import HOST, MissingProgram, Postgres, Service, prog
 from tests.support.workers import once_a_run
 
 UNIT_DATABASE = "unit"
+# In the field a site has 100 connections of PostgreSQL to itself. A worker's server has the databases of several sites
+# at a time: the deployments that it keeps, and that of the test. Tests that are about a crowd start their own server.
+SEVERAL_SITES = 400
 LOG_LINES = 60  # of each service, in the report of a failed test
 # A test gets the mark if it asks for one of these fixtures or has one of these parameters.
 MARKS = {
@@ -80,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
             program(name)
     except MissingProgram as missing:
         raise pytest.UsageError(str(missing)) from None
-    postgres = config.stash[postgres_key] = Postgres()
+    postgres = config.stash[postgres_key] = Postgres(f"max_connections={SEVERAL_SITES}")
     stack = config.stash[services] = contextlib.ExitStack()
     stack.enter_context(started(postgres))
     os.environ |= {
@@ -219,9 +222,11 @@ def local_deployment() -> Iterator[Deployment[LocalServer]]:
 
 
 @pytest.fixture(scope="session")
-def kubernetes_deployment(kubernetes: Kubernetes) -> Iterator[Deployment[Pod]]:
-    redis = Redis()  # nobody else's: hints of another database would pass for messages of this one
-    with started(redis), kubernetes.deployed(redis.url) as deployment:
+def kubernetes_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment[Pod]]:
+    """Pods with a PostgreSQL and a Redis of their own, as each is configured by itself."""
+    postgres, redis = Postgres(), Redis()
+    static = tmp_path_factory.mktemp("static")
+    with started(postgres, redis), Kubernetes(postgres, static).deployed(redis.url) as deployment:
         yield deployment
 
 

@@ -249,8 +249,10 @@ class Postgres(Service):
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # "fast": it ends sessions instead of waiting for them
 
-    def __init__(self) -> None:
+    def __init__(self, *settings: str) -> None:
+        """`settings`: other ones than its own, each as name=value."""
         super().__init__()
+        self._settings = settings
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root; its Debian package made this user
             self.user = "postgres"
             shutil.chown(self.directory, self.user)
@@ -262,6 +264,7 @@ class Postgres(Service):
             f"port={self.port}",
             "unix_socket_directories=",
             "fsync=off",
+            *self._settings,
         )
         return [program("postgres"), "-D", str(self._data), *(f"--{option}" for option in options)]
 

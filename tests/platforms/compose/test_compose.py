@@ -17,6 +17,7 @@ from tests.support.waiting import wait_until
 URL = "http://localhost:8080"
 RELEASE = "localhost/user-admin-messaging:latest"  # as compose.yaml names it
 BROKEN = "localhost/user-admin-messaging:broken"
+PATIENT = ("--timeout", "30")  # seconds for each answer: a login alone takes a second of a processor
 STAND_INS = ("nginx:1.28-alpine", "redis:8-alpine", "postgres:17-alpine")  # what it takes from a registry
 
 pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(600)]
@@ -41,11 +42,12 @@ class Compose:
 
     def delivers(self) -> bool:
         """Return whether people reach each other through the proxy."""
-        return self.smoke(URL) == 0
+        return self.smoke(URL, *PATIENT) == 0
 
     def deploy(self, image: str) -> tuple[int, str]:
         """Return the exit code of compose/deploy, and what it printed."""
-        settings = {"COMPOSE": shlex.join(self.command), "ENGINE": "podman", "IMAGE": image}
+        smoke = f"DEPLOYMENT_MODE=local .venv/bin/python manage.py messaging_smoke {URL} {shlex.join(PATIENT)}"
+        settings = {"COMPOSE": shlex.join(self.command), "ENGINE": "podman", "IMAGE": image, "SMOKE": smoke}
         account = {name: self.smoke.environment[name] for name in ("SMOKE_USERNAME", "SMOKE_PASSWORD")}
         result = ended([str(ROOT / "compose/deploy")], ENVIRONMENT | settings | account)
         return result.returncode, result.stdout
