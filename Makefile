@@ -49,9 +49,9 @@ test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run ever
 coverage: PYTEST += --cov
 coverage: test ## run every test, and list the lines that none of them runs, in the servers' own processes too
 
-test-quick: services $(VENV)/.dev $(VENV)-k8s/.installed node_modules/.package-lock.json ## run the tests that need no browser, no container and no AWS: while you work
+test-quick: services $(VENV)/.dev $(VENV)-k8s/.installed node_modules/.package-lock.json ## run the tests that need no browser, no container, no AWS and little time: while you work
 	node --test tests/unit/js/
-	$(PYTEST) -m 'not (browser or image or aws)'
+	$(PYTEST) -m 'not (browser or image or aws or slow)'
 
 RUNS ?= 50
 faults: services $(VENV)/.dev ## look for rare faults: RUNS times (50) what `make test` does once

@@ -37,6 +37,7 @@ MARKS = {
     "browser": {"browser"},
     "aws": {"ministack", "aws", "dynamodb"},
     "image": {"image", "containers"},
+    "slow": {"pooled"},
 }
 # One of each serves a whole run: all of its tests go to one worker.
 SHARED_DEPLOYMENTS = ("containers", "aws", "pooled", "kubernetes", "local")

@@ -10,6 +10,8 @@ from tests.support.archive import Size, fill
 from tests.support.deployments import PREPARED, Kubernetes, LocalServer, manage
 from tests.support.services import Postgres
 
+pytestmark = pytest.mark.slow
+
 SIZE = Size(messages=200_000, conversations=60_000)
 LARGE = {"messaging_message", "messaging_conversation"}
 # Of a large table: what a list counts and a search looks through, or a little more where not every row is of interest.

@@ -16,7 +16,7 @@ from tests.support.services import HOST, started
 from tests.support.traffic import CALM_SECONDS, VISITORS, Crowd, check
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.parametrize("run", range(RUNS))]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.parametrize("run", range(RUNS))]
 
 
 async def survive(

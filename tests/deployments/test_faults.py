@@ -35,7 +35,7 @@ HOUR = timedelta(hours=1)
 
 Fault = Callable[[FragileStage], Awaitable[None]]
 
-pytestmark = pytest.mark.timeout(600)  # the first fault of a group starts everything
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first fault of a group starts everything
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from tests.support.redis_services import Redis
 from tests.support.services import HOST
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 CROWD = 20
 PINGS = 50  # of each, one after another
 TURN_SECONDS = 0.02  # of processor time; the longest that were seen are of 0.004

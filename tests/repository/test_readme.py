@@ -12,6 +12,8 @@ from tests.support.paths import ROOT
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, Postgres, Service, free_port, started
 
+pytestmark = pytest.mark.slow
+
 # The block that has the two servers, without the installation before it, which has happened here.
 [COMMANDS] = re.findall(
     r"^```\npython3 -m venv .*?\n\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL

@@ -12,6 +12,8 @@ from tests.support.deployments import says_ready
 from tests.support.paths import ROOT
 from tests.support.services import HOST, Service, started
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
 # Each block, with the name of the file before it where it is to be written into one.
 BLOCKS = re.findall(r"(?:`([^`\n]+)`:\n)?^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -14,6 +14,8 @@ from tests.support.services import HOST, started
 from tests.support.smoke import Smoke
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = SECRETS["redis-password"]
 SERVICES = {
     "websocket-service": "websocket-service",
