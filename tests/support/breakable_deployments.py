@@ -25,9 +25,11 @@ LIMITS |= {"SOCKETS_PER_ADDRESS": "1000", "TRUSTED_PROXY_COUNT": "1"}
 # Each says whether a pod had its last answer of Redis, for one of the purposes that it has Redis for.
 ANSWERED = [("messaging_layer_up", ()), *(("messaging_store_up", (s,)) for s in ("addresses", "connections", "limits"))]
 # Transactions that have written and wait for a lock, with the pod that each belongs to.
+# Those that wait since a moment ago: after 2 s they are given up, and roll back.
 WAITING_TRANSACTIONS = (
     "SELECT application_name, backend_xid::text FROM pg_stat_activity"
     " WHERE datname = current_database() AND wait_event_type = 'Lock' AND backend_xid IS NOT NULL"
+    " AND query_start > clock_timestamp() - interval '1 s'"
 )
 
 
