@@ -18,6 +18,8 @@ from tests.support.redis_services import Redis
 from tests.support.services import HOST, Postgres, started
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 # Long enough for SECRET_KEY, found nowhere else, and of no character that a log would write differently.
 CONTENT, SECRET, PASSWORD = (f"canary-{name}-{new_id()}{new_id()}" for name in ("content", "secret", "password"))
 PRINTABLE = re.compile(r"[ -~]*")

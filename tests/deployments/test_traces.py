@@ -20,6 +20,8 @@ from tests.support.redis_services import Redis
 from tests.support.services import HOST
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 CONTENT = f"canary-{new_id()}"
 
 
