@@ -41,13 +41,14 @@ SELECT n, (
 ) || CASE WHEN n % 4 = 0 THEN ' {common}' ELSE '' END AS content
 FROM generate_series(0, 9999) AS n
 """
-# Short threads last for an hour, long ones until now. The busiest ten minutes are the last ones.
+# Short threads last for an hour, or until now; long ones until now. The busiest ten minutes are the last ones. No two
+# messages have the same time: to put thousands of one time in order, PostgreSQL may read an index to its end.
 _PLANNED = """
 CREATE TEMP TABLE planned AS
 SELECT thread.id AS conversation, k, floor(random() * 10000)::int AS sentence, random() AS dice, CASE
-    WHEN n <= {long} THEN now() - make_interval(secs => 2505600 * (1 - k::float / size))
+    WHEN n <= {long} THEN now() - make_interval(secs => 2505600 * (1 - (k - random()) / size))
     WHEN n > {conversations} - {busy} * 600 / 2 AND k = size THEN now() - make_interval(secs => 600 * random())
-    ELSE LEAST(now(), now() - make_interval(secs => 2505600 * age) + make_interval(secs => 3600.0 * k / size))
+    ELSE now() - make_interval(secs => 2505600 * age - LEAST(3600, 2505600 * age) * (k - random()) / size)
 END AS created_at
 FROM thread, generate_series(1, size) AS k
 """
