@@ -27,7 +27,8 @@ class Compose:
     """The containers of compose.yaml, and the account of the first operator."""
 
     def __init__(self, directory: Path) -> None:
-        self.command = [str(ROOT / ".venv-k8s/bin/podman-compose"), "--podman-path", program("podman")]
+        files = ("--file", "compose.yaml", "--file", "tests/platforms/compose/addresses.yaml")
+        self.command = [str(ROOT / ".venv-k8s/bin/podman-compose"), "--podman-path", program("podman"), *files]
         self.smoke = Smoke(directory)
 
     def __call__(self, *arguments: str) -> str:
@@ -84,9 +85,9 @@ def test_a_release_that_does_not_deliver_is_undone_and_one_that_does_stays(compo
     before = podman("image", "inspect", "--format", "{{.Id}}", RELEASE).strip()
 
     code, printed = compose.deploy(BROKEN)
-    assert (code, printed.splitlines()[-1]) == (1, f"The rollout failed. Back to: {before}")
+    assert (code, printed.splitlines()[-1]) == (1, f"The rollout failed. Back to: {before}"), printed
     assert compose.delivers(), compose.smoke.output
 
     code, printed = compose.deploy(before)
-    assert (code, printed.splitlines()[-1]) == (0, f"The site runs {before}")
+    assert (code, printed.splitlines()[-1]) == (0, f"The site runs {before}"), printed
     assert compose.delivers(), compose.smoke.output
