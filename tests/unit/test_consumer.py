@@ -374,7 +374,7 @@ async def test_an_exception_in_the_service_ends_the_connection_and_leaves_nothin
     monkeypatch.setattr(runtime.get_service(), "receive", fail)
     await visitor.send_json_to({"action": "ping"})
     with pytest.raises(TypeError, match="a fault of the service"):
-        await visitor.event()
+        await visitor.wait(SOON)
     assert await runtime.get_store().count(conversation_group(visitor.conversation)) == 0
     assert len(runtime.get_sockets()) == 1
     monkeypatch.undo()
