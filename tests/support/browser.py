@@ -163,11 +163,6 @@ class People:
         """The live page of `username`, who signed in before."""
         page = self.signed_in(origin, username, **options).new_page()
         page.goto(f"{origin}/admin/live/")
-        # On a busy machine Chromium sometimes asks for every style and never for the script; a person reloads.
-        with contextlib.suppress(AssertionError):
-            expect(status(page)).to_have_text("Live", timeout=10_000)
-            return page
-        page.reload()
         expect(status(page)).to_have_text("Live")
         return page
 

@@ -1,5 +1,6 @@
 """The image, built by podman, and containers of it that may do what their manifests allow and no more."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -26,6 +27,27 @@ def podman(*arguments: str) -> str:
     )
     assert result.returncode == 0, f"podman {arguments[0]} failed:\n{result.stdout}{result.stderr}"
     return result.stdout
+
+
+@contextlib.contextmanager
+def private_network() -> Iterator[list[str]]:
+    """Yield the first words of each command that is to run in a network of its own; none unless this is root.
+
+    Root's podman makes its bridges in the machine's own network, and Chromium aborts all that it is loading whenever
+    an interface comes or goes (net::ERR_NETWORK_CHANGED): pages of other tests lost their scripts. The podman of any
+    other user has a network of its own.
+    """
+    if os.geteuid() != 0:
+        yield []
+        return
+    # It says when the loopback interface is up, then keeps the network until its input ends.
+    keep = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec cat"]
+    with subprocess.Popen(keep, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin
+        assert holder.stdout
+        assert holder.stdout.readline() == b"up\n"
+        yield ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
+        holder.stdin.close()
 
 
 def build(tag: str = IMAGE, context: Path = ROOT) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.deployments import PASSWORD, ended
@@ -9,9 +10,10 @@ from tests.support.services import INHERITED
 
 
 class Smoke:
-    """Runs the command with settings of its own, as on an operator's machine."""
+    """Runs the command with settings of its own, as on an operator's machine. `prefix`: begins the command."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, prefix: Sequence[str] = ()) -> None:
+        self._prefix = prefix
         inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
         account = {"SMOKE_USERNAME": "colleague", "SMOKE_PASSWORD": PASSWORD}
         self.environment = inherited | {"DEPLOYMENT_MODE": "local", "VAR_DIR": str(directory)} | account
@@ -19,7 +21,7 @@ class Smoke:
 
     def __call__(self, url: str, *options: str, **environment: str) -> int:
         """The exit code."""
-        command = [sys.executable, "manage.py", "messaging_smoke", url, *options]
+        command = [*self._prefix, sys.executable, "manage.py", "messaging_smoke", url, *options]
         result = ended(command, self.environment | environment)
         self.output = result.stdout
         assert PASSWORD not in self.output

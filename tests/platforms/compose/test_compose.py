@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.containers import BASE, CERTIFICATES, ENVIRONMENT, IMAGE, podman
+from tests.support.containers import BASE, ENVIRONMENT, IMAGE, podman, private_network
 from tests.support.deployments import ended, output
 from tests.support.paths import ROOT
 from tests.support.services import program
@@ -24,16 +24,17 @@ pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(600)]
 
 
 class Compose:
-    """The containers of compose.yaml, and the account of the first operator."""
+    """The containers of compose.yaml, and the account of the first operator. `prefix`: begins each command."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, prefix: list[str]) -> None:
         files = ("--file", "compose.yaml", "--file", "tests/platforms/compose/addresses.yaml")
         self.command = [str(ROOT / ".venv-k8s/bin/podman-compose"), "--podman-path", program("podman"), *files]
-        self.smoke = Smoke(directory)
+        self.smoke = Smoke(directory, prefix)
+        self._prefix = prefix
 
     def __call__(self, *arguments: str) -> str:
         """Return what podman-compose printed. Raise AssertionError with it if it failed."""
-        return output([*self.command, *arguments], ENVIRONMENT)
+        return output([*self._prefix, *self.command, *arguments], ENVIRONMENT)
 
     def log_in(self) -> None:
         """Take the operator's password from where the first start has printed it."""
@@ -50,7 +51,7 @@ class Compose:
         smoke = f"DEPLOYMENT_MODE=local .venv/bin/python manage.py messaging_smoke {URL} {shlex.join(PATIENT)}"
         settings = {"COMPOSE": shlex.join(self.command), "ENGINE": "podman", "IMAGE": image, "SMOKE": smoke}
         account = {name: self.smoke.environment[name] for name in ("SMOKE_USERNAME", "SMOKE_PASSWORD")}
-        result = ended([str(ROOT / "compose/deploy")], ENVIRONMENT | settings | account)
+        result = ended([*self._prefix, str(ROOT / "compose/deploy")], ENVIRONMENT | settings | account)
         return result.returncode, result.stdout
 
 
@@ -62,14 +63,15 @@ def compose(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Co
     for name in STAND_INS:
         target = f"--target={name.partition(':')[0]}"
         podman("build", *options, target, f"--tag=docker.io/library/{name}", "compose/stand-ins")
-    compose = Compose(tmp_path_factory.mktemp("compose"))
-    try:
-        compose("up", "--detach", "--no-build")
-        compose.log_in()
-        wait_until(compose.delivers, "the site delivers", 120)
-        yield compose
-    finally:
-        compose("down", "--volumes")
+    with private_network() as prefix:
+        compose = Compose(tmp_path_factory.mktemp("compose"), prefix)
+        try:
+            compose("up", "--detach", "--no-build")
+            compose.log_in()
+            wait_until(compose.delivers, "the site delivers", 120)
+            yield compose
+        finally:
+            compose("down", "--volumes")
 
 
 def test_the_site_delivers_while_one_of_its_servers_is_down(compose: Compose) -> None:
@@ -79,7 +81,7 @@ def test_the_site_delivers_while_one_of_its_servers_is_down(compose: Compose) ->
 
 
 def test_a_release_that_does_not_deliver_is_undone_and_one_that_does_stays(compose: Compose) -> None:
-    options = ["--format=docker", "--pull=never", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
+    options = ["--format=docker", "--pull=never", "--network=host"]
     source = "--file=tests/support/broken.Containerfile"
     podman("build", *options, f"--build-arg=BASE={IMAGE}", source, f"--tag={BROKEN}")
     before = podman("image", "inspect", "--format", "{{.Id}}", RELEASE).strip()

@@ -83,9 +83,8 @@ def running(site: Cluster) -> set[str]:
 
 def test_a_release_that_does_not_deliver_is_caught_and_undone(containers_deployment: Cluster, tmp_path: Path) -> None:
     site, asked = containers_deployment, list[str]()
-    podman(
-        "build", "--format=docker", "--pull=never", f"--build-arg=BASE={IMAGE}", f"--tag={BROKEN}", f"--file={SOURCE}"
-    )
+    options = ["--format=docker", "--pull=never", "--network=host", f"--build-arg=BASE={IMAGE}"]
+    podman("build", *options, f"--tag={BROKEN}", f"--file={SOURCE}")
     kubectl = tmp_path / "kubectl"
     environment = {key: os.environ[key] for key in INHERITED if key in os.environ}
     account = {"SMOKE_USERNAME": "operator", "SMOKE_PASSWORD": PASSWORD, "VAR_DIR": str(tmp_path)}
