@@ -53,9 +53,12 @@ def send(request: HttpRequest) -> HttpResponse:
     id = sha256(f"{request.POST.get('id')}\n{content}".encode()).hexdigest()[:32]
     fields = {"quick": quick} if quick else {}
     answer, *_others = form.ask(request, connection, "sendMessage", id=id, content=content, **fields)
+    visitor = connection.conversation or ""
     if isinstance(answer, frames.Error):
-        return _page(request, answer, "" if quick else content)
-    return _as(connection.conversation or "", redirect("userpage:page"))
+        refusal = _page(request, answer, "" if quick else content)
+        # It may be stored all the same: when it is sent again, it has to be by the same visitor.
+        return _as(visitor, refusal) if answer.code == "unavailable" else refusal
+    return _as(visitor, redirect("userpage:page"))
 
 
 @strict_scripts
@@ -79,7 +82,7 @@ def _page(request: HttpRequest, error: frames.Error | None = None, content: str 
         "messages": _messages(request),
         "error": error and _words(error),
         "content": content,
-        "id": uuid4().hex,
+        "id": request.POST.get("id") or uuid4().hex,  # what was refused is sent again under the same one
         "languages": settings.LANGUAGES,  # not the template tag's: it translates their names
         "retention_days": settings.MESSAGE_RETENTION_DAYS,
     }
