@@ -20,6 +20,8 @@ from tests.support.paths import ROOT
 from tests.support.services import HOST, INHERITED, started
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 KEPT = "SELECT (SELECT count(*) FROM messaging_conversation), (SELECT count(*) FROM messaging_message)"
 ANSWERED = "SELECT count(*) FROM messaging_message WHERE author <> ''"
 

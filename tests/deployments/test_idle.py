@@ -11,6 +11,8 @@ from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis
 from tests.support.services import started
 
+pytestmark = pytest.mark.slow
+
 CROWD = 150  # redis-py's pool holds 100 connections
 IDLE_SECONDS = 6.5  # redis-py gives up reading after 5 s, and so do some layers; all else is set to 1 s here
 

@@ -8,6 +8,8 @@ from tests.support.configurations import AWS, DJANGO, PRODUCTION
 from tests.support.paths import ROOT
 from tests.support.process_starts import Kind, Start, started
 
+pytestmark = pytest.mark.slow
+
 POD: tuple[Kind, ...] = ("pod",)
 FUNCTION: tuple[Kind, ...] = ("function",)
 BOTH = POD + FUNCTION

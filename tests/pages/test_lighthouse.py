@@ -18,6 +18,7 @@ PERFORMANCE = os.environ.get("PERFORMANCE")  # `make lighthouse` asks for it, an
 SECONDS = 110
 
 
+@pytest.mark.browser
 @pytest.mark.timeout(2 * SECONDS + 60)
 def test_lighthouse_finds_nothing_to_improve(kubernetes_deployment: Deployment, tmp_path: Path) -> None:
     page = f"{kubernetes_deployment.servers[0].origin}/user/"

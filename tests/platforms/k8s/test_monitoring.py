@@ -179,6 +179,7 @@ def test_the_rules_are_valid(rule_file: Path) -> None:
     promtool("check", "rules", str(rule_file))
 
 
+@pytest.mark.slow
 def test_every_alert_fires_when_it_should_and_is_silent_otherwise(rule_file: Path) -> None:
     assert {*CASES, "DeadMansSwitch"} == rules("alert").keys()
     trials = [trial("DeadMansSwitch", ALWAYS, {}, [fired("DeadMansSwitch", ALWAYS)])]
