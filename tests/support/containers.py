@@ -16,6 +16,7 @@ from tests.support.services import INHERITED, program
 
 BASE = "localhost/python:debian"
 IMAGE = "localhost/user-admin-messaging:test"
+BROKEN = "localhost/user-admin-messaging:broken"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 ENVIRONMENT = {**os.environ, "CONTAINERS_CONF": str(ROOT / "tests/support/containers.conf")}
 
@@ -58,10 +59,18 @@ def build(tag: str = IMAGE, context: Path = ROOT) -> None:
     if BASE not in podman("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
         output([str(ROOT / "scripts/base-image"), BASE], ENVIRONMENT)
     # The machine's own certificates: a proxy of its own may stand before the package index.
-    options = ["--network=host", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
-    podman(
-        "build", "--format=docker", "--pull=never", f"--build-arg=BASE={BASE}", *options, f"--tag={tag}", str(context)
-    )
+    _build(BASE, tag, f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", str(context))
+
+
+def build_broken() -> None:
+    """Build BROKEN from IMAGE: a release that is ready and does not deliver. Raise as `build` does."""
+    _build(IMAGE, BROKEN, "--file=tests/support/broken.Containerfile")
+
+
+def _build(base: str, tag: str, *arguments: str) -> None:
+    # On the machine's own network, of which builds change nothing (see `private_network`).
+    options = ("--format=docker", "--pull=never", "--network=host", f"--build-arg=BASE={base}", f"--tag={tag}")
+    podman("build", *options, *arguments)
 
 
 def inspect(name: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.containers import BASE, ENVIRONMENT, IMAGE, podman, private_network
+from tests.support.containers import BASE, BROKEN, ENVIRONMENT, build_broken, podman, private_network
 from tests.support.deployments import ended, output
 from tests.support.paths import ROOT
 from tests.support.services import program
@@ -16,7 +16,6 @@ from tests.support.waiting import wait_until
 
 URL = "http://localhost:8080"
 RELEASE = "localhost/user-admin-messaging:latest"  # as compose.yaml names it
-BROKEN = "localhost/user-admin-messaging:broken"
 PATIENT = ("--timeout", "30")  # seconds for each answer: a login alone takes a second of a processor
 STAND_INS = ("nginx:1.28-alpine", "redis:8-alpine", "postgres:17-alpine")  # what it takes from a registry
 
@@ -81,9 +80,7 @@ def test_the_site_delivers_while_one_of_its_servers_is_down(compose: Compose) ->
 
 
 def test_a_release_that_does_not_deliver_is_undone_and_one_that_does_stays(compose: Compose) -> None:
-    options = ["--format=docker", "--pull=never", "--network=host"]
-    source = "--file=tests/support/broken.Containerfile"
-    podman("build", *options, f"--build-arg=BASE={IMAGE}", source, f"--tag={BROKEN}")
+    build_broken()
     before = podman("image", "inspect", "--format", "{{.Id}}", RELEASE).strip()
 
     code, printed = compose.deploy(BROKEN)

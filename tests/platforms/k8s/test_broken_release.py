@@ -13,13 +13,11 @@ from urllib.parse import unquote
 import pytest
 
 from tests.support.cluster import Cluster
-from tests.support.containers import IMAGE, podman
+from tests.support.containers import BROKEN, IMAGE, build_broken
 from tests.support.deployments import PASSWORD, ended
 from tests.support.paths import ROOT
 from tests.support.services import HOST, INHERITED
 
-BROKEN = "localhost/user-admin-messaging:broken"
-SOURCE = ROOT / "tests/support/broken.Containerfile"
 WORKLOAD = "websocket-service"
 # A kubectl that hands each command to who runs the containers.
 KUBECTL = """#!/bin/sh
@@ -83,8 +81,7 @@ def running(site: Cluster) -> set[str]:
 
 def test_a_release_that_does_not_deliver_is_caught_and_undone(containers_deployment: Cluster, tmp_path: Path) -> None:
     site, asked = containers_deployment, list[str]()
-    options = ["--format=docker", "--pull=never", "--network=host", f"--build-arg=BASE={IMAGE}"]
-    podman("build", *options, f"--tag={BROKEN}", f"--file={SOURCE}")
+    build_broken()
     kubectl = tmp_path / "kubectl"
     environment = {key: os.environ[key] for key in INHERITED if key in os.environ}
     account = {"SMOKE_USERNAME": "operator", "SMOKE_PASSWORD": PASSWORD, "VAR_DIR": str(tmp_path)}
