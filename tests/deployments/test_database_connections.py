@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.support.deployments import Kubernetes, Pod, fetch
 from tests.support.known_faults import known_fault
 from tests.support.redis_services import Redis
 from tests.support.services import Postgres, started
+
+pytestmark = pytest.mark.slow
 
 VIEWS = 240
 LOOK = 25  # page views between two looks at the connections

@@ -18,6 +18,8 @@ from tests.support.redis_services import Redis
 from tests.support.services import HOST, Postgres, certify, free_port, started
 from tests.support.smoke import Smoke
 
+pytestmark = pytest.mark.slow
+
 ROLES = {"websocket-service": "websocket", "user-frontend-service": "user", "admin-frontend-service": "admin"}
 
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 from typing import Any
 
+import pytest
+
 from messaging.dynamodb_client import EXPIRY, PARTITION, SORT
 from tests.support.aws_template import load
 from tests.support.kustomize import tool
@@ -48,6 +50,7 @@ def test_each_right_is_to_one_thing_of_this_stack() -> None:
                     raise AssertionError(resource)
 
 
+@pytest.mark.slow
 def test_checkov_finds_nothing_but_what_is_answered_with_a_reason() -> None:
     command = [tool("checkov"), "--file", "aws/template.yaml", "--framework", "cloudformation", "--skip-download"]
     judged = subprocess.run([*command, "--compact", "--quiet"], cwd=ROOT, capture_output=True, text=True, check=False)
