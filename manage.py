@@ -4,7 +4,7 @@
 import os
 import sys
 
-from messaging_site.env import stop_on_bad_configuration
+from messaging_site.conf.env import stop_on_bad_configuration
 
 
 def main() -> None:

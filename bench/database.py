@@ -34,7 +34,7 @@ PRUNED = 100_000
 WINDOW = 12  # seconds of writing before a process that catches up is looked at
 RATES = (1_000, 5_000)
 
-PRUNE = "from messaging.log.retention import prune; from datetime import datetime; " + (
+PRUNE = "from messaging.journal.retention import prune; from datetime import datetime; " + (
     "print(sum(n for _, n in prune(datetime.fromisoformat('{before}'))))"
 )
 OLDEST = "SELECT created_at FROM messaging_message ORDER BY created_at OFFSET %s LIMIT 1"
@@ -110,7 +110,7 @@ def writing(database: str, rate: int) -> Iterator[None]:
 
 def catching_up(database: str) -> None:
     """As the hub does it, every two seconds."""
-    from messaging.log import reader
+    from messaging.journal import reader
 
     print("\n| messages/s | numbers told | median ms |\n|---|---|---|")
     for rate in RATES:
@@ -129,8 +129,8 @@ def catching_up(database: str) -> None:
 
 async def acked(beside: asyncio.subprocess.Process | None = None) -> list[float]:
     """Seconds that each ack took, of ACKS messages a second for SECONDS, or for as long as a process runs."""
-    from messaging.contracts import NewMessage
-    from messaging.log import MessageLog
+    from messaging.journal.journal import MessageLog
+    from messaging.service.contracts import NewMessage
 
     log, took, visitors = MessageLog(), [], [str(uuid4()) for _ in range(500)]
 

@@ -12,7 +12,8 @@ class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from messaging import audit, checks
+        from messaging import checks
+        from messaging.observability import audit
 
         checks.register_all()
         audit.connect_all()

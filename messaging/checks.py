@@ -1,7 +1,7 @@
 """What `manage.py check --tag messaging` judges: settings that let a process start and then fail everything it serves.
 
-Most wrong values end the process at once (messaging_site/env.py). The ones here are told together, each with its id and
-what to do about it; docs/configuration.md lists them. An error ends a server or a function at its start.
+Most wrong values end the process at once (messaging_site/conf/env.py). The ones here are told together, each with its
+id and what to do about it; docs/configuration.md lists them. An error ends a server or a function at its start.
 """
 
 import re
@@ -21,7 +21,7 @@ SECRET_KEY_LENGTH, SECRET_KEY_CHARACTERS = 50, 5  # what Django asks of one as w
 TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}")  # DynamoDB's naming rules
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-WEBSOCKET_MODULE = "messaging.transports.apigateway"
+WEBSOCKET_MODULE = "messaging.transports.apigateway.handler"
 ROUTES = {"$connect", "$disconnect", "$default"}
 
 Check = Callable[..., list[CheckMessage]]

@@ -11,7 +11,7 @@ from functools import partial
 
 from messaging.client.frames import Frame, request
 from messaging.client.person import Person
-from messaging.smoke import Browser, SmokeFailed
+from messaging.operations.smoke import Browser, SmokeFailed
 
 # What visitors write, one line after another, and begin anew at the end.
 TALKS = (

@@ -80,18 +80,18 @@ class Conversation(models.Model):
 
 
 def named(ending: str) -> models.QuerySet[Conversation]:
-    """The conversations whose ids end so (messaging/names.py)."""
+    """The conversations whose ids end so (messaging/pages/visitor_names.py)."""
     return Conversation.objects.alias(ending=ENDING).filter(ending=ending).order_by()
 
 
 class Message(models.Model):
-    """What a person wrote. Rows are appended by `messaging.log` and never changed."""
+    """What a person wrote. Rows are appended by `messaging.journal` and never changed."""
 
     class Sender(models.TextChoices):
         USER = "user", _("visitor")
         ADMIN = "admin", _("admin")
 
-    # The log's order. Numbers are given at insert, not at commit: see messaging/log/reader.py for what follows.
+    # The log's order. Numbers are given at insert, not at commit: see messaging/journal/reader.py for what follows.
     seq = models.BigAutoField(primary_key=True)
     id = models.UUIDField(unique=True, default=uuid7, editable=False)
     conversation = models.ForeignKey(

@@ -13,22 +13,20 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from messaging.limits import Limiter
-from messaging.limits.addresses import Addresses
-from messaging.log import MessageLog
+from messaging.backends.base import Addresses, ConnectionStore, Limiter
+from messaging.journal.journal import MessageLog
 from messaging.observability.lag import LoopLag
 from messaging.observability.meter import Meter
 from messaging.observability.tracer import Tracer
-from messaging.service import MessagingService
-from messaging.stores.base import ConnectionStore
-from messaging.transports.sockets import Sockets
+from messaging.service.service import MessagingService
+from messaging.transports.channels.sockets import Sockets
 
 # What one kind of deployment needs is imported where it is asked for: Channels, or boto3 with its 20 MB.
 if TYPE_CHECKING:
+    from messaging.backends.dynamodb.states import ConnectionStates
     from messaging.service.actions import CloseGroup, Publish
-    from messaging.stores.states import ConnectionStates
-    from messaging.transports.hub import Hub
-    from messaging.transports.management import Gateway
+    from messaging.transports.apigateway.gateway import Gateway
+    from messaging.transports.channels.hub import Hub
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +70,7 @@ def get_states() -> "ConnectionStates":
 @cache
 def get_gateway() -> "Gateway":
     """The API Gateway that holds the WebSockets."""
-    from messaging.transports.management import Gateway
+    from messaging.transports.apigateway.gateway import Gateway
 
     return Gateway(settings.WEBSOCKET_API_ENDPOINT, settings.AWS_REGION, **settings.MESSAGING_GATEWAY_OPTIONS)
 
@@ -112,7 +110,7 @@ def get_service() -> MessagingService:
 
 def get_hub() -> "Hub":
     """The hub of the running event loop; begun by the first who asks."""
-    from messaging.transports.hub import Hub
+    from messaging.transports.channels.hub import Hub
 
     loop = asyncio.get_running_loop()
     if loop not in _hubs:

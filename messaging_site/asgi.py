@@ -10,10 +10,10 @@ django_application = get_asgi_application()
 
 from django.conf import settings  # noqa: E402  Django is set up above
 
-from messaging import health  # noqa: E402
 from messaging.observability.http import measured  # noqa: E402
+from messaging.operations import health  # noqa: E402
 from messaging.runtime import get_tracer  # noqa: E402
-from messaging.transports.consumers import MessagingConsumer  # noqa: E402
+from messaging.transports.channels.consumer import MessagingConsumer  # noqa: E402
 
 __all__ = ["application", "health"]
 

@@ -8,7 +8,7 @@ from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 
 from messaging.service.throttle import Rates
-from messaging_site import addresses, backends, env, logs
+from messaging_site.conf import backends, endpoints, env, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -74,7 +74,7 @@ CONTENT_SECURITY_POLICY = {
         "script-src": [SELF],
         "style-src": [SELF],
         "img-src": [SELF, "data:"],  # Django admin's icons
-        "connect-src": [SELF, *addresses.websocket_origins(WEBSOCKET_PUBLIC_URL)],
+        "connect-src": [SELF, *endpoints.websocket_origins(WEBSOCKET_PUBLIC_URL)],
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
@@ -85,7 +85,7 @@ CONTENT_SECURITY_POLICY = {
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_CLIENT_IP_CALLABLE = "messaging.transports.address.of_request"
+AXES_CLIENT_IP_CALLABLE = "messaging.transports.client_address.of_request"
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
@@ -95,8 +95,6 @@ AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contri
 
 INSTALLED_APPS = [
     "messaging",  # first: its `runserver` is the one to run
-    "messaging.userpage",
-    "messaging.adminpage",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -106,7 +104,7 @@ INSTALLED_APPS = [
     "axes",
 ]
 MIDDLEWARE = [
-    "messaging.observability.requests.identified",
+    "messaging.observability.request_ids.identified",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "messaging_site.middleware.permissions_policy",
@@ -124,7 +122,11 @@ MIDDLEWARE = [
 # On AWS nothing runs between requests that could close whose rights have ended. The second looks when everything is
 # committed, so it has to be around all others.
 if AWS:
-    MIDDLEWARE = ["messaging.checks.stop_on_errors", "messaging.transports.revocation.close_revoked", *MIDDLEWARE]
+    MIDDLEWARE = [
+        "messaging.checks.stop_on_errors",
+        "messaging.transports.apigateway.revocation.close_revoked",
+        *MIDDLEWARE,
+    ]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -161,7 +163,7 @@ if LOCAL:
 else:
     DATABASE_URL = env.required("DATABASE_URL", "messages are kept there: postgres://user:password@host:5432/name")
 # On AWS a check refuses SQLite, so that its name is told with whatever else is wrong there (messaging/checks.py).
-DATABASES = {"default": addresses.database(DATABASE_URL, sqlite_allowed=LOCAL or AWS, tls=AWS)}
+DATABASES = {"default": endpoints.database(DATABASE_URL, sqlite_allowed=LOCAL or AWS, tls=AWS)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -11,10 +11,10 @@ urlpatterns: list[URLPattern | URLResolver] = []
 if settings.SERVICE_ROLE in ("all", "user"):
     urlpatterns += [
         path("", RedirectView.as_view(url="/user/")),
-        path("user/", include("messaging.userpage.urls")),
+        path("user/", include("messaging.pages.visitor_urls")),
     ]
 if settings.SERVICE_ROLE in ("all", "admin"):
     urlpatterns += [
-        path("admin/", include("messaging.adminpage.urls")),
+        path("admin/", include("messaging.pages.staff_urls")),
         path("admin/", admin.site.urls),
     ]

@@ -1,7 +1,7 @@
 """The Django admin for operators: what was said, to whom, the quick messages, and who may not write."""
 
 from messaging.admin.blocks import BlockAdmin
-from messaging.admin.conversations import ConversationAdmin
+from messaging.admin.conversation_list import ConversationAdmin
 from messaging.admin.deletion import delete_selected
 from messaging.admin.messages import MessageAdmin
 from messaging.admin.quick_messages import QuickMessageAdmin

@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.changes import name_of
 from messaging.admin.lists import SHOWN, STYLE, BoundedPaginator
-from messaging.log import conversations
+from messaging.journal import conversations
 from messaging.models import Block, Conversation
-from messaging.names import visitor_name
+from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
 from messaging.runtime import announce
-from messaging.service.conversations import told
+from messaging.service.conversation_state import told
 
 
 class DateAndTime(AdminSplitDateTime):

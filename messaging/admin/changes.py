@@ -14,13 +14,13 @@ from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext, gettext_lazy, ngettext_lazy
 
-from messaging.contracts import AlreadyClaimed, ConversationNotFound, ConversationState
-from messaging.log import conversations
+from messaging.journal import conversations
 from messaging.models import Conversation, Message
-from messaging.names import visitor_name
+from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
 from messaging.runtime import announce
-from messaging.service.conversations import told, told_erased
+from messaging.service.contracts import AlreadyClaimed, ConversationNotFound, ConversationState
+from messaging.service.conversation_state import told, told_erased
 
 NO_LEASE = timedelta(0)  # nothing is claimed here
 MOST = 500  # conversations of one action: each is changed and told by itself

@@ -7,7 +7,7 @@ from django.contrib.admin import actions
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 
-from messaging import audit
+from messaging.observability import audit
 
 
 @admin.action(permissions=["delete"], description=actions.delete_selected.short_description)  # type: ignore[attr-defined]

@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
-from messaging import audit
-from messaging.export import FORMATS, pages, written
 from messaging.models import Message
+from messaging.observability import audit
+from messaging.operations.export import FORMATS, pages, written
 
 MOST = 10_000  # messages of one file: after 30 s the server ends an answer, and the file would look whole
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from messaging.admin.exports import ExportActions
 from messaging.admin.lists import FOUND, SEARCHED, LongList, newest
 from messaging.models import Message, QuickMessage, named
-from messaging.names import ending_of, visitor_name
+from messaging.pages.visitor_names import ending_of, visitor_name
 
 EXCERPT = 80  # characters of a message that a list shows
 

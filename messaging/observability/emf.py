@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from messaging.observability.names import Counter, Histogram, Metric
+from messaging.observability.metrics import Counter, Histogram, Metric
 from messaging.observability.recorder import Recorder
 
 logger = logging.getLogger(__name__)

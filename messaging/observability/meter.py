@@ -4,11 +4,11 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from messaging.contracts import Cursor
-from messaging.observability import names
+from messaging.observability import metrics
 from messaging.observability.recorder import Recorder
 from messaging.protocol import frames
 from messaging.service.actions import Action, Connection, Publish, Refusal, Reply
+from messaging.service.contracts import Cursor
 
 
 class Meter:
@@ -19,12 +19,12 @@ class Meter:
 
     def opened(self, refusal: Refusal | Literal["origin"] | None) -> None:
         """A WebSocket asked to be served."""
-        self.recorder.count(names.CONNECTS, refusal or "accepted")
+        self.recorder.count(metrics.CONNECTS, refusal or "accepted")
 
     def closed(self, connection: Connection, code: int, seconds: float) -> None:
         """It ended after `seconds`."""
-        self.recorder.count(names.DISCONNECTS, connection.role or names.NOBODY, names.close_code(code))
-        self.recorder.observe(names.CONNECTION_SECONDS, seconds)
+        self.recorder.count(metrics.DISCONNECTS, connection.role or metrics.NOBODY, metrics.close_code(code))
+        self.recorder.observe(metrics.CONNECTION_SECONDS, seconds)
 
     def answered(self, connection: Connection, actions: Sequence[Action], seconds: float) -> None:
         """The service answered a frame with `actions` after `seconds`."""
@@ -36,34 +36,34 @@ class Meter:
                 case Publish(frame=frames.Message()):
                     written = True
                 case Reply(frames.Error(code=code)):
-                    self.recorder.count(names.ERRORS, str(code))
+                    self.recorder.count(metrics.ERRORS, str(code))
                 case Reply(frames.Identified(recovered=bool(recovered))) if connection.resuming:
-                    self.recorder.count(names.RESUMES, "ok" if recovered else "gap")
+                    self.recorder.count(metrics.RESUMES, "ok" if recovered else "gap")
         if written:  # only who writes a message has one published
             result = "duplicate" if duplicate else "accepted"
-            self.recorder.count(names.MESSAGES, connection.role or names.ROLES[0], result)
-            self.recorder.observe(names.ACK_SECONDS, seconds)
+            self.recorder.count(metrics.MESSAGES, connection.role or metrics.ROLES[0], result)
+            self.recorder.observe(metrics.ACK_SECONDS, seconds)
 
     def responded(self, status: int, seconds: float) -> None:
         """A page was asked for, and answered after `seconds`."""
-        self.recorder.observe(names.HTTP_SECONDS, seconds, f"{status // 100}xx")
+        self.recorder.observe(metrics.HTTP_SECONDS, seconds, f"{status // 100}xx")
 
     def committed(self, messages: int, seconds: float) -> None:
         """The log ended a transaction of so many messages."""
-        self.recorder.observe(names.COMMIT_MESSAGES, messages)
-        self.recorder.observe(names.COMMIT_SECONDS, seconds)
+        self.recorder.observe(metrics.COMMIT_MESSAGES, messages)
+        self.recorder.observe(metrics.COMMIT_SECONDS, seconds)
 
     def delivered(self, cursor: str) -> None:
         """A message was handed to all sockets of this process that it is for."""
         if (place := Cursor.parse(cursor)) is not None:
-            self.recorder.observe(names.DELIVERY_SECONDS, max(0.0, time.time() - place.ms / 1000))
+            self.recorder.observe(metrics.DELIVERY_SECONDS, max(0.0, time.time() - place.ms / 1000))
 
     def caught_up(self, messages: int) -> None:
         """The log held `messages` that no hint had announced."""
-        self.recorder.count(names.CATCH_UPS, by=messages)
+        self.recorder.count(metrics.CATCH_UPS, by=messages)
 
     def dropped(self, reason: Literal["outbox", "stalled", "hint"]) -> None:
-        self.recorder.count(names.DROPS, reason)
+        self.recorder.count(metrics.DROPS, reason)
 
     def publish_failed(self) -> None:
-        self.recorder.count(names.LAYER_ERRORS)
+        self.recorder.count(metrics.LAYER_ERRORS)

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 
-from messaging.context import bind
+from messaging.observability.context import bind
 from messaging.observability.tracer import Tracer
 
 MESSAGE = "sendMessage"  # frames with this word are traced; one that only says it costs a span

@@ -8,8 +8,8 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from messaging.observability import names
-from messaging.observability.names import Counter, Histogram, Metric
+from messaging.observability import metrics
+from messaging.observability.metrics import Counter, Histogram, Metric
 from messaging.observability.recorder import Reading, Recorder
 
 Series = tuple[Metric, *tuple[str, ...]]
@@ -24,7 +24,7 @@ class PrometheusRecorder(Recorder):
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._series: dict[Series, Any] = {}
-        for metric in names.METRICS:
+        for metric in metrics.METRICS:
             self._add(metric)
 
     def count(self, metric: Counter, *labels: str, by: int = 1) -> None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from messaging.observability.names import Counter, Gauge, Histogram
+from messaging.observability.metrics import Counter, Gauge, Histogram
 
 Reading = tuple[Gauge, tuple[str, ...], float]  # the values of its labels, then its own
 

@@ -3,26 +3,27 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from messaging import availability, runtime
-from messaging.observability import names
+from messaging import runtime
+from messaging.backends import availability
+from messaging.observability import metrics
 from messaging.observability.recorder import Reading
 
 
 def readings(*, database_up: bool) -> Iterator[Reading]:
     """The value of every gauge. `database_up`: what the database answered just now."""
     sockets, hub = runtime.get_sockets(), runtime.get_hub()
-    roles = Counter(socket.connection.role or names.NOBODY for socket in sockets)
-    for role in names.CONNECTED:
-        yield names.CONNECTIONS, (role,), roles[role]
-    yield names.CONNECTIONS_LIMIT, (), sockets.limit
-    yield names.OUTBOX_BYTES, (), sum(socket.outbox_bytes for socket in sockets)
-    yield names.LOG_WAITING, (), runtime.get_log().waiting
-    yield names.DATABASE_UP, (), database_up
-    yield names.LAYER_UP, (), hub.layer_up
+    roles = Counter(socket.connection.role or metrics.NOBODY for socket in sockets)
+    for role in metrics.CONNECTED:
+        yield metrics.CONNECTIONS, (role,), roles[role]
+    yield metrics.CONNECTIONS_LIMIT, (), sockets.limit
+    yield metrics.OUTBOX_BYTES, (), sum(socket.outbox_bytes for socket in sockets)
+    yield metrics.LOG_WAITING, (), runtime.get_log().waiting
+    yield metrics.DATABASE_UP, (), database_up
+    yield metrics.LAYER_UP, (), hub.layer_up
     states = availability.states()
-    for store in names.STORES:
-        yield names.STORE_UP, (store,), states.get(store, True)
-    yield names.LOOP_LAG, (), runtime.get_lag().seconds
-    yield names.DRAINING, (), sockets.draining
+    for store in metrics.STORES:
+        yield metrics.STORE_UP, (store,), states.get(store, True)
+    yield metrics.LOOP_LAG, (), runtime.get_lag().seconds
+    yield metrics.DRAINING, (), sockets.draining
     recorder = runtime.get_meter().recorder
-    yield names.BUILD_INFO, (recorder.version,), 1
+    yield metrics.BUILD_INFO, (recorder.version,), 1

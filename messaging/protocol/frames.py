@@ -3,17 +3,17 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from messaging.protocol.client_frames import ChangeConversation as ChangeConversation
+from messaging.protocol.client_frames import ClientFrame as ClientFrame
+from messaging.protocol.client_frames import Forget as Forget
+from messaging.protocol.client_frames import History as History
+from messaging.protocol.client_frames import Identify as Identify
+from messaging.protocol.client_frames import MarkRead as MarkRead
+from messaging.protocol.client_frames import Ping as Ping
+from messaging.protocol.client_frames import SendMessage as SendMessage
+from messaging.protocol.client_frames import SetConnectionType as SetConnectionType
 from messaging.protocol.codes import CONTENT_LIMIT, FRAME_LIMIT, ErrorCode
 from messaging.protocol.fields import Op, Role
-from messaging.protocol.requests import ChangeConversation as ChangeConversation
-from messaging.protocol.requests import ClientFrame as ClientFrame
-from messaging.protocol.requests import Forget as Forget
-from messaging.protocol.requests import History as History
-from messaging.protocol.requests import Identify as Identify
-from messaging.protocol.requests import MarkRead as MarkRead
-from messaging.protocol.requests import Ping as Ping
-from messaging.protocol.requests import SendMessage as SendMessage
-from messaging.protocol.requests import SetConnectionType as SetConnectionType
 
 VERSION = 2
 

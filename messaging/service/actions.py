@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
-from messaging.contracts import ADMINS, conversation_group, staff_group
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.protocol.fields import Lang, Role
 from messaging.protocol.frames import Conversation as ConversationFrame
 from messaging.protocol.frames import Message, Presence, Read, ServerFrame
+from messaging.service.contracts import ADMINS, conversation_group, staff_group
 
 Refusal = Literal["full", "address"]  # why a transport takes no more connections, at all or from one address
 

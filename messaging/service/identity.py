@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from messaging import tokens
-from messaging.contracts import START, Cursor, StaffMember
 from messaging.protocol import frames
 from messaging.protocol.codes import ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
 from messaging.service.actions import Action, Connection, Join, Reply, timestamp
+from messaging.service.contracts import START, Cursor, StaffMember
 from messaging.service.registry import Registry
 
 if TYPE_CHECKING:
-    from messaging.log import MessageLog
+    from messaging.journal.journal import MessageLog
 
 RECHECK_SECONDS = 300  # between two looks at the rights of an admin who is watched as well
 

@@ -3,7 +3,11 @@
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from messaging.contracts import (
+from messaging.protocol import frames
+from messaging.protocol.codec import split_page
+from messaging.protocol.codes import RETRY_MS, ErrorCode, ProtocolError
+from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
+from messaging.service.contracts import (
     ADMINS,
     Appended,
     Blocked,
@@ -16,13 +20,10 @@ from messaging.contracts import (
     StoredMessage,
     conversation_group,
 )
-from messaging.protocol import frames, split_page
-from messaging.protocol.codes import RETRY_MS, ErrorCode, ProtocolError
-from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
-from messaging.service.conversations import Conversations, conversation_id
+from messaging.service.conversation_state import Conversations, conversation_id
 
 if TYPE_CHECKING:
-    from messaging.log import MessageLog
+    from messaging.journal.journal import MessageLog
 
 
 class Messages:

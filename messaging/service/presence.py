@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from messaging.contracts import ADMINS
-from messaging.limits import Bucket, Limiter, Rate
+from messaging.backends.base import Bucket, Limiter, Rate
 from messaging.protocol import frames
 from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
+from messaging.service.contracts import ADMINS
 from messaging.service.registry import Registry
 
 RATE = Rate(1, 2.0)  # how often those whom a gateway holds are told of somebody who comes or goes

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from messaging.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable
 from messaging.protocol.fields import Role
 from messaging.service.actions import Connection
+from messaging.service.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable
 
 if TYPE_CHECKING:
-    from messaging.stores.base import ConnectionStore
+    from messaging.backends.base import ConnectionStore
 
 logger = logging.getLogger(__name__)
 

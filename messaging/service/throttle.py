@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from messaging.limits import Bucket, Limiter, Rate
-from messaging.limits.memory import MemoryLimiter
+from messaging.backends.base import Bucket, Limiter, Rate
+from messaging.backends.memory import MemoryLimiter
 from messaging.protocol.codes import ErrorCode, ProtocolError
 from messaging.service.actions import Connection
 

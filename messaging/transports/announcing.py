@@ -33,8 +33,8 @@ async def _by_own_hub(told: Told) -> None:
 
 
 def to_gateway(told: Told) -> None:
-    from messaging.transports.apigateway import run
-    from messaging.transports.posting import Posting
+    from messaging.transports.apigateway.handler import run
+    from messaging.transports.apigateway.posting import Posting
 
     deadline = time.monotonic() + GATEWAY_SECONDS
     posting = Posting(lambda: deadline - time.monotonic())

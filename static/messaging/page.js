@@ -25,7 +25,7 @@ export function byId(id) {
 }
 
 /**
- * A text in the page's language, with `{name}` replaced by its value (messaging/pages.py has them all). Of a `count` of
+ * A text in the page's language, with `{name}` replaced by its value (messaging/pages/configuration.py has them all). Of a `count` of
  * one, the text is that of the key with "One" behind it, where there is such a text.
  *
  * @param {string} key

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from messaging.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable, conversation_group
-from messaging.stores.dynamodb import DynamoDBStore
-from messaging.stores.states import ConnectionStates
+from messaging.backends.dynamodb.states import ConnectionStates
+from messaging.backends.dynamodb.store import DynamoDBStore
+from messaging.service.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable, conversation_group
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.stored_connections import admin, visitor

@@ -15,8 +15,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from messaging import export
 from messaging.models import Conversation, Message
+from messaging.operations import export
 from tests.support.paths import ROOT
 from tests.support.services import Postgres
 

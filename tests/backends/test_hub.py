@@ -12,16 +12,17 @@ from channels.layers import channel_layers
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.db import connections
 
-from messaging.contracts import ADMINS, USERS, NewMessage
-from messaging.limits.memory import MemoryLimiter
-from messaging.log import MessageLog, reader
-from messaging.protocol import encode, frames
+from messaging.backends.memory import MemoryLimiter, MemoryStore
+from messaging.journal import reader
+from messaging.journal.journal import MessageLog
+from messaging.protocol import frames
+from messaging.protocol.codec import encode
 from messaging.protocol.codes import CloseCode
-from messaging.service import MessagingService
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish, Reply
+from messaging.service.contracts import ADMINS, USERS, NewMessage
+from messaging.service.service import MessagingService
 from messaging.service.throttle import Rates
-from messaging.stores.memory import MemoryStore
-from messaging.transports.hub import Hub
+from messaging.transports.channels.hub import Hub
 from tests.support.redis_services import Redis
 from tests.support.services import started
 from tests.support.waiting import eventually

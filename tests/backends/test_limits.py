@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from messaging.contracts import StoreUnavailable
-from messaging.limits import Limiter, Rate
-from messaging.limits.dynamodb import DynamoDBLimiter
-from messaging.limits.memory import MemoryLimiter
-from messaging.limits.redis import RedisLimiter
-from messaging.redis_client import RedisClient
+from messaging.backends.base import Limiter, Rate
+from messaging.backends.dynamodb.limiter import DynamoDBLimiter
+from messaging.backends.memory import MemoryLimiter
+from messaging.backends.redis.client import RedisClient
+from messaging.backends.redis.limiter import RedisLimiter
+from messaging.service.contracts import StoreUnavailable
 from tests.support.buckets import bucket
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.redis_services import Redis

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from messaging.limits import Rate
-from messaging.limits.dynamodb import DynamoDBLimiter
-from messaging.limits.dynamodb_addresses import DynamoDBAddresses
+from messaging.backends.base import Rate
+from messaging.backends.dynamodb.addresses import DynamoDBAddresses
+from messaging.backends.dynamodb.limiter import DynamoDBLimiter
 from tests.support.buckets import SLOW, bucket
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.dynamodb_table import DynamoDBTable

@@ -12,7 +12,10 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from messaging.contracts import (
+from messaging.journal import conversations, reader
+from messaging.journal.journal import MessageLog
+from messaging.models import Conversation, Message, QuickMessage
+from messaging.service.contracts import (
     START,
     Appended,
     ConversationNotFound,
@@ -23,8 +26,6 @@ from messaging.contracts import (
     StoredMessage,
     StoreUnavailable,
 )
-from messaging.log import MessageLog, conversations, reader
-from messaging.models import Conversation, Message, QuickMessage
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -16,8 +16,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings as SettingsWrapper
 
+from messaging.backends.dynamodb.schema import Schema
 from messaging.management.commands.messaging_migrate import LOCK
-from messaging.stores.dynamodb_schema import Schema
 from tests.support.deployments import SECRET_KEY
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.paths import ROOT
@@ -123,7 +123,10 @@ class TestTheTable:
     @pytest.fixture
     def table(self, dynamodb_table: DynamoDBTable, settings: SettingsWrapper, transactional_db: None) -> DynamoDBTable:
         table = DynamoDBTable(f"connections-{uuid4().hex}", dynamodb_table.ministack)
-        settings.MESSAGING_STORE = {"BACKEND": "messaging.stores.dynamodb.DynamoDBStore", "OPTIONS": table.options}
+        settings.MESSAGING_STORE = {
+            "BACKEND": "messaging.backends.dynamodb.store.DynamoDBStore",
+            "OPTIONS": table.options,
+        }
         return table
 
     @staticmethod

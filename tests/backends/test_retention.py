@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from messaging.log import retention
+from messaging.journal import retention
 from messaging.models import Block, Conversation, EndedSession, ErasedConversation, Message
 from messaging.tokens import VISITOR_SECONDS
 

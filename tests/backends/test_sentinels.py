@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from messaging.contracts import USERS, StoredConnection
-from messaging.stores.redis import RedisStore
-from messaging_site import backends
+from messaging.backends.redis.store import RedisStore
+from messaging.service.contracts import USERS, StoredConnection
+from messaging_site.conf import backends
 from tests.support.redis_services import RedisSentinel
 from tests.support.services import certify
 from tests.support.waiting import SOON

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from messaging.contracts import ADMINS, USERS, StoreUnavailable, conversation_group, staff_group
-from messaging.stores.base import ConnectionStore
-from messaging.stores.dynamodb import DynamoDBStore
-from messaging.stores.memory import MemoryStore
-from messaging.stores.redis import SILENT_SECONDS, RedisStore
+from messaging.backends.base import ConnectionStore
+from messaging.backends.dynamodb.store import DynamoDBStore
+from messaging.backends.memory import MemoryStore
+from messaging.backends.redis.store import SILENT_SECONDS, RedisStore
+from messaging.service.contracts import ADMINS, USERS, StoreUnavailable, conversation_group, staff_group
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.redis_services import Redis
 from tests.support.services import started

@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import pytest
 
+from messaging.backends.base import Addresses
+from messaging.backends.memory import MemoryAddresses
+from messaging.backends.redis.addresses import RedisAddresses
 from messaging.client.socket import connect as open_socket
-from messaging.limits.addresses import Addresses, MemoryAddresses
-from messaging.limits.redis_addresses import RedisAddresses
 from tests.support.connections import Frame, error, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod
 from tests.support.redis_services import Redis

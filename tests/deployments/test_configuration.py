@@ -36,7 +36,7 @@ START = ("-c", "import messaging_site.wsgi")  # what Zappa does
 def settings(expression: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a process that has just this environment and prints an expression over `settings`."""
     code = (
-        "from messaging_site.env import stop_on_bad_configuration; stop_on_bad_configuration();"
+        "from messaging_site.conf.env import stop_on_bad_configuration; stop_on_bad_configuration();"
         f"from django.conf import settings; print({expression})"
     )
     kept = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "messaging_site.settings", "VAR_DIR": str(tmp_path)}
@@ -135,7 +135,7 @@ def test_on_aws_nothing_is_imported_that_the_package_leaves_out(tmp_path: Path) 
 import sys
 sys.modules |= dict.fromkeys({NOT_ON_LAMBDA})  # to import one of them is an ImportError now
 import messaging_site.wsgi
-import messaging.transports.apigateway
+import messaging.transports.apigateway.handler
 from django.urls import get_resolver
 from messaging import runtime
 get_resolver().url_patterns

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from messaging.observability import names
+from messaging.observability import metrics
 from tests.support.connections import admin, connect, new_id, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod, fetch
 from tests.support.metrics import scrape, value
@@ -127,7 +127,7 @@ def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment[Pod]) -> 
     assert [fetch(pod.origin + path)[0] for path in ("/user/", "/nothing", "/nothing")] == [200, 404, 404]
 
     def counted() -> dict[str, float]:
-        return {status: value(pod, "messaging_http_request_seconds_count", status) for status in names.STATUSES}
+        return {status: value(pod, "messaging_http_request_seconds_count", status) for status in metrics.STATUSES}
 
     # A client has its answer a moment before it is counted.
     wait_until(lambda: counted() == {"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 2, "5xx": 0}, "they are counted")

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from messaging.contracts import UNREAD
+from messaging.service.contracts import UNREAD
 from tests.support.connections import admin, new_id, visitor
 from tests.support.moving_site import Site
 from tests.support.traffic import CALM_SECONDS, traffic

@@ -19,11 +19,11 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 
 from messaging.admin import changes, exports, lists
-from messaging.admin import conversations as admin_conversations
+from messaging.admin import conversation_list as admin_conversations
 from messaging.admin import messages as admin_messages
-from messaging.admin.conversations import LATEST
+from messaging.admin.conversation_list import LATEST
 from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
-from messaging.names import ending_of, visitor_name
+from messaging.pages.visitor_names import ending_of, visitor_name
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:

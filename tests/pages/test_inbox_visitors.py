@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, expect
 
 from messaging import tokens
-from messaging.userpage.views import COOKIE
+from messaging.pages.visitor import COOKIE
 from tests.support import inbox
 from tests.support.browser import DESKTOP, PHONE, People, violations, wait_until_drawn, wait_until_live
 from tests.support.deployments import Deployment

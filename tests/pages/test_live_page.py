@@ -286,7 +286,7 @@ def test_an_open_conversation_that_is_old_is_there_after_a_reconnect(
     altered(page, answer)
     server.kill()
     expect(status(page)).to_have_text(re.compile("^Not live since"))
-    own_deployment.run(f"from messaging.log import conversations; conversations.erase({newest!r})")
+    own_deployment.run(f"from messaging.journal import conversations; conversations.erase({newest!r})")
     server.start()
     try_now(page)
     wait_until_live(page)

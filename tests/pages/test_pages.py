@@ -11,12 +11,12 @@ from django.test import Client
 from django.utils import timezone
 
 from messaging import tokens
-from messaging.adminpage.texts import TEXTS as ADMIN_TEXTS
-from messaging.log.reader import stored
+from messaging.journal.reader import stored
 from messaging.models import Conversation, Message, QuickMessage
-from messaging.pages import TEXTS, Texts
+from messaging.pages.configuration import TEXTS, Texts
+from messaging.pages.staff_texts import TEXTS as ADMIN_TEXTS
+from messaging.pages.visitor_texts import TEXTS as USER_TEXTS
 from messaging.protocol.codes import RULES, CloseCode
-from messaging.userpage.texts import TEXTS as USER_TEXTS
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ import pytest
 from django.apps import apps
 from jsonschema import Draft202012Validator
 
-from messaging.observability.names import METRICS
+from messaging.observability.metrics import METRICS
 from tests.support.configurations import DJANGO
 from tests.support.paths import ROOT
 

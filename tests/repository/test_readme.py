@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from messaging.smoke import trip
+from messaging.operations.smoke import trip
 from tests.support.deployments import PASSWORD, SECRET_KEY, output, says_ready
 from tests.support.paths import ROOT
 from tests.support.redis_services import Redis

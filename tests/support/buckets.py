@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from messaging.limits import Bucket, Rate
+from messaging.backends.base import Bucket, Rate
 
 SLOW = Rate(burst=3, seconds=60)
 

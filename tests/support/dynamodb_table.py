@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from messaging.stores.dynamodb_schema import KEY_TYPES, KEYS
+from messaging.backends.dynamodb.schema import KEY_TYPES, KEYS
 from tests.support.ministack import REGION, Ministack
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from messaging.limits import Bucket
-from messaging.limits.memory import MemoryLimiter
+from messaging.backends.base import Bucket
+from messaging.backends.memory import MemoryLimiter
 from messaging_site.settings import *  # noqa: F403
 
 

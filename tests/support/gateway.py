@@ -9,7 +9,7 @@ from uuid import uuid4
 from django.contrib.auth.models import Permission, User
 
 from messaging import runtime, tokens
-from messaging.transports import apigateway
+from messaging.transports.apigateway import handler
 from tests.support import gateway_events
 from tests.support.connections import Frame
 from tests.support.gateway_events import Context, ManagementAPI
@@ -25,7 +25,7 @@ class Gate:
 
     def event(self, event: gateway_events.Event) -> int:
         """Its status; no answer has anything else."""
-        answer = apigateway.handler(event, Context(self.seconds))
+        answer = handler.handler(event, Context(self.seconds))
         assert answer == {"statusCode": answer["statusCode"]}
         return answer["statusCode"]
 
@@ -65,10 +65,10 @@ class Gate:
         return [frame["content"] for frame in self.api.frames[connection] if frame["type"] == "message"]
 
     def rows(self, group: str) -> list[str]:
-        return [row.connection_id for row in apigateway.run(runtime.get_store().get_connections(group))]
+        return [row.connection_id for row in handler.run(runtime.get_store().get_connections(group))]
 
     def state(self, connection: str) -> dict[str, Any] | None:
-        return apigateway.run(runtime.get_states().load(connection))
+        return handler.run(runtime.get_states().load(connection))
 
 
 def staff() -> User:

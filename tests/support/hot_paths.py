@@ -23,11 +23,11 @@ from django.db.models import Count
 from django.test import Client
 
 from messaging import runtime, tokens
-from messaging.contracts import Cursor
-from messaging.log import reader
+from messaging.journal import reader
 from messaging.models import Conversation, Message
 from messaging.protocol import frames
 from messaging.service.actions import Connection, Reply
+from messaging.service.contracts import Cursor
 from tests.support.archive import COMMON, RARE
 from tests.support.services import PATIENCE_SECONDS
 

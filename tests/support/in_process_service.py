@@ -11,15 +11,14 @@ from django.contrib.auth.models import Permission, User
 from django.db import connections
 
 from messaging import tokens
-from messaging.limits import Rate
-from messaging.limits.memory import MemoryLimiter
-from messaging.log import MessageLog
+from messaging.backends.base import Rate
+from messaging.backends.memory import MemoryLimiter, MemoryStore
+from messaging.journal.journal import MessageLog
 from messaging.models import QuickMessage
 from messaging.protocol import frames
-from messaging.service import MessagingService
 from messaging.service.actions import Action, Close, Connection, Publish, Reply
+from messaging.service.service import MessagingService
 from messaging.service.throttle import Rates
-from messaging.stores.memory import MemoryStore
 from tests.support.clock import Clock
 from tests.support.services import PATIENCE_SECONDS
 

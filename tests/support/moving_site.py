@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from messaging.contracts import ADMINS
+from messaging.service.contracts import ADMINS
 from tests.support.aws_deployment import AwsDeployment
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.cluster import at_once

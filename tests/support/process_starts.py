@@ -57,11 +57,11 @@ def _end(kind: Kind) -> None:
     code = 0
     try:
         if kind == "pod":
-            from messaging_site.server import main
+            from messaging_site.server.server import main
 
             main()
         else:  # what Zappa does
-            for module in ("messaging_site.wsgi", "messaging.transports.apigateway"):
+            for module in ("messaging_site.wsgi", "messaging.transports.apigateway.handler"):
                 importlib.import_module(module)
     except SystemExit as end:
         print(end.code, file=sys.stderr)
@@ -75,6 +75,6 @@ def _end(kind: Kind) -> None:
 
 
 if __name__ == "__main__":
-    for library in ("django.db.models", "django.forms", "dj_database_url", "psycopg", "messaging_site.server"):
+    for library in ("django.db.models", "django.forms", "dj_database_url", "psycopg", "messaging_site.server.server"):
         importlib.import_module(library)
     print(json.dumps([_in_a_fork(kind, environment) for kind, environment in json.load(sys.stdin)]))

@@ -1,6 +1,6 @@
 """Rows of a connection store."""
 
-from messaging.contracts import StoredConnection, staff_group
+from messaging.service.contracts import StoredConnection, staff_group
 
 CONNECTED_AT = "2026-01-01T00:00:00.000Z"
 

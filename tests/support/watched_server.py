@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-from messaging_site import server  # before Twisted's reactor: it says which one that is
+from messaging_site.server import server  # before Twisted's reactor: it says which one that is
 
 # isort: split
 from twisted.internet import reactor

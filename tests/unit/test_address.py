@@ -3,7 +3,7 @@
 import pytest
 from pytest_django import Settings as SettingsWrapper
 
-from messaging.transports.address import client_address, pseudonym
+from messaging.transports.client_address import client_address, pseudonym
 
 
 def scope(client: str, *forwarded: str) -> dict[str, object]:

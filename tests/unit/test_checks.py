@@ -15,7 +15,7 @@ from tests.support.configurations import AWS
 @pytest.fixture
 def aws(settings: SettingsWrapper) -> SettingsWrapper:
     """Settings that pass, of a deployment with a gateway."""
-    settings.MESSAGING_STATES = {"BACKEND": "messaging.stores.states.ConnectionStates"}
+    settings.MESSAGING_STATES = {"BACKEND": "messaging.backends.dynamodb.states.ConnectionStates"}
     settings.CSRF_TRUSTED_ORIGINS = [AWS["CSRF_TRUSTED_ORIGINS"]]
     for name in ("CONNECTIONS_TABLE_NAME", "AWS_REGION", "WEBSOCKET_API_ENDPOINT", "WEBSOCKET_PUBLIC_URL"):
         setattr(settings, name, AWS[name])

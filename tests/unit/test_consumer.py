@@ -13,11 +13,12 @@ from django.contrib.auth.models import Permission, User
 from django.db import connections
 from pytest_django import Settings
 
-from messaging import log, runtime, tokens
-from messaging.contracts import ADMINS, conversation_group
+from messaging import runtime, tokens
+from messaging.journal import journal
 from messaging.models import Block, Conversation
 from messaging.service.actions import Action, Connection
-from messaging.transports.consumers import MessagingConsumer
+from messaging.service.contracts import ADMINS, conversation_group
+from messaging.transports.channels.consumer import MessagingConsumer
 from tests.support.bad_frames import BY_NAME, SENSELESS, BadFrame
 from tests.support.connections import (
     COUNT,
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PONG: Frame = {"type": "pong", "timestamp": TIME, "action": "pong", "cursor": CURSOR}
 SHUTDOWN: Frame = {"type": "serverShutdown", "timestamp": TIME, "message": TEXT, "reconnectAfterMs": COUNT}
-LOGGER = "messaging.transports.consumers"
+LOGGER = "messaging.transports.channels.consumer"
 HOST = b"testserver"  # one of ALLOWED_HOSTS in Django's tests
 
 
@@ -100,7 +101,7 @@ class Page(WebsocketCommunicator):
 @pytest.fixture(autouse=True)
 async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """The parts of one process, new for each test."""
-    monkeypatch.setattr(log, "ANSWER_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(journal, "ANSWER_SECONDS", PATIENCE_SECONDS)
     yield
     await runtime.close()
     await sync_to_async(connections.close_all)()

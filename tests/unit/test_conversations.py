@@ -11,15 +11,16 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from messaging import tokens
-from messaging.contracts import ADMINS, START, USERS, AlreadyClaimed, Claim, Cursor, conversation_group
-from messaging.log import BLOCK_SECONDS, QUICK_SECONDS, MessageLog, reader
+from messaging.journal import reader
+from messaging.journal.journal import BLOCK_SECONDS, QUICK_SECONDS, MessageLog
 from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service import actions as service_actions
 from messaging.service import presence
 from messaging.service.actions import Action, Close, CloseGroup, Join, Publish, Reply
-from messaging.service.conversations import CLAIM_SECONDS
+from messaging.service.contracts import ADMINS, START, USERS, AlreadyClaimed, Claim, Cursor, conversation_group
+from messaging.service.conversation_state import CLAIM_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
 from tests.support.in_process_service import (
     SPEAK_GERMAN,

@@ -1,6 +1,6 @@
 """Places in the message log, as text."""
 
-from messaging.contracts import Cursor
+from messaging.service.contracts import Cursor
 
 
 def test_a_cursor_sorts_as_text_and_survives_its_text() -> None:

@@ -3,8 +3,8 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from messaging.limits import Rate
-from messaging_site import env
+from messaging.backends.base import Rate
+from messaging_site.conf import env
 
 
 def test_a_limit_is_set_by_burst_and_seconds_or_is_off(monkeypatch: pytest.MonkeyPatch) -> None:

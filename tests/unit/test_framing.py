@@ -5,7 +5,7 @@ from hypothesis.strategies import binary, integers, sampled_from, text
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from messaging_site.framing import text_frame, whole_text
+from messaging_site.server.framing import text_frame, whole_text
 
 LENGTHS = (0, 1, 125, 126, 127, 65_535)
 

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from messaging.observability import names
+from messaging.observability import metrics
 from messaging.observability.emf import EmfRecorder
 from messaging.observability.lag import WINDOW_SECONDS, LoopLag
 from messaging.observability.logs import TextFormatter
@@ -67,10 +67,10 @@ def test_a_line_for_cloudwatch_has_what_one_invocation_measured(caplog: pytest.L
     began = time.time()
     recorder = EmfRecorder(version="1.2.3")
     for _ in range(2):
-        recorder.count(names.MESSAGES, "user", "accepted")
-    recorder.observe(names.ACK_SECONDS, 0.25)
-    recorder.observe(names.ACK_SECONDS, 0.5)
-    recorder.observe(names.COMMIT_MESSAGES, 1)
+        recorder.count(metrics.MESSAGES, "user", "accepted")
+    recorder.observe(metrics.ACK_SECONDS, 0.25)
+    recorder.observe(metrics.ACK_SECONDS, 0.5)
+    recorder.observe(metrics.COMMIT_MESSAGES, 1)
     recorder.flush()
     recorder.flush()  # there is nothing left
     by_role, plain = [vars(record) for record in caplog.records]
@@ -99,8 +99,7 @@ def test_a_line_for_cloudwatch_has_what_one_invocation_measured(caplog: pytest.L
 
 
 def test_every_metric_is_named_as_prometheus_asks_for() -> None:
-    metrics = names.METRICS
-    assert len({metric.name for metric in metrics}) == len(metrics) > 20
-    for metric in metrics:
+    assert len({metric.name for metric in metrics.METRICS}) == len(metrics.METRICS) > 20
+    for metric in metrics.METRICS:
         assert metric.name.startswith("messaging_")
-        assert metric.name.endswith("_total") == isinstance(metric, names.Counter)
+        assert metric.name.endswith("_total") == isinstance(metric, metrics.Counter)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from messaging.protocol import decode, encode, frames, split_page
+from messaging.protocol import frames
+from messaging.protocol.codec import decode, encode, split_page
 from messaging.protocol.codes import PAGE_LIMIT, CloseCode, ErrorCode, ProtocolError
 from tests.support.bad_frames import BadFrame, every_bad_frame
 from tests.support.garbage import garbage

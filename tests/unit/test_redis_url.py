@@ -2,7 +2,7 @@
 
 import pytest
 
-from messaging.redis_url import RedisURL, parse_redis_url
+from messaging.backends.redis.url import RedisURL, parse_redis_url
 
 
 @pytest.mark.parametrize(

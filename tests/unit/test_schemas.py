@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft202012Validator
 
-from messaging.protocol import codes, decode, encode, frames
+from messaging.protocol import codes, frames
+from messaging.protocol.codec import decode, encode
 from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
 from tests.support.bad_frames import BAD_FRAMES, BadFrame
 from tests.support.paths import ROOT

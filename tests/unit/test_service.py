@@ -11,15 +11,15 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from messaging import tokens
-from messaging.contracts import ADMINS, UNREAD, Cursor, StoredConnection, StoreUnavailable, conversation_group
-from messaging.log import BLOCK_SECONDS
+from messaging.backends.memory import MemoryStore
+from messaging.journal.journal import BLOCK_SECONDS
 from messaging.models import Block, EndedSession, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service.actions import Connection, Join, Publish, Reply
+from messaging.service.contracts import ADMINS, UNREAD, Cursor, StoredConnection, StoreUnavailable, conversation_group
 from messaging.service.identity import RECHECK_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
-from messaging.stores.memory import MemoryStore
 from tests.support.forged_tokens import FORGERIES, forged_admin, forged_visitor
 from tests.support.in_process_service import (
     SPEAK_GERMAN,

@@ -8,8 +8,9 @@ from typing import Any
 from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging import checks, roundtrip
-from messaging_site import env
+from messaging import checks
+from messaging.operations import round_trip
+from messaging_site.conf import env
 
 MASK = "***"
 SECRETS = re.compile("SECRET|PASSWORD|TOKEN")  # in the name of a variable
@@ -43,7 +44,7 @@ class Command(BaseCommand):
         }
         wrong = [str(message.id) for message in found if message.is_serious()]
         if options["online"]:
-            trips = asyncio.run(roundtrip.trips())
+            trips = asyncio.run(round_trip.trips())
             report["online"] = {trip.backend: _part(trip) for trip in trips}
             wrong += [trip.backend for trip in trips if trip.state == "failed"]
             if any(trip.state != "ok" for trip in trips):
@@ -68,5 +69,5 @@ def masked(name: str, value: object) -> object:
     return value
 
 
-def _part(trip: roundtrip.Trip) -> dict[str, str | float]:
+def _part(trip: round_trip.Trip) -> dict[str, str | float]:
     return {"state": trip.state, "ms": trip.ms} | ({"why": trip.why} if trip.why else {})

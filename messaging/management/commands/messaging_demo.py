@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging_site import env
+from messaging_site.conf import env
 
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
@@ -57,7 +57,8 @@ class Command(BaseCommand):
 
     def _run(self, options: dict[str, Any], counts: Counter[str]) -> None:
         try:
-            from messaging import demo, smoke
+            from messaging import demo
+            from messaging.operations import smoke
         except ImportError as error:
             raise CommandError(f"{error}. A function can't do this: run it on a machine of yours.") from error
         staff = smoke.Browser(options["url"], 10)

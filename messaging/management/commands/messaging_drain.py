@@ -8,8 +8,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from messaging import audit
-from messaging.contracts import StoreUnavailable
+from messaging.observability import audit
+from messaging.service.contracts import StoreUnavailable
 
 SECONDS = 5.0  # for one answer
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
             self._drain_server()
 
     def _drain_gateway(self) -> None:
-        from messaging.transports.draining import drain
+        from messaging.transports.apigateway.draining import drain
 
         audit.note("drain asked for")
         try:

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging import audit
-from messaging.log import conversations
+from messaging.journal import conversations
 from messaging.management.arguments import conversation
 from messaging.models import Conversation, Message
-from messaging.names import visitor_name
+from messaging.observability import audit
+from messaging.pages.visitor_names import visitor_name
 from messaging.runtime import announce
-from messaging.service.conversations import told_erased
+from messaging.service.conversation_state import told_erased
 
 
 class Command(BaseCommand):

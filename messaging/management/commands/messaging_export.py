@@ -9,10 +9,10 @@ from uuid import UUID
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging import audit
-from messaging.export import FORMATS, Row, pages, written
 from messaging.management.arguments import conversation, moment
 from messaging.models import Conversation, Message
+from messaging.observability import audit
+from messaging.operations.export import FORMATS, Row, pages, written
 
 
 class Command(BaseCommand):

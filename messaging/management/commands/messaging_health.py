@@ -10,7 +10,7 @@ from urllib.request import ProxyHandler, build_opener
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging import roundtrip
+from messaging.operations import round_trip
 
 SECONDS = 5
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["here"] or (settings.MESSAGING_STATES and not options["url"]):
-            ready, parts = asyncio.run(roundtrip.readiness())
+            ready, parts = asyncio.run(round_trip.readiness())
             answer = json.dumps({"status": "ready" if ready else "not ready", **parts})
         else:
             ready, answer = _asked(options["url"] or f"http://127.0.0.1:{settings.HEALTH_CHECK_PORT}")

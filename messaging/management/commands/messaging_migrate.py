@@ -11,9 +11,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.backends.utils import CursorWrapper
 
-from messaging import audit, runtime
-from messaging.contracts import StoreUnavailable
-from messaging.log.reader import missing_migrations
+from messaging import runtime
+from messaging.journal.reader import missing_migrations
+from messaging.observability import audit
+from messaging.service.contracts import StoreUnavailable
 
 LOCK = 0x6D657373616765  # "message": nobody else in this database takes an advisory lock of this number
 LOOK_SECONDS = 0.5  # between two looks whether it is free

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from messaging import audit
-from messaging.log.retention import prune
+from messaging.journal.retention import prune
 from messaging.management.arguments import days
+from messaging.observability import audit
 
 
 class Command(BaseCommand):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging_site import env
+from messaging_site.conf import env
 
 
 class Command(BaseCommand):
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         if url.scheme not in ("http", "https") or not url.netloc:
             raise CommandError(f"{options['url']!r} must be a URL, as in https://chat.example.org")
         try:
-            from messaging.smoke import SmokeFailed, trip
+            from messaging.operations.smoke import SmokeFailed, trip
         except ImportError as error:
             raise CommandError(f"{error}. A function can't do this: run it on a machine of yours.") from error
         began = time.monotonic()

@@ -1,6 +1,6 @@
 """`runserver` with the server that pods run, so that what works here works there."""
 
-from messaging_site.server import Server  # isort: skip  before daphne's: it chooses the event loop
+from messaging_site.server.server import Server  # isort: skip  before daphne's: it chooses the event loop
 from daphne.management.commands.runserver import Command as DaphneCommand
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pytest_django import Settings
 
-from messaging_site import backends
+from messaging_site.conf import backends
 from tests.support import gateway_events
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.gateway_events import ORIGIN
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
     # Here, as pytest loads this file before Django's settings where it is given this directory.
     from messaging import runtime
-    from messaging.transports import apigateway
+    from messaging.transports.apigateway import handler
     from tests.support.gateway import Gate
 
     settings.MESSAGING_LOG_OPTIONS = settings.MESSAGING_LOG_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
@@ -38,4 +38,4 @@ def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
             yield Gate(api)
         finally:
             api.release()
-            apigateway.run(runtime.close())
+            handler.run(runtime.close())

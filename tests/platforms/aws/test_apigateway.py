@@ -18,14 +18,14 @@ from pytest_django import Settings
 from zappa import websocket
 
 from messaging import runtime, tokens
-from messaging.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
-from messaging.limits import Rate
+from messaging.backends.base import Rate
 from messaging.models import Message
 from messaging.protocol.codes import ErrorCode
 from messaging.service.actions import Connection
-from messaging.transports import apigateway, management
-from messaging.transports.kept import dump, restore
-from messaging.transports.posting import Posting
+from messaging.service.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
+from messaging.transports.apigateway import gateway, handler
+from messaging.transports.apigateway.connection_state import dump, restore
+from messaging.transports.apigateway.posting import Posting
 from tests.support import gateway_events
 from tests.support.bad_frames import BAD_FRAMES, BadFrame
 from tests.support.connections import Frame, error
@@ -50,7 +50,7 @@ def kept(gate: Gate, connection: str) -> dict[str, Any]:
 
 
 def test_zappa_finds_a_handler_for_all_three_routes() -> None:
-    assert websocket._registry == dict.fromkeys(("$connect", "$disconnect", "$default"), apigateway.handler)
+    assert websocket._registry == dict.fromkeys(("$connect", "$disconnect", "$default"), handler.handler)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Setting
     visitor = gate.visitor()
     for _ in range(2):
         assert errors(gate.send(visitor, "identify", type="user", v=2)) == []
-    apigateway.run(runtime.close())  # the next event is another process'
+    handler.run(runtime.close())  # the next event is another process'
     assert errors(gate.send(visitor, "identify", type="user", v=2)) == ["rate_limited"]
 
 
@@ -284,7 +284,7 @@ def test_frames_that_are_served_at_the_same_time_do_not_undo_who_the_connection_
         state = await load(connection_id)
         monkeypatch.setattr(states, "load", load)
         frame = json.dumps({"action": "identify", "type": "user", "v": 2})
-        await apigateway._receive(connection_id, frame, Posting(lambda: 20.0))
+        await handler._receive(connection_id, frame, Posting(lambda: 20.0))
         identified.append(gate.api.frames[connection][-1]["conversation"])
         return state
 
@@ -387,12 +387,12 @@ def test_two_events_share_the_loop_and_the_database_connections(gate: Gate) -> N
     async def loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
-    visitor, first = gate.visitor(), apigateway.run(loop())
+    visitor, first = gate.visitor(), handler.run(loop())
     gate.say(visitor)
     before, log = backends(), runtime.get_log()
     for _ in range(3):
         gate.say(visitor)
-    assert (apigateway.run(loop()), runtime.get_log(), backends()) == (first, log, before)
+    assert (handler.run(loop()), runtime.get_log(), backends()) == (first, log, before)
     assert Message.objects.count() == 4
 
 
@@ -453,7 +453,7 @@ def test_what_fails_for_good_is_counted_and_the_sender_has_its_ack(
     caplog.clear()
     assert gate.say(visitor)["type"] == "ack"
     assert (gate.contents(alive), sorted(gate.rows(ADMINS))) == (["hello"], sorted([throttled, forbidden, alive]))
-    assert len(gate.api.arrivals[throttled]) - tries[0] == management.ATTEMPTS
+    assert len(gate.api.arrivals[throttled]) - tries[0] == gateway.ATTEMPTS
     assert len(gate.api.arrivals[forbidden]) - tries[1] == 1
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert (record.message, vars(record)["posts"]) == (
@@ -464,7 +464,7 @@ def test_what_fails_for_good_is_counted_and_the_sender_has_its_ack(
 
 def test_an_answer_that_can_not_be_posted_closes_the_connection(gate: Gate) -> None:
     visitor = gate.visitor()
-    gate.api.answers(visitor, *[429] * management.ATTEMPTS)
+    gate.api.answers(visitor, *[429] * gateway.ATTEMPTS)
     assert gate.send(visitor, "history", id="h") == []
     assert (gate.api.closed, gate.state(visitor)) == ([visitor], None)
 
@@ -488,11 +488,11 @@ def test_who_hangs_delays_nobody_and_the_event_by_one_time_out(gate: Gate, setti
 def test_however_many_hang_the_event_ends_in_time_and_the_next_one_is_answered(gate: Gate, settings: Settings) -> None:
     settings.MESSAGING_GATEWAY_OPTIONS = {"read_seconds": 20.0}
     visitor, user = gate.visitor(), staff()
-    for number in range(management.THREADS + 5):
+    for number in range(gateway.THREADS + 5):
         stored = row(f"hangs-{number}=", user)
-        apigateway.run(runtime.get_store().store_connection(stored))
+        handler.run(runtime.get_store().store_connection(stored))
         gate.api.always_answers(stored.connection_id, HANG)
-    gate.seconds = apigateway.RESERVE_SECONDS + 3
+    gate.seconds = handler.RESERVE_SECONDS + 3
     began = time.monotonic()
     assert gate.say(visitor)["type"] == "ack"
     assert 3 <= time.monotonic() - began < 20
@@ -507,11 +507,11 @@ def test_a_fan_out_is_complete_when_the_handler_returns_and_never_wider_than_32(
     visitor, user = gate.visitor(), staff()
     rows = [row(f"admin-{number}=", user) for number in range(80)]
     for stored in rows:
-        apigateway.run(runtime.get_store().store_connection(stored))
+        handler.run(runtime.get_store().store_connection(stored))
     gate.api.delay = 0.5
     gate.say(visitor)
     assert [gate.contents(stored.connection_id) for stored in rows] == [["hello"]] * 80
-    assert 8 < gate.api.most_at_once <= management.THREADS
+    assert 8 < gate.api.most_at_once <= gateway.THREADS
 
 
 def test_posting_stops_before_the_time_is_over_and_says_how_many_are_left(
@@ -520,9 +520,9 @@ def test_posting_stops_before_the_time_is_over_and_says_how_many_are_left(
     visitor, user = gate.visitor(), staff()
     rows = [row(f"admin-{number}=", user) for number in range(80)]
     for stored in rows:
-        apigateway.run(runtime.get_store().store_connection(stored))
+        handler.run(runtime.get_store().store_connection(stored))
     gate.api.delay = 1.5
-    gate.seconds = apigateway.RESERVE_SECONDS + 4
+    gate.seconds = handler.RESERVE_SECONDS + 4
     caplog.clear()
     assert gate.event(gateway_events.message(visitor, say("hello"))) == 200
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -537,7 +537,7 @@ def say(content: str) -> str:
 
 def test_without_time_nothing_is_posted(gate: Gate) -> None:
     visitor, admin = gate.visitor(), gate.admin()
-    gate.seconds = apigateway.RESERVE_SECONDS
+    gate.seconds = handler.RESERVE_SECONDS
     assert gate.send(visitor, "sendMessage", id="message-1", content="hello") == []
     assert (gate.contents(admin), Message.objects.count()) == ([], 1)
 
@@ -548,7 +548,7 @@ def test_without_time_nothing_is_posted(gate: Gate) -> None:
 @pytest.fixture
 def browser(settings: Settings) -> Callable[[User], Client]:
     """Makes browsers in which somebody is signed in to the pages that the same function serves."""
-    settings.MIDDLEWARE = ["messaging.transports.revocation.close_revoked", *settings.MIDDLEWARE]
+    settings.MIDDLEWARE = ["messaging.transports.apigateway.revocation.close_revoked", *settings.MIDDLEWARE]
     settings.ALLOWED_HOSTS = ["testserver"]
 
     def sign_in(user: User) -> Client:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from messaging.dynamodb_client import EXPIRY, PARTITION, SORT
+from messaging.backends.dynamodb.client import EXPIRY, PARTITION, SORT
 from tests.support.aws_template import load
 from tests.support.kustomize import tool
 from tests.support.paths import ROOT

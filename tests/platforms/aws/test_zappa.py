@@ -7,7 +7,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from pytest_django import Settings as SettingsWrapper
 from zappa.wsgi import common_log, create_wsgi_request
 
-from messaging.transports.address import of_request
+from messaging.transports.client_address import of_request
 
 
 class Response:

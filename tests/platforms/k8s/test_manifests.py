@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from messaging.observability.names import CONNECTIONS
+from messaging.observability.metrics import CONNECTIONS
 from tests.support.deployments import SECRET_KEY, manage
 from tests.support.kustomize import ENVIRONMENTS, SECRETS, Manifests, Object, manifests, render, with_component
 from tests.support.paths import ROOT
@@ -95,7 +95,7 @@ def test_probes_ask_health_and_ready_on_8081(rendered: Manifests) -> None:
         startup = container["startupProbe"]
         assert startup["periodSeconds"] * startup["failureThreshold"] == 30
         # A database that falls silent makes /ready wait so long before it says so.
-        assert container["readinessProbe"]["timeoutSeconds"] > seconds("messaging/log/__init__.py", "ANSWER_SECONDS")
+        assert container["readinessProbe"]["timeoutSeconds"] > seconds("messaging/journal/journal.py", "ANSWER_SECONDS")
 
 
 def test_services_are_inside_the_cluster_only(rendered: Manifests) -> None:
@@ -250,7 +250,7 @@ def test_the_adapter_makes_the_metric_that_the_autoscaler_asks_for() -> None:
 
 
 def test_the_time_to_end_fits_the_drain(rendered: Manifests) -> None:
-    end = seconds("messaging_site/server.py", "END_SECONDS")
+    end = seconds("messaging_site/server/server.py", "END_SECONDS")
     for name in SERVERS:
         shutdown = int(rendered.variables(name)["SHUTDOWN_TIMEOUT"])
         pre_stop = rendered.container(name)["lifecycle"]["preStop"]["sleep"]["seconds"]

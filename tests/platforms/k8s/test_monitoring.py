@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from messaging.observability import names
+from messaging.observability import metrics
 from tests.support.deployments import output
 from tests.support.kustomize import manifests, with_component
 from tests.support.paths import ROOT
@@ -215,8 +215,8 @@ def expressions() -> list[str]:
 
 def test_nobody_asks_for_what_is_not_measured() -> None:
     measured = set(rules("record"))
-    for metric in names.METRICS:
-        histogram = isinstance(metric, names.Histogram)
+    for metric in metrics.METRICS:
+        histogram = isinstance(metric, metrics.Histogram)
         measured |= {f"{metric.name}{end}" for end in (("_bucket", "_sum", "_count") if histogram else ("",))}
     words = re.compile(r"\b(?:messaging|kube|probe|process)[_:][\w:]+")
     asked = {word for expression in expressions() for word in words.findall(expression)}
@@ -228,13 +228,13 @@ def test_nobody_scales_by_what_is_not_measured() -> None:
     commands = {file.stem for file in (ROOT / "messaging" / "management" / "commands").glob("*.py")}
     files = [file for file in (ROOT / "k8s").rglob("*.yaml") if file.parent != COMPONENT]
     named = {name for file in files for name in re.findall(r"\bmessaging_\w+", file.read_text())}
-    assert named - commands - {metric.name for metric in names.METRICS} == set()
+    assert named - commands - {metric.name for metric in metrics.METRICS} == set()
 
 
 def test_labels_that_rules_and_panels_ask_for_have_such_values() -> None:
     values = {
         (metric.name, label): {*given}
-        for metric in names.METRICS
+        for metric in metrics.METRICS
         for label, given in metric.labels
         if label != "version"
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from messaging.redis_url import parse_redis_url
+from messaging.backends.redis.url import parse_redis_url
 from tests.support.deployments import Kubernetes, Pod
 from tests.support.kustomize import SECRETS, manifests
 from tests.support.nginx import Nginx

@@ -1,6 +1,0 @@
-from django.apps import AppConfig
-
-
-class AdminPageConfig(AppConfig):
-    name = "messaging.adminpage"
-    label = "adminpage"

@@ -1,0 +1,1 @@
+"""The connection store, the rate limits and the address counts, by technology; `base` states what each promises."""

@@ -1,0 +1,1 @@
+"""Everything about DynamoDB: for functions, which share what they know."""

@@ -1,0 +1,130 @@
+"""The table of the DynamoDB store: how it has to be, how the one that is there differs, and what brings it to that."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from messaging.backends.dynamodb.client import EXPIRY, PARTITION, SORT
+from messaging.service.contracts import StoreUnavailable
+
+KEYS = [{"AttributeName": PARTITION, "KeyType": "HASH"}, {"AttributeName": SORT, "KeyType": "RANGE"}]
+KEY_TYPES = [{"AttributeName": name, "AttributeType": "S"} for name in (PARTITION, SORT)]
+ENCRYPTION = {"Enabled": True}
+WAIT_SECONDS = 120.0  # for a table to become active, and for what is changed one thing after another
+PAUSE_SECONDS = 0.5
+
+# Somebody else is at it, or DynamoDB is not ready for it yet: the next look tells what is left.
+PASSING = {
+    "ResourceInUseException",
+    "LimitExceededException",
+    "ContinuousBackupsUnavailableException",
+    "ValidationException",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`mend`: the request that removes it; None where time does, or, if it is `final`, nothing."""
+
+    text: str
+    mend: Callable[[], Any] | None = None
+    final: bool = False
+
+
+class Schema:
+    """Of one table. Calls block. Each raises StoreUnavailable with what DynamoDB said."""
+
+    def __init__(self, table: str, region: str) -> None:
+        self._name = table
+        self._client = boto3.client("dynamodb", region_name=region)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._client.close()
+
+    def differences(self) -> list[str]:
+        """What is not as it has to be; nothing is changed."""
+        return [difference.text for difference in self._look()]
+
+    def migrate(self) -> None:
+        """Change what differs and wait until nothing does. Several processes may do it at once."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        reasons: dict[str, str] = {}
+        while found := self._look():
+            texts = [difference.text for difference in found]
+            if time.monotonic() > deadline or any(difference.final for difference in found):
+                raise StoreUnavailable("; ".join(text + reasons.get(text, "") for text in texts))
+            reasons = {difference.text: self._mend(difference) for difference in found}
+            time.sleep(PAUSE_SECONDS)
+
+    def _mend(self, difference: Difference) -> str:
+        """Why it may have to be tried again, in brackets."""
+        try:
+            if difference.mend is not None:
+                difference.mend()
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in PASSING:
+                raise StoreUnavailable(f"{difference.text}: {error}") from error
+            return f" ({error})"
+        except BotoCoreError as error:
+            raise StoreUnavailable(f"{difference.text}: {error}") from error
+        return ""
+
+    def _look(self) -> list[Difference]:
+        try:
+            return list(self._found())
+        except (ClientError, BotoCoreError) as error:
+            raise StoreUnavailable(f"table {self._name}: {error}") from error
+
+    def _found(self) -> Iterator[Difference]:
+        name, client = self._name, self._client
+        try:
+            table = client.describe_table(TableName=name)["Table"]
+        except client.exceptions.ResourceNotFoundException:
+            yield Difference(f"table {name} is missing", self._create)
+            return
+        if table["KeySchema"] != KEYS or not all(kind in table["AttributeDefinitions"] for kind in KEY_TYPES):
+            keys = f"the partition key {PARTITION} and the sort key {SORT}, both strings"
+            yield Difference(f"table {name} does not have {keys}: it is another one", final=True)
+            return
+        if table["TableStatus"] != "ACTIVE":
+            yield Difference(f"table {name} is not active but {table['TableStatus']}")
+            return
+        yield from self._settings(table)
+
+    def _settings(self, table: dict[str, Any]) -> Iterator[Difference]:
+        name, client = self._name, self._client
+        expiry = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        if expiry["TimeToLiveStatus"] not in ("ENABLED", "ENABLING") or expiry["AttributeName"] != EXPIRY:
+            specification = {"Enabled": True, "AttributeName": EXPIRY}
+            yield Difference(
+                f"table {name} does not remove what is past its time to live, {EXPIRY}",
+                lambda: client.update_time_to_live(TableName=name, TimeToLiveSpecification=specification),
+            )
+        backups = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+        if backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") != "ENABLED":
+            recovery = {"PointInTimeRecoveryEnabled": True}
+            yield Difference(
+                f"table {name} has no point-in-time recovery",
+                lambda: client.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery),
+            )
+        if table.get("SSEDescription", {}).get("Status") not in ("ENABLED", "ENABLING", "UPDATING"):
+            yield Difference(
+                f"table {name} is not encrypted with a key of the account's",
+                lambda: client.update_table(TableName=name, SSESpecification=ENCRYPTION),
+            )
+
+    def _create(self) -> None:
+        self._client.create_table(
+            TableName=self._name,
+            KeySchema=KEYS,
+            AttributeDefinitions=KEY_TYPES,
+            BillingMode="PAY_PER_REQUEST",
+            SSESpecification=ENCRYPTION,
+        )

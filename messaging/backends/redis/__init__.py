@@ -1,0 +1,1 @@
+"""Everything about Redis: for pods, which share what they know."""

@@ -1,0 +1,130 @@
+"""Sockets of each client address, counted over several pods."""
+
+import asyncio
+import contextlib
+from uuid import uuid4
+
+from messaging.backends.memory import MemoryAddresses
+from messaging.backends.redis.client import RedisClient
+from messaging.background import lasting
+from messaging.service.contracts import StoreUnavailable
+
+PROCESSES = "sockets:processes"
+KEEP_SECONDS = 24 * 3600  # pseudonyms change every day
+BATCH = 500  # addresses of one pipeline: Redis serves nobody else meanwhile
+
+# A process' sign of life, which takes back the name that it had before. The clock is Redis' own: pods' may differ.
+_BEAT = """
+local now = redis.call('TIME')
+now = now[1] + now[2] / 1e6
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
+if ARGV[2] ~= ARGV[1] then redis.call('ZREM', KEYS[1], ARGV[2]) end
+local new = redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return {new, redis.call('ZRANGE', KEYS[1], 0, -1)}
+"""
+_COUNT = """
+if ARGV[2] == '0' then
+    redis.call('HDEL', KEYS[1], ARGV[1])
+else
+    redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+    redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+return redis.call('HGETALL', KEYS[1])
+"""
+
+
+class RedisAddresses(MemoryAddresses):
+    """Layout (each script has one key, so Redis Cluster serves it too):
+
+    - `sockets:{address}`: hash of how many sockets each process has, by the process' name
+    - `sockets:processes`: sorted set of the names, scored by their last sign of life, seconds since 1970
+
+    Counts are written, not added up, and those of a process that gives no sign of life do not count: nothing can rot.
+    After an outage a process takes a new name and writes all its counts; it does so too where Redis has lost them.
+    Whatever changes while a pipeline is under way shares the next one: 1,000 handshakes at once cost a few.
+
+    Seconds: `timeout` for one command, `beat` between two signs of life of a process, `lost` without one after which
+    its sockets no longer count, `patience` that a handshake has for the others' counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        password: str | None = None,
+        timeout: float = 0.1,
+        beat: float = 5,
+        lost: int = 15,
+        patience: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self._beat = beat
+        self._lost = lost
+        self._patience = patience
+        self._client = RedisClient(url, password, timeout=timeout, purpose="addresses")
+        self._name = self._known_name = uuid4().hex  # the one to write under, the one that Redis may still hold
+        self._changed: dict[str, asyncio.Future[int]] = {}  # address -> how many sockets it has elsewhere
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def enter(self, address: str, socket: str) -> int:
+        here = self.enter_now(address, socket)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                # Others wait for the same answer: who leaves early must not cancel it.
+                return here + await asyncio.shield(self._change(address))
+        return here
+
+    async def leave(self, address: str, socket: str) -> None:
+        self.leave_now(address, socket)
+        self._change(address)
+
+    async def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task  # what has left is told
+        await self._client.close()
+
+    def _change(self, address: str) -> asyncio.Future[int]:
+        if self._task is None:
+            self._task = asyncio.create_task(lasting(self._run))
+        self._wake.set()
+        return self._changed.setdefault(address, asyncio.get_running_loop().create_future())
+
+    async def _run(self) -> None:
+        while self._changed or not self._closing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._beat):
+                    await self._wake.wait()
+            batch = dict(list(self._changed.items())[:BATCH])
+            for address in batch:
+                del self._changed[address]
+            if not self._changed:
+                self._wake.clear()
+            elsewhere = await self._tell(list(batch))
+            for address, answer in batch.items():
+                answer.set_result(elsewhere.get(address, 0))
+
+    async def _tell(self, addresses: list[str]) -> dict[str, int]:
+        """Write this process' counts; how many sockets `addresses` have elsewhere, none where Redis is down."""
+        counts = [(address, len(self._open.get(address, ()))) for address in addresses]
+        try:
+            (new, alive), *rows = await self._client.run(
+                ("EVAL", _BEAT, 1, PROCESSES, self._name, self._known_name, self._lost),
+                *(("EVAL", _COUNT, 1, f"sockets:{one}", self._name, count, KEEP_SECONDS) for one, count in counts),
+            )
+        except StoreUnavailable:
+            self._name = uuid4().hex  # nobody knows what was written under the other one
+            return {}
+        self._known_name = self._name
+        if new:
+            for address in self._open:
+                self._change(address)
+        others = set(alive) - {self._name.encode()}
+        return {
+            address: sum(int(count) for process, count in zip(row[::2], row[1::2], strict=True) if process in others)
+            for address, row in zip(addresses, rows, strict=True)
+        }

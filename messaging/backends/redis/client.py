@@ -1,0 +1,179 @@
+"""A Redis as this product uses one: bounded in time, one pipeline at a time, one error for all that can go wrong."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisClusterException, RedisError
+
+from messaging.backends.availability import Availability
+from messaging.backends.redis.url import RedisURL, parse_redis_url, sentinel_options
+from messaging.background import lasting
+from messaging.service.contracts import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+TOGETHER = 500  # callers whose commands travel together: Redis serves nobody else meanwhile
+# TimeoutError is an OSError; what says that no node of a cluster can be reached is no RedisError.
+_FAILURES = (RedisError, RedisClusterException, OSError)
+
+Command = tuple[str | int | float, ...]
+
+
+class RedisClient:
+    """`timeout`: seconds for one command. `purpose`: for the log. `probe_seconds`: between two looks at whether a Redis
+    that failed is back.
+
+    One pipeline at a time: whatever is asked for while it is under way travels with the next one, so that 1,000 who
+    come at once cost a few round trips, and few a connection.
+    """
+
+    def __init__(
+        self, url: str, password: str | None, *, timeout: float, purpose: str, probe_seconds: float = 1.0
+    ) -> None:
+        self.redis, self._sentinels = _connect(parse_redis_url(url, password), timeout)
+        self._patience = 2 * timeout
+        self._probe_seconds = probe_seconds
+        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._sender: asyncio.Task[None] | None = None  # runs while somebody waits
+        self._probe: asyncio.Task[None] | None = None  # runs while Redis is down
+        self._availability = Availability("Redis", purpose, logger)
+
+    async def run(self, *commands: Command) -> list[Any]:
+        """The answers to `commands`: no transaction, since a cluster keeps their keys in different places.
+
+        Raises StoreUnavailable: unknown which of them were done. Once Redis has failed, nobody waits for it any more
+        until a probe of our own has had its answer.
+        """
+        if self._probe is not None:
+            raise StoreUnavailable("Redis: down a moment ago")
+        answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((commands, answers))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return await answers
+
+    async def _send(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+            try:
+                results = await self._execute([command for commands, _ in batch for command in commands])
+            except _FAILURES as error:
+                self._fail([answers for _, answers in batch + self._waiting], error)
+                self._waiting = []
+                continue
+            except Exception as error:  # none of Redis': those who asked are to meet it, not to wait for ever
+                for _, answers in batch:
+                    _settle(answers, error)
+                continue
+            left = iter(results)
+            for commands, answers in batch:
+                own = list(islice(left, len(commands)))
+                refusal = next((result for result in own if isinstance(result, Exception)), None)
+                if refusal is not None:
+                    self._fail([answers], refusal)
+                else:
+                    self._availability.answered()
+                    _settle(answers, own)
+        self._sender = None
+
+    def _fail(self, waiting: Sequence[asyncio.Future[list[Any]]], error: Exception) -> None:
+        self._probe = self._probe or asyncio.create_task(lasting(self._until_it_answers))
+        unavailable = self._availability.failed(error)
+        for answers in waiting:
+            _settle(answers, unavailable)
+
+    async def _execute(self, commands: Sequence[Command]) -> list[Any]:
+        pipeline = self.redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        async with asyncio.timeout(self._patience):
+            results: list[Any] = await pipeline.execute(raise_on_error=False)
+            return results
+
+    async def _until_it_answers(self) -> None:
+        answered = False
+        while not answered:
+            await asyncio.sleep(self._probe_seconds)
+            with contextlib.suppress(*_FAILURES):
+                (found,) = await self._execute([("EXISTS", "probe")])  # a key, for a cluster to find a node by
+                answered = not isinstance(found, Exception)
+        self._probe = None
+
+    async def close(self) -> None:
+        if self._sender is not None:
+            await self._sender
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.wait([self._probe])
+        await self.redis.aclose()
+        if self._sentinels is not None:
+            await self._sentinels.aclose()
+
+
+def _settle(answers: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:
+    if answers.done():
+        return  # whoever asked has gone
+    if isinstance(outcome, Exception):
+        answers.set_exception(outcome)
+    else:
+        answers.set_result(outcome)
+
+
+class _Sentinels(Sentinel):
+    """Asked all at once: however many are silent or gone, the patience is left to who knows the master."""
+
+    def __init__(self, nodes: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
+        super().__init__(())  # type: ignore[no-untyped-call]
+        self._each = [Sentinel([node], sentinel_kwargs=options) for node in nodes]  # type: ignore[no-untyped-call]
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Host and port, as the first says that knows them. Raises MasterNotFoundError with what each of them said."""
+        asked = [asyncio.create_task(one.discover_master(service_name)) for one in self._each]
+        refusals = []
+        try:
+            for answer in asyncio.as_completed(asked):
+                try:
+                    found: tuple[str, int] = await answer
+                    return found
+                except RedisError as error:
+                    refusals.append(str(error))
+        finally:
+            for question in asked:
+                question.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise MasterNotFoundError("; ".join(refusals))
+
+    async def aclose(self) -> None:
+        for one in self._each:
+            await one.aclose()
+
+
+def _connect(url: RedisURL, timeout: float) -> tuple[Redis | RedisCluster, _Sentinels | None]:
+    """The client for the data, and the sentinels that know where it is."""
+    options: dict[str, Any] = {
+        "username": url.username,
+        "password": url.password,
+        "ssl": url.tls,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2),
+    }
+    match url.kind:
+        case "cluster":
+            return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in url.nodes], **options), None
+        case "sentinel":
+            sentinels = _Sentinels(url.nodes, sentinel_options(url, timeout))
+            master: Redis = sentinels.master_for(url.master, db=url.db, **options)
+            return master, sentinels
+        case _:
+            ((host, port),) = url.nodes
+            return Redis(host=host, port=port, db=url.db, **options), None

@@ -1,0 +1,46 @@
+"""Rate limits that several pods share."""
+
+from collections.abc import Sequence
+
+from messaging.backends.base import Bucket, Limiter
+from messaging.backends.memory import MemoryLimiter
+from messaging.backends.redis.client import RedisClient
+from messaging.service.contracts import StoreUnavailable
+
+# Each bucket by itself, so that Redis Cluster serves it too. The clock is Redis' own: pods' may differ.
+_TAKE = """
+local now = redis.call('TIME')
+now = now[1] + now[2] / 1e6
+local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + ARGV[2]
+local wait = full_at - now - ARGV[1] * ARGV[2]
+if wait > 0 then return tostring(wait) end
+redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', math.ceil((full_at - now) * 1000))
+return '0'
+"""
+
+
+class RedisLimiter(Limiter):
+    """Layout: `limit:{key}` holds the time at which the bucket is full again, and expires then.
+
+    While Redis is down the buckets of this process go on: limited, not open. Where one bucket of several refuses, the
+    others may have been taken from.
+
+    `probe_seconds`: between two looks at whether a Redis that failed is back.
+    """
+
+    def __init__(
+        self, *, url: str, password: str | None = None, timeout: float = 0.1, probe_seconds: float = 1.0
+    ) -> None:
+        self._client = RedisClient(url, password, timeout=timeout, purpose="limits", probe_seconds=probe_seconds)
+        self._fallback = MemoryLimiter()
+
+    async def take(self, buckets: Sequence[Bucket]) -> float:
+        take = (("EVAL", _TAKE, 1, f"limit:{one.key}", one.rate.burst, one.rate.seconds) for one in buckets)
+        try:
+            answers = await self._client.run(*take)
+        except StoreUnavailable:
+            return self._fallback.take_now(buckets)
+        return max((float(answer) for answer in answers), default=0.0)
+
+    async def close(self) -> None:
+        await self._client.close()

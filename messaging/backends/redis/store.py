@@ -1,0 +1,95 @@
+"""The connection store that several pods share."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from messaging.backends.base import ConnectionStore
+from messaging.backends.redis.client import Command, RedisClient
+from messaging.service.contracts import StoredConnection
+
+_FIELDS = {
+    "connectionId": "connection_id",
+    "connectionType": "connection_type",
+    "conversation": "conversation",
+    "principal": "principal",
+    "version": "version",
+    "pod": "pod",
+    "connectedAt": "connected_at",
+}
+
+
+SILENT_SECONDS = 150  # connections are touched every 60 seconds, with the next ping of theirs
+
+
+class RedisStore(ConnectionStore):
+    """Layout (no key touches another's slot, so Redis Cluster serves it too):
+
+    - `connection:{id}`: the row as JSON, with the time to live (SET EX)
+    - `connections:{group}`: sorted set of connection ids scored by the time until which they count, seconds since
+      1970 (ZADD): SILENT_SECONDS from the last touch, so that nobody counts for long whose pod was killed. It can't
+      rot: members past their score, or whose row is gone, are dropped by the next reader, and the whole set expires
+      with its last member. The next touch adds one that was dropped again.
+
+    `clock`: the seconds since 1970 by which scores are set and read.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        password: str | None = None,
+        ttl: int = 86_400,
+        timeout: float = 0.5,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(ttl=ttl)
+        self._clock = clock
+        self._client = RedisClient(url, password, timeout=timeout, purpose="connections")
+
+    async def store_connection(self, connection: StoredConnection) -> None:
+        row = asdict(connection)
+        text = json.dumps({wire: row[name] for wire, name in _FIELDS.items()}, separators=(",", ":"))
+        seconds = min(self.ttl, SILENT_SECONDS)
+        counts_until = self._clock() + seconds
+        commands: list[Command] = [("SET", _row_key(connection.connection_id), text, "EX", self.ttl)]
+        for index in map(_index_key, connection.groups):
+            commands += [("ZADD", index, counts_until, connection.connection_id), ("EXPIRE", index, seconds)]
+        await self._client.run(*commands)
+
+    async def remove_connection(self, connection: StoredConnection) -> None:
+        leave: list[Command] = [("ZREM", _index_key(group), connection.connection_id) for group in connection.groups]
+        await self._client.run(("DEL", _row_key(connection.connection_id)), *leave)
+
+    async def get_connections(self, group: str) -> list[StoredConnection]:
+        index = _index_key(group)
+        _, found = await self._client.run(("ZREMRANGEBYSCORE", index, "-inf", self._clock()), ("ZRANGE", index, 0, -1))
+        ids = [connection_id.decode() for connection_id in found]
+        if not ids:
+            return []
+        rows = await self._client.run(*(("GET", _row_key(connection_id)) for connection_id in ids))
+        if gone := [connection_id for connection_id, row in zip(ids, rows, strict=True) if row is None]:
+            await self._client.run(("ZREM", index, *gone))
+        connections = [_connection(row) for row in rows if row is not None]
+        return sorted(connections, key=lambda connection: connection.age)
+
+    async def count(self, group: str) -> int:
+        (number,) = await self._client.run(("ZCOUNT", _index_key(group), self._clock(), "+inf"))
+        return int(number)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _row_key(connection_id: str) -> str:
+    return f"connection:{connection_id}"
+
+
+def _index_key(group: str) -> str:
+    return f"connections:{group}"
+
+
+def _connection(text: bytes) -> StoredConnection:
+    row = json.loads(text)
+    return StoredConnection(**{name: row[wire] for wire, name in _FIELDS.items()})

@@ -1,0 +1,1 @@
+"""The journal: every message, in SQL, in every mode."""

@@ -1,0 +1,211 @@
+"""What holds of conversations besides what was said in them: who has read how far, who answers, whether it is done.
+
+States are told apart by `changed_at`. It is read from the database's clock while the row is locked, so it grows with
+every change of a conversation, whichever process makes it.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Now
+
+from messaging.models import Block, Conversation, ErasedConversation, Message, a_day_from_now
+from messaging.protocol.fields import Op, Role
+from messaging.service.contracts import (
+    AlreadyClaimed,
+    Claim,
+    ConversationNotFound,
+    ConversationState,
+    Cursor,
+    MessageNotFound,
+)
+
+CHANGES = 1_000  # states that are told to somebody who was away, the newest ones
+ERASED_DAYS = 31  # longer than a visitor's token is good for
+
+
+def states(ids: Collection[str]) -> tuple[ConversationState, ...]:
+    """What holds of these conversations now; of those that are not there nothing."""
+    return _states(Q(pk__in=ids)) if ids else ()
+
+
+def changed(since: Cursor, until: Cursor | None, overlap: timedelta) -> tuple[ConversationState, ...]:
+    """What holds now of the conversations that changed, or were erased, between two places in the log.
+
+    At most CHANGES of them. `until` None: up to now. `overlap`: how much longer before `since` a change may have begun.
+    """
+    span = [("gte", _moment(since) - overlap)] + ([("lte", _moment(until))] if until else [])
+    found = _states(Q(*((f"changed_at__{bound}", moment) for bound, moment in span)))
+    erased = ErasedConversation.objects.filter(*((Q((f"erased_at__{bound}", moment))) for bound, moment in span))
+    return found + _erased(erased)
+
+
+def erased(ids: Collection[str]) -> dict[str, tuple[ConversationState, ...]]:
+    """For each of these conversations: that it was erased, if it was."""
+    found = {state.conversation: (state,) for state in _erased(ErasedConversation.objects.filter(pk__in=ids))}
+    return {id: found.get(id, ()) for id in ids}
+
+
+def read_by_staff(conversation: str) -> Cursor | None:
+    """The newest message that staff have read; None where there is none."""
+    row: Any = _with_places(Conversation.objects.filter(pk=conversation)).first()
+    return _place(row.read_by_staff, row.staff_read_at) if row else None
+
+
+def mark_read(conversation: str, message_id: str, by: Role) -> tuple[Cursor, bool]:
+    """Move the position of one side forward to a message: its cursor, and whether that is further than before.
+
+    Raises MessageNotFound.
+    """
+    rows = Message.objects.filter(id=message_id, conversation_id=conversation)
+    place = rows.values_list("seq", "created_at").first()
+    if place is None:
+        raise MessageNotFound(message_id)
+    field = "read_by_staff" if by == "admin" else "read_by_visitor"
+    behind = Conversation.objects.filter(pk=conversation, **{f"{field}__lt": place[0]})
+    moved = behind.update(**{field: place[0], "changed_at": Now()})
+    return _cursor(*place), bool(moved)
+
+
+@transaction.atomic
+def change(conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[ConversationState, bool]:
+    """Do `op` for a staff member: what holds then, and whether anything has changed. A claim lasts for `lease`.
+
+    Raises ConversationNotFound, AlreadyClaimed.
+    """
+    if not Conversation.objects.select_for_update().filter(pk=conversation).exists():
+        raise ConversationNotFound(conversation)
+    (before,) = states([conversation])
+    if op in ("claim", "release", "close") and before.claim is not None and before.claim.staff != staff:
+        raise AlreadyClaimed(before.claim.name)
+    fields = _apply(before, op, staff, lease)
+    if fields is None:
+        return before, False
+    Conversation.objects.filter(pk=conversation).update(changed_at=Now(), **fields)
+    _note(conversation, op, staff)
+    (after,) = states([conversation])
+    return after, True
+
+
+def _apply(before: ConversationState, op: Op, staff: int, lease: timedelta) -> dict[str, object] | None:
+    """The columns that `op` sets; None where all is so already."""
+    unclaimed: dict[str, object] = {"claimed_by": None, "claimed_until": None}
+    match op:
+        case "claim" if before.claim is None:
+            return {"claimed_by": staff, "claimed_until": Now() + lease}
+        case "release" if before.claim is not None:
+            return unclaimed
+        case "close" if before.status == "open":
+            return unclaimed | {"closed_at": Now()}
+        case "reopen" if before.status == "closed":
+            return {"closed_at": None}
+        case "block":
+            Block.objects.update_or_create(conversation_id=before.conversation, defaults={"until": a_day_from_now()})
+            return {}
+        case "unblock" if Block.objects.filter(conversation_id=before.conversation).delete()[0]:
+            return {}
+    return None
+
+
+def _note(conversation: str, op: Op, staff: int) -> None:
+    """In Django's own log of what staff change, which the Django admin shows as the conversation's history."""
+    LogEntry.objects.create(
+        user_id=staff,
+        content_type_id=ContentType.objects.get_for_model(Conversation).pk,
+        object_id=conversation,
+        object_repr=str(Conversation(id=UUID(conversation))),
+        action_flag=CHANGE,
+        change_message=op,
+    )
+
+
+def renew_claims(staff: int, lease: timedelta) -> None:
+    """Let the claims of a staff member that still count last for `lease` from now."""
+    held = Conversation.objects.filter(claimed_by=staff, claimed_until__gt=Now())
+    held.update(claimed_until=Now() + lease)
+
+
+def lapsed_claims() -> tuple[ConversationState, ...]:
+    """End the claims whose time is over: what holds of these conversations then. Each is told to one process alone."""
+    over = Conversation.objects.filter(claimed_until__lte=Now())
+    if not over.exists():
+        return ()
+    with transaction.atomic():
+        ids = [str(id) for id in over.select_for_update(skip_locked=True).values_list("pk", flat=True)]
+        Conversation.objects.filter(pk__in=ids).update(claimed_by=None, claimed_until=None, changed_at=Now())
+        return states(ids)
+
+
+@transaction.atomic
+def erase(conversation: str) -> ConversationState | None:
+    """Erase a conversation with all that belongs to it; None where there is none."""
+    row = Conversation.objects.select_for_update().filter(pk=conversation).first()
+    if row is None:
+        return None
+    ErasedConversation.objects.filter(erased_at__lt=Now() - timedelta(days=ERASED_DAYS)).delete()
+    ErasedConversation.objects.bulk_create([ErasedConversation(id=conversation)], ignore_conflicts=True)
+    row.delete()
+    (state,) = erased([conversation])[conversation]
+    return state
+
+
+@transaction.atomic
+def rehearse() -> None:
+    """Write, and take it back: a standby answers reads, and so does a database whose disk is full."""
+    Conversation.objects.create()
+    transaction.set_rollback(True)
+
+
+def _states(wanted: Q) -> tuple[ConversationState, ...]:
+    rows = _with_places(Conversation.objects.filter(wanted)).select_related("claimed_by", "block").annotate(now=Now())
+    return tuple(_state(row) for row in rows.order_by("-changed_at")[:CHANGES])
+
+
+def _with_places(rows: QuerySet[Conversation]) -> QuerySet[Conversation]:
+    """With the times of the messages that were read last, which their cursors need."""
+
+    def sent(number: str) -> Subquery:
+        return Subquery(Message.objects.filter(seq=OuterRef(number)).values("created_at"))
+
+    return rows.annotate(staff_read_at=sent("read_by_staff"), visitor_read_at=sent("read_by_visitor"))
+
+
+def _state(row: Any) -> ConversationState:
+    """`row`: with what `_states` adds."""
+    until = row.block.until if hasattr(row, "block") else None
+    claimed = row.claimed_until is not None and row.claimed_until > row.now
+    person = row.claimed_by if claimed else None
+    return ConversationState(
+        conversation=str(row.id),
+        status="open" if row.closed_at is None else "closed",
+        changed_at=row.changed_at,
+        claim=Claim(person.pk, person.get_full_name() or person.get_username()) if person else None,
+        blocked_until=until if until and until > row.now else None,
+        read_by_staff=_place(row.read_by_staff, row.staff_read_at),
+        read_by_visitor=_place(row.read_by_visitor, row.visitor_read_at),
+    )
+
+
+def _erased(rows: "Iterable[ErasedConversation]") -> tuple[ConversationState, ...]:
+    return tuple(ConversationState(str(row.id), "erased", row.erased_at) for row in rows)
+
+
+def _place(seq: int, sent_at: datetime | None) -> Cursor | None:
+    """The cursor of the message with this number; one that is gone still sorts where it was."""
+    if not seq:
+        return None
+    return Cursor(seq, 0) if sent_at is None else _cursor(seq, sent_at)
+
+
+def _cursor(seq: int, created_at: datetime) -> Cursor:
+    return Cursor(seq, int(created_at.timestamp() * 1000))
+
+
+def _moment(cursor: Cursor) -> datetime:
+    return datetime.fromtimestamp(cursor.ms / 1000, UTC)

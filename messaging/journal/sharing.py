@@ -1,0 +1,71 @@
+"""Reads of the log whose answer serves more than the one who asked."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from messaging.service.contracts import StoreUnavailable
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class Remembered(Generic[T]):
+    """A cache of one value: what `read` returned, for `seconds` by `clock`."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]], seconds: float, clock: Callable[[], float]) -> None:
+        self._read = read
+        self._seconds = seconds
+        self._clock = clock
+        self._found: tuple[float, T] | None = None
+        self._asking: asyncio.Task[T] | None = None
+
+    async def value(self) -> T:
+        if self._found is None or self._clock() - self._found[0] > self._seconds:
+            if self._asking is None or self._asking.done():  # one asks for all who wait: that can be a thousand
+                self._asking = asyncio.create_task(self._ask())
+                self._asking.add_done_callback(_heard)
+            return await asyncio.shield(self._asking)
+        return self._found[1]
+
+    async def _ask(self) -> T:
+        found = await self._read()
+        self._found = (self._clock(), found)
+        return found
+
+
+class Together(Generic[K, T]):
+    """One `read` for the keys that one turn of the event loop asks for, and those that come while one is under way.
+
+    1,000 visitors who come back at once would be 1,000 reads, and a change of threads for each. Raises
+    StoreUnavailable when there is no answer within `seconds`.
+    """
+
+    def __init__(self, read: Callable[[set[K]], Awaitable[Mapping[K, T]]], seconds: float) -> None:
+        self._read = read
+        self._seconds = seconds
+        self._keys: set[K] = set()
+        self._next: asyncio.Task[Mapping[K, T]] | None = None
+        self._turn = asyncio.Lock()
+
+    async def value(self, key: K) -> T:
+        self._keys.add(key)
+        if self._next is None or self._next.done():
+            self._next = asyncio.create_task(self._ask())
+            self._next.add_done_callback(_heard)
+        try:
+            async with asyncio.timeout(self._seconds):
+                return (await asyncio.shield(self._next))[key]
+        except TimeoutError:
+            raise StoreUnavailable("no answer in time") from None
+
+    async def _ask(self) -> Mapping[K, T]:
+        async with self._turn:
+            keys, self._keys, self._next = self._keys, set(), None
+            return await self._read(keys)
+
+
+def _heard(read: asyncio.Task[Any]) -> None:
+    """Its failure is told to those who wait for it; that nobody did, for too long, is nothing to log."""
+    if not read.cancelled():
+        read.exception()

@@ -1,0 +1,143 @@
+"""Group commit: whatever waits when the writer thread is free shares one transaction, and its acks one fsync."""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+
+from messaging.journal.batch import Outcome, commit
+from messaging.service.contracts import Appended, NewMessage, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500  # messages of one transaction
+# Where so many wait already, more are waited for, if they are not enough by themselves: each transaction costs as much
+# as ten messages, here, in PostgreSQL and on the way to receivers. (PostgreSQL's commit_siblings and commit_delay.)
+COMPANY, ENOUGH = 4, 64
+GATHER_SECONDS = 0.005
+WAITING = 10_000  # messages that may wait for the thread; more are refused at once
+RETRY_SECONDS = 1.5  # how long one batch tries to reach the database
+
+Committed = Callable[[int, float], None]
+_Settled = tuple[asyncio.Future[Appended], Outcome | StoreUnavailable]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    new: NewMessage
+    future: asyncio.Future[Appended]
+
+
+class Writer:
+    """Appends on a thread of its own: neither the event loop nor Django's shared thread ever waits for a commit.
+
+    `begin`: called by that thread before anything else.
+    """
+
+    def __init__(self, name: str, committed: Committed, begin: Callable[[], None]) -> None:
+        self._committed = committed
+        self._begin = begin
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    def submit(self, new: NewMessage) -> asyncio.Future[Appended]:
+        """A future that raises IdConflict, ConversationNotFound, or StoreUnavailable (unknown outcome: retry, same id).
+
+        Raises StoreUnavailable at once where too many messages wait already.
+        """
+        if self.waiting >= WAITING:
+            raise StoreUnavailable(f"{WAITING} messages wait for the database")
+        future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Waiting(new, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what waits, then end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._begin()
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            last = False
+            if COMPANY <= self.waiting < ENOUGH:
+                time.sleep(GATHER_SECONDS)
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < BATCH:
+                    waiting = self._queue.get_nowait()
+                    if waiting is None:
+                        last = True
+                        break
+                    batch.append(waiting)
+            # Nobody waits for one that is done already: its sender was told to try again.
+            self._settle([waiting for waiting in batch if not waiting.future.done()])
+            if last:
+                break
+        connection.close()
+
+    def _settle(self, batch: list[_Waiting]) -> None:
+        began = time.monotonic()
+        try:
+            outcomes: Sequence[Outcome | StoreUnavailable] = _retrying([waiting.new for waiting in batch])
+        except Exception as error:
+            logger.exception("batch failed", extra={"messages": len(batch)})
+            outcomes = [StoreUnavailable(type(error).__name__)] * len(batch)
+        self._committed(len(batch), time.monotonic() - began)
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Settled]] = {}
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            by_loop.setdefault(waiting.future.get_loop(), []).append((waiting.future, outcome))
+        for loop, settled in by_loop.items():
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+                loop.call_soon_threadsafe(_resolve, settled)
+
+
+def _resolve(settled: "list[_Settled]") -> None:
+    for future, outcome in settled:
+        if future.done():
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+
+def _retrying(batch: list[NewMessage]) -> Sequence[Outcome | StoreUnavailable]:
+    """Commit `batch`, again and again for RETRY_SECONDS while the database can't be reached.
+
+    Doing it again is safe even where a commit's answer was lost: the unique constraint turns it into duplicates.
+    """
+    deadline = time.monotonic() + RETRY_SECONDS
+    while True:
+        try:
+            return commit(batch)
+        except (OperationalError, InterfaceError) as error:
+            connection.close()
+            if time.monotonic() >= deadline:
+                logger.warning("database unavailable", extra={"messages": len(batch), "error": str(error)})
+                return [StoreUnavailable(type(error).__name__)] * len(batch)
+            time.sleep(0.05)
+        except DatabaseError:
+            if len(batch) == 1:
+                raise
+            # One message that the database refuses must not take the others with it.
+            return [outcome for new in batch for outcome in _one(new)]
+
+
+def _one(new: NewMessage) -> Sequence[Outcome | StoreUnavailable]:
+    try:
+        return _retrying([new])
+    except DatabaseError as error:
+        logger.exception("message refused by the database")
+        return [StoreUnavailable(type(error).__name__)]

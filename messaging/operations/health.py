@@ -1,0 +1,77 @@
+"""Two questions. `/health`: is the process alive? `/ready`: may it get traffic? Beside them: `/metrics`."""
+
+import json
+import signal
+from ipaddress import ip_address
+from typing import Any
+
+from messaging.observability import audit
+from messaging.observability.state import readings
+from messaging.runtime import get_hub, get_log, get_meter, get_sockets
+from messaging.service.contracts import StoreUnavailable
+
+PATHS = ("/health", "/ready", "/metrics")
+JSON = "application/json"
+
+
+async def readiness() -> tuple[bool, dict[str, str | bool]]:
+    """Whether this process may get traffic, and the state of what it depends on.
+
+    One that drains gets none. The database is asked, for as long as the log waits at most; a new version waits here for
+    its migrations. The channel layer is only reported: it carries hints, and were every pod to leave the load balancer
+    when Redis is down, an outage of hints would be one of everything.
+    """
+    state = await database()
+    layer = "ok" if get_hub().layer_up else "degraded"
+    draining = get_sockets().draining
+    return state == "ok" and not draining, {"database": state, "redis": layer, "draining": draining}
+
+
+async def database() -> str:
+    """`ok`, `not migrated` or `unavailable`."""
+    try:
+        await get_log().ping()
+        return "ok" if await get_log().migrated() else "not migrated"
+    except StoreUnavailable:
+        return "unavailable"
+
+
+def _is_local(scope: dict[str, Any]) -> bool:
+    """Only this machine (in a pod: this pod) may stop the process."""
+    client = scope.get("client")
+    return client is not None and ip_address(client[0]).is_loopback
+
+
+async def metrics(accept: str) -> tuple[str, bytes]:
+    """The content type and the text of what a scraper asks for. Within the time of a probe, whatever is down."""
+    _, parts = await readiness()
+    return get_meter().recorder.expose(readings(database_up=parts["database"] != "unavailable"), accept)
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """The ASGI application of the probes: 200 or 503, and JSON that says why. `POST /drain` is `messaging_drain`'s."""
+    if scope["type"] != "http":
+        raise ValueError(f"no {scope['type']} here")
+    content_type = JSON
+    match scope["path"]:
+        case "/health":
+            status, body = 200, _json(status="alive")
+        case "/drain" if scope["method"] == "POST" and _is_local(scope):
+            audit.note("drain asked for")
+            signal.raise_signal(signal.SIGTERM)
+            status, body = 202, _json(status="draining")
+        case "/ready":
+            ready, parts = await readiness()
+            status, body = (200 if ready else 503), _json(status="ready" if ready else "not ready", **parts)
+        case "/metrics":
+            accept = dict(scope["headers"]).get(b"accept", b"").decode("latin1")
+            status, (content_type, body) = 200, await metrics(accept)
+        case _:
+            status, body = 404, _json(status=f"unknown path; there are {', '.join(PATHS)}")
+    headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _json(**parts: str | bool) -> bytes:
+    return json.dumps(parts).encode()

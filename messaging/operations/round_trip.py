@@ -1,0 +1,123 @@
+"""A live trip through each backend: what `messaging_check --online` and `messaging_health` find out where they run."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import uuid4
+
+from django.conf import settings
+
+from messaging import runtime
+from messaging.operations import health
+from messaging.service.contracts import StoredConnection, conversation_group
+
+State = Literal["ok", "degraded", "failed"]
+
+SECONDS = 5.0  # that one trip may take
+MARK = "messaging-check"  # what names everything that is left for a moment
+
+
+class Broken(Exception):
+    """A backend answered, and not as it should; the text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """`state`: degraded where messages are late without the backend, and none is lost. `why`: where it is not ok."""
+
+    backend: str
+    state: State
+    ms: float
+    why: str = ""
+
+
+async def trips() -> list[Trip]:
+    """One after another, so that each has the time that it takes by itself. Nothing stays behind."""
+    # On a gateway connections are found by the store alone, and served from it.
+    missed: State = "failed" if settings.MESSAGING_STATES else "degraded"
+    try:
+        found = [await _trip("database", _database, "failed"), await _trip("connection_store", _store, missed)]
+        if settings.CHANNEL_LAYERS:
+            found.append(await _trip("channel_layer", _layer, missed))
+        if settings.MESSAGING_STATES:
+            found.append(await _trip("management_api", _gateway, missed))
+    finally:
+        await runtime.close()
+    return found
+
+
+async def readiness() -> tuple[bool, dict[str, str]]:
+    """What `/ready` would say of a server with these settings, without one."""
+    backend, trip = ("connections", _store) if settings.MESSAGING_STATES else ("redis", _layer)
+    try:
+        parts = {"database": await health.database(), backend: (await _trip(backend, trip, "degraded")).state}
+    finally:
+        await runtime.close()
+    ready = parts["database"] == parts.get("connections", "ok") == "ok"
+    return ready, parts
+
+
+async def _trip(backend: str, trip: Callable[[], Awaitable[None]], otherwise: State) -> Trip:
+    began = time.monotonic()
+    state, why = otherwise, ""
+    try:
+        async with asyncio.timeout(SECONDS):
+            await trip()
+        state = "ok"
+    except TimeoutError:
+        why = f"no answer within {SECONDS:g} s"
+    except Exception as error:  # whatever a backend's client raises is what is to be told
+        why = _said(error.__cause__ or error)
+    return Trip(backend, state, round((time.monotonic() - began) * 1000, 1), why)
+
+
+def _said(error: BaseException) -> str:
+    text = next(iter(str(error).splitlines()), "")
+    return text if isinstance(error, Broken) else f"{type(error).__name__}: {text}"
+
+
+async def _database() -> None:
+    log = runtime.get_log()
+    if not await log.migrated():
+        raise Broken("not migrated: run `python manage.py messaging_migrate`")
+    await log.rehearse()
+
+
+async def _store() -> None:
+    store, id = runtime.get_store(), uuid4().hex
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    connection = StoredConnection(id, "user", f"{MARK}-{id}", f"{MARK}-{id}", 2, MARK, now)
+    await store.store_connection(connection)
+    try:
+        found = await store.get_connections(conversation_group(f"{MARK}-{id}"))
+    finally:
+        await store.remove_connection(connection)
+    if found != [connection]:
+        raise Broken("what was stored was not found")
+
+
+async def _layer() -> None:
+    from channels.layers import get_channel_layer
+
+    layer, group = get_channel_layer(), f"{MARK}-{uuid4().hex}"
+    if layer is None:
+        raise Broken("there is none")
+    channel = await layer.new_channel()
+    await layer.group_add(group, channel)
+    try:
+        await layer.group_send(group, {"type": MARK})
+        await layer.receive(channel)
+    finally:
+        await layer.group_discard(group, channel)
+
+
+async def _gateway() -> None:
+    """A post to nobody: only who may post is told that nobody is there."""
+    from messaging.transports.apigateway.gateway import NOBODY  # with boto3, which is nowhere else
+
+    outcome = await runtime.get_gateway().post(f"{MARK}=", "{}", lambda: SECONDS)
+    if outcome != NOBODY:
+        raise Broken(f"a post ended with {outcome}")

@@ -1,0 +1,1 @@
+"""The pages of visitors and staff, but for the Django admin itself."""

@@ -1,0 +1,88 @@
+"""The live page of the Django admin, its stage view, and what their scripts ask for: a token, and the tally."""
+
+from typing import cast
+from urllib.parse import urlencode
+
+import segno
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_POST, require_safe
+
+from messaging import tokens
+from messaging.models import password_mark
+from messaging.pages.configuration import configuration, strict_scripts
+from messaging.pages.staff_texts import TEXTS
+from messaging.pages.tally import tally as tally_now
+
+RIGHT_TO_READ = "messaging.view_message"
+VISITORS_PAGE = "/user/"  # a process that serves the staff alone has no such route
+
+
+@require_safe
+@strict_scripts
+def live(request: HttpRequest) -> HttpResponse:
+    """Every message as it arrives, and the place to answer. Only for staff with the right to read messages.
+
+    With `?view=stage`: for a projector, without what visitors have written.
+    """
+    if not request.user.has_perm(RIGHT_TO_READ):
+        raise PermissionDenied
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Live"),
+        "languages": settings.LANGUAGES,  # not the template tag's: it translates their names
+        "is_nav_sidebar_enabled": False,  # its room is needed for the conversations
+        "configuration": configuration(
+            request,
+            TEXTS,
+            staff=request.user.pk,
+            tokenUrl=reverse("adminpage:token"),
+            tallyUrl=reverse("adminpage:tally"),
+            loginUrl=_login_url(request),
+        ),
+    }
+    if request.GET.get("view") != "stage":
+        return render(request, "messaging/live.html", context)
+    visitors_page = request.build_absolute_uri(VISITORS_PAGE)
+    qr = segno.make(visitors_page, micro=False).svg_data_uri(omitsize=True, border=2, light="#fff")
+    return render(request, "messaging/stage.html", {**context, "visitors_page": visitors_page, "qr": qr})
+
+
+@never_cache
+@require_safe
+def tally(request: HttpRequest) -> JsonResponse:
+    """How often each quick message was sent in the last ten minutes, or 403 and `{"error"}`, never a redirect."""
+    return _refusal(request) or JsonResponse(dict(tally_now()))
+
+
+@never_cache
+@csrf_protect
+@require_POST
+def token(request: HttpRequest) -> JsonResponse:
+    """One token for one identify: `{"token", "expiresIn"}`, or 403 and `{"error"}`, never a redirect."""
+    if refusal := _refusal(request):
+        return refusal
+    user = cast(AbstractBaseUser, request.user)
+    session = tokens.session_digest(request.session.session_key or "")
+    token = tokens.mint_admin(user.pk, session, password_mark(user))
+    return JsonResponse({"token": token, "expiresIn": tokens.ADMIN_SECONDS})
+
+
+def _refusal(request: HttpRequest) -> JsonResponse | None:
+    if not admin.site.has_permission(request):
+        return JsonResponse({"error": "Not signed in."}, status=403)
+    if not request.user.has_perm(RIGHT_TO_READ):
+        return JsonResponse({"error": "This account may not read messages."}, status=403)
+    return None
+
+
+def _login_url(request: HttpRequest) -> str:
+    return f"{reverse('admin:login')}?{urlencode({'next': request.get_full_path()})}"

@@ -1,0 +1,44 @@
+"""What the scripts of the live page and of its stage view say, beside what both pages do."""
+
+from django.utils.translation import gettext_lazy as _
+
+from messaging.pages.configuration import Texts
+
+# A key with "One" behind it is said of one, the key itself of any other number.
+TEXTS: Texts = {
+    "live": _("Live"),
+    "notLiveSince": _("Not live since {time}."),
+    "notLiveYet": _("Not live yet."),
+    "connecting": _("Connecting …"),
+    "draining": _("Switching server …"),
+    "offline": _("You are offline."),
+    "signedOut": _("You are signed out. What you have written is kept."),
+    "forbidden": _("This account may not do that."),
+    "reload": _("Please reload the page."),
+    "admins": _("{count} admins"),
+    "adminsOne": _("1 admin"),
+    "visitors": _("{count} visitors"),
+    "visitorsOne": _("1 visitor"),
+    "newHere": _("{count} new"),
+    "newHereOne": _("1 new"),
+    "toNewest": _("To the newest"),
+    "newMessages": _("{count} new messages"),
+    "newMessagesOne": _("1 new message"),
+    "newFromOne": _("{count} new messages from {name}"),
+    "newFromMany": _("{count} new messages from {people} visitors"),
+    "now": _("now"),
+    "claim": _("Claim"),
+    "release": _("Release"),
+    "close": _("Close"),
+    "reopen": _("Reopen"),
+    "block": _("Block"),
+    "unblock": _("Unblock"),
+    "claimedBy": _("{name} answers here"),
+    "claimedByYou": _("You answer here"),
+    "isClosed": _("Closed"),
+    "blockedUntil": _("Blocked until {time}"),
+    "blockName": _("Block {name} for 24 hours?"),
+    "wasFaster": _("{name} was faster and answers here now."),
+    "notDone": _("Not done: there is no connection."),
+    "refused": _("Not done: {reason}"),
+}

@@ -1,0 +1,16 @@
+"""The live page; mounted under /admin/, before the Django admin's own URLs, whose last one catches everything."""
+
+from django.contrib import admin
+from django.urls import path
+from django.views.i18n import set_language
+
+from messaging.pages import staff
+
+app_name = "adminpage"
+urlpatterns = [
+    path("live/", admin.site.admin_view(staff.live), name="live"),
+    # Not admin_views: those answer a signed-out script with a redirect to the login page.
+    path("live/token/", staff.token, name="token"),
+    path("live/tally/", staff.tally, name="tally"),
+    path("language/", set_language, name="language"),  # under /admin/: what serves that need not serve /user/
+]

@@ -1,0 +1,14 @@
+"""The visitor's page; mounted at /user/."""
+
+from django.urls import path
+from django.views.i18n import set_language
+
+from messaging.pages import visitor
+
+app_name = "userpage"
+urlpatterns = [
+    path("", visitor.page, name="page"),
+    path("send/", visitor.send, name="send"),
+    path("forget/", visitor.forget, name="forget"),
+    path("language/", set_language, name="language"),
+]

@@ -1,0 +1,191 @@
+"""What staff and visitors see of a conversation besides its messages: read positions, claims, its end."""
+
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from messaging.protocol import frames
+from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.frames import Done
+from messaging.service.actions import Action, CloseGroup, Connection, Publish, Reply, timestamp
+from messaging.service.contracts import (
+    ADMINS,
+    AlreadyClaimed,
+    ConversationNotFound,
+    ConversationState,
+    Cursor,
+    MessageNotFound,
+    Page,
+    StoreUnavailable,
+    conversation_group,
+)
+from messaging.service.registry import TOUCH_SECONDS
+
+if TYPE_CHECKING:
+    from messaging.journal.journal import MessageLog
+
+logger = logging.getLogger(__name__)
+
+CLAIM_SECONDS = 120  # how long a claim counts after the last of its holder's connections
+
+
+class Conversations:
+    """`heartbeat_ms`: how often a connection shows that it is there."""
+
+    def __init__(self, log: "MessageLog", heartbeat_ms: int) -> None:
+        self._log = log
+        # Put off at every sign of life, so long that one whose end nobody sees does end it.
+        self._lease = timedelta(seconds=CLAIM_SECONDS + TOUCH_SECONDS, milliseconds=heartbeat_ms)
+
+    async def read(self, connection: Connection, frame: frames.MarkRead) -> list[Action]:
+        """Raises ProtocolError, StoreUnavailable."""
+        _needs_version_2(connection, frame.id)
+        conversation, by = connection.conversation, connection.role or "user"
+        if conversation is None:
+            if frame.conversation is None:
+                text = "An admin's 'read' needs a 'conversation'."
+                raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
+            conversation = conversation_id(frame.conversation, frame.id)
+        try:
+            message_id = conversation_id(frame.up_to, frame.id, "No such message.")
+            cursor, moved = await self._log.mark_read(conversation, message_id, by)
+        except MessageNotFound:
+            raise ProtocolError(ErrorCode.NOT_FOUND, "No such message.", id=frame.id) from None
+        now, place = timestamp(), str(cursor)
+        actions: list[Action] = []
+        if frame.id is not None:
+            actions.append(Reply(frames.Ack(frame.id, message_id, place, now, not moved)))
+        if moved:
+            told = frames.Read(conversation, by, message_id, place, now)
+            actions.append(Publish(ADMINS, told, min_version=2, exclude=connection.id))
+            if by == "admin":
+                actions.append(Publish(conversation_group(conversation), told, min_version=2))
+        return actions
+
+    async def change(self, connection: Connection, frame: frames.ChangeConversation) -> list[Action]:
+        """Raises ProtocolError, StoreUnavailable."""
+        _needs_version_2(connection, frame.id)
+        conversation = conversation_id(frame.conversation, frame.id)
+        may = {"block": connection.may_block, "unblock": connection.may_unblock}.get(frame.op, connection.may_manage)
+        if connection.staff is None or not may:
+            raise ProtocolError(ErrorCode.FORBIDDEN, f"This account may not {frame.op} conversations.", id=frame.id)
+        try:
+            state, changed = await self._log.change(conversation, frame.op, connection.staff, self._lease)
+        except ConversationNotFound:
+            raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
+        except AlreadyClaimed as claimed:
+            text = f"{claimed.by} answers here."
+            raise ProtocolError(ErrorCode.ALREADY_CLAIMED, text, id=frame.id, by=claimed.by) from None
+        ack = Reply(frames.Ack(frame.id, None, None, timestamp(state.changed_at), not changed))
+        return [ack, *told([state], frame.op, connection.name)] if changed else [ack]
+
+    async def reopened(self, conversation: str) -> list[Publish]:
+        """What follows where a visitor's message has opened a closed conversation."""
+        try:
+            return told(await self._log.states([conversation]), "reopen")
+        except StoreUnavailable as error:  # the message itself is committed, and is to be acked
+            logger.warning("reopening not told", extra={"error": str(error)})
+            return []
+
+    async def forget(self, connection: Connection, frame: frames.Forget) -> list[Action]:
+        """Erase the visitor's conversation; what others are told. Raises ProtocolError, StoreUnavailable."""
+        _needs_version_2(connection, frame.id)
+        conversation = connection.conversation
+        if conversation is None:
+            raise ProtocolError(ErrorCode.FORBIDDEN, "Only a visitor can be forgotten.", id=frame.id)
+        erased = await self._log.erase(conversation)
+        if erased is None:  # nothing was written yet
+            return [CloseGroup(conversation_group(conversation), CloseCode.RESTART, exclude=connection.id)]
+        return [*told_erased(erased, exclude=connection.id)]
+
+    async def sign_of_life(self, connection: Connection) -> list[Publish]:
+        """Let the claims of `connection`'s staff member go on; what others are told of claims that have ended."""
+        if connection.staff is None:
+            return []
+        try:
+            await self._log.renew_claims(connection.staff, self._lease)
+            return told(await self._log.lapsed_claims(), "release")
+        except StoreUnavailable as error:  # the next one does it
+            logger.warning("claims not renewed", extra={"error": str(error)})
+            return []
+
+    async def last_of(self, staff: int) -> None:
+        """The last connection of a staff member has ended."""
+        try:
+            await self._log.renew_claims(staff, timedelta(seconds=CLAIM_SECONDS))
+        except StoreUnavailable as error:  # they end a little later
+            logger.warning("claims not ended", extra={"error": str(error)})
+
+    async def of_page(
+        self, page: Page, asked_for: str | None, since: Cursor | None
+    ) -> tuple[frames.ConversationState, ...]:
+        """What an admin's history says of conversations. `asked_for`: the one that it is of; `since`: where it begins.
+
+        Raises StoreUnavailable.
+        """
+        ids = {message.conversation for message in page.messages} | ({asked_for} if asked_for else set())
+        found = list(await self._log.states(ids))
+        if since is not None and asked_for is None:
+            found += await self._log.changed(since, page.cursor if page.more else None)
+        if asked_for is not None and not found:
+            found += await self._log.erased(asked_for)
+        return tuple({state.conversation: _wire(state) for state in found}.values())
+
+
+def conversation_id(text: str, request: str | None, otherwise: str = "No such conversation.") -> str:
+    """The id as the log has it. Raises ProtocolError not_found."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ProtocolError(ErrorCode.NOT_FOUND, otherwise, id=request) from None
+
+
+def _needs_version_2(connection: Connection, id: str | None) -> None:
+    if connection.version == 1:
+        raise ProtocolError(ErrorCode.UNKNOWN_ACTION, "This needs an identify with v 2.", id=id)
+
+
+def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -> list[Publish]:
+    """All admins, the one who did it included: how the conversation stands is told in one way only."""
+    return [
+        Publish(
+            ADMINS,
+            frames.Conversation(
+                conversation=state.conversation,
+                status=state.status,
+                op=op,
+                timestamp=timestamp(state.changed_at),
+                claimed_by=_person(state),
+                blocked_until=timestamp(state.blocked_until) if state.blocked_until else None,
+                by=by,
+            ),
+            min_version=2,
+        )
+        for state in states
+    ]
+
+
+def told_erased(erased: ConversationState, *, exclude: str = "") -> list[Publish | CloseGroup]:
+    """All admins, and the visitor's own connections but `exclude`, which end."""
+    to_admins = told([erased], "forget")
+    visitor = conversation_group(erased.conversation)
+    to_visitor = [Publish(visitor, publish.frame, min_version=2, exclude=exclude) for publish in to_admins]
+    return [*to_admins, *to_visitor, CloseGroup(visitor, CloseCode.RESTART, exclude=exclude)]
+
+
+def _wire(state: ConversationState) -> frames.ConversationState:
+    return frames.ConversationState(
+        conversation=state.conversation,
+        status=state.status,
+        timestamp=timestamp(state.changed_at) if state.changed_at else None,
+        claimed_by=_person(state),
+        blocked_until=timestamp(state.blocked_until) if state.blocked_until else None,
+        read_by_staff=str(state.read_by_staff) if state.read_by_staff else None,
+        read_by_visitor=str(state.read_by_visitor) if state.read_by_visitor else None,
+    )
+
+
+def _person(state: ConversationState) -> dict[str, int | str] | None:
+    return {"id": state.claim.staff, "name": state.claim.name} if state.claim else None

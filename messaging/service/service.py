@@ -1,0 +1,243 @@
+"""The product's rules: what follows from a client's frame. They live in this package and nowhere else.
+
+The service awaits only the stores and the limiter that it was given, and answers with actions; a transport performs
+them in order.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from messaging.backends.base import Limiter
+from messaging.observability.context import bind
+from messaging.protocol import frames
+from messaging.protocol.codec import decode
+from messaging.protocol.codes import RETRY_MS, RULES, CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.fields import Role
+from messaging.protocol.frames import ClientFrame
+from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
+from messaging.service.contracts import UNREAD, StoreUnavailable
+from messaging.service.conversation_state import Conversations
+from messaging.service.identity import Identity
+from messaging.service.messages import Messages, publishes
+from messaging.service.presence import Presence
+from messaging.service.registry import Registry
+from messaging.service.throttle import Rates, Throttle
+
+if TYPE_CHECKING:
+    from messaging.backends.base import ConnectionStore
+    from messaging.journal.journal import MessageLog
+
+logger = logging.getLogger(__name__)
+
+_REFUSALS: dict[Refusal, tuple[ErrorCode, str]] = {
+    "full": (ErrorCode.UNAVAILABLE, "This server is full; try again."),
+    "address": (ErrorCode.RATE_LIMITED, "Too many connections from one address; try again."),
+}
+RESTART_MS = 100  # within which it is told to come back when this process stops; whoever drains spreads the telling
+
+
+class MessagingService:
+    """`heartbeat_ms`: how often clients are asked to ping. `retention_days`: how long messages are kept.
+
+    `limiter` and `rates`: how often people may write. `pod`: the name of this process in the connection store.
+    `clock`: the seconds by which intervals are measured.
+    """
+
+    def __init__(
+        self,
+        connections: "ConnectionStore",
+        log: "MessageLog",
+        *,
+        limiter: Limiter,
+        rates: Rates,
+        heartbeat_ms: int,
+        retention_days: int,
+        pod: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._throttle = Throttle(limiter, rates, clock)
+        self._heartbeat_ms = heartbeat_ms
+        self._registry = Registry(connections, pod, clock)
+        self._identity = Identity(log, self._registry, retention_days, clock)
+        self._conversations = Conversations(log, heartbeat_ms)
+        self._messages = Messages(log, self._conversations)
+        self._presence = Presence(self._registry, limiter)
+
+    async def connect(self, connection: Connection, refusal: Refusal | None = None) -> list[Action]:
+        """What a new connection is told, or why its transport can't serve it."""
+        connection.greeted = True
+        if refusal is not None:
+            code, text = _REFUSALS[refusal]
+            return _refuse(connection, ProtocolError(code, text, retry_after_ms=RETRY_MS), after=1)
+        return [Reply(frames.Connection(connection.id, timestamp(), self._heartbeat_ms))]
+
+    def restart(self) -> list[Action]:
+        """What a connection is told when its process stops; the delay keeps those told at once from coming as one."""
+        delay = random.randrange(RESTART_MS)  # noqa: S311  not a secret
+        return [Reply(frames.ServerShutdown(timestamp(), delay)), Close(CloseCode.RESTART, f'{{"in":{delay}}}')]
+
+    async def receive(self, connection: Connection, text: str | bytes) -> list[Action]:
+        """What follows from one frame. The frames of one connection are to be handed over one after another."""
+        try:
+            frame = decode(text, connection.version)
+        except ProtocolError as error:
+            bind(frame=None)
+            return _refuse(connection, error)
+        bind(frame=_id(frame))
+        try:
+            actions = await self._handle(connection, frame)
+        except ProtocolError as error:
+            return _refuse(connection, error)
+        except StoreUnavailable as error:
+            return _unavailable(connection, frame, error)
+        connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
+        return actions
+
+    def unavailable(self, connection: Connection, text: str | bytes, error: StoreUnavailable) -> list[Action]:
+        """What follows from a frame that could not be handed over, or not be finished: its transport's store failed."""
+        try:
+            frame = decode(text, connection.version)
+        except ProtocolError as refused:
+            return _refuse(connection, refused)
+        return _unavailable(connection, frame, error)
+
+    async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
+        """What those of `connections` are told that have lost the right to be admins: signed out, password changed,
+        deactivated, right taken. Raises StoreUnavailable.
+        """
+        found = await self._identity.revoked(connections)
+        return [(connection, _refuse(connection, error, after=1)) for connection, error in found]
+
+    async def disconnect(self, connection: Connection) -> list[Action]:
+        """Forget a connection that has ended; what others are told."""
+        await self._registry.remove(connection)
+        if connection.role == "admin" and await self._registry.last_of(connection.principal):
+            await self._conversations.last_of(connection.staff or 0)
+        return await self._presence.came_or_went(connection)
+
+    async def counts(self, role: Role) -> dict[str, int] | None:
+        """What `role` may know of who is there; None where nobody knows."""
+        return await self._registry.presence(role)
+
+    def presence(
+        self, connections: Iterable[Connection], counts: dict[str, int]
+    ) -> list[tuple[Connection, list[Action]]]:
+        """What those of `connections` are told for whom it has changed who is there: `counts`, as an admin knows them
+        where there is one among them.
+        """
+        return self._presence.news(connections, counts)
+
+    async def present(self) -> tuple[list[int], int]:
+        """Numbers of the newest messages, and the floor to hand to `missed` first. Raises StoreUnavailable."""
+        return await self._log.positions(None)
+
+    async def missed(self, known: Container[int], floor: int) -> tuple[list[Publish], int]:
+        """What was committed behind message number `floor` but is not in `known` (numbers), and the next floor.
+
+        Raises StoreUnavailable.
+        """
+        numbers, floor = await self._log.positions(floor)
+        lost = [number for number in numbers if number not in known]
+        found = await self._log.messages(lost) if lost else ()
+        return [publish for message in found for publish in publishes(message)], floor
+
+    async def _handle(self, connection: Connection, frame: ClientFrame) -> list[Action]:
+        await self._identity.recheck(connection)
+        match frame:
+            case frames.Identify():
+                await self._throttle.identify(connection, frame.id)
+                answer = await self._identity.identify(connection, frame)
+                told = await self._presence.came_or_went(connection)
+                return [*answer, *await self._conversations.sign_of_life(connection), *told]
+            case frames.SetConnectionType():
+                await self._throttle.identify(connection, None)
+                await self._identity.become(connection, frame.type, frame.token, connection.version)
+                return [Join(), Reply(frames.ConnectionTypeUpdated(frame.type, timestamp()))]
+            case frames.SendMessage():
+                return await self._send_message(connection, frame)
+            case frames.History():
+                return await self._messages.history(connection, frame)
+            case frames.MarkRead():
+                return await self._conversations.read(connection, frame)
+            case frames.ChangeConversation():
+                return await self._conversations.change(connection, frame)
+            case frames.Forget():
+                await self._throttle.identify(connection, frame.id)
+                return await self._forget(connection, frame)
+            case frames.Ping():
+                return await self._ping(connection, frame)
+
+    async def _forget(self, connection: Connection, frame: frames.Forget) -> list[Action]:
+        told = await self._conversations.forget(connection, frame)
+        ack = Reply(frames.Ack(frame.id, None, None, timestamp(), duplicate=False))
+        try:
+            identified = await self._identity.begin_anew(connection)
+        except StoreUnavailable as error:  # erased it is: its visitor becomes somebody new by coming back
+            logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
+            return [ack, *told, Close(CloseCode.RESTART)]
+        return [Join(), ack, Reply(identified), *told]
+
+    async def _ping(self, connection: Connection, frame: frames.Ping) -> list[Action]:
+        cursor = await self._newest(connection) if connection.version > 1 else None
+        actions: list[Action] = [Reply(frames.Pong(timestamp(), frame.id, cursor))]
+        if await self._registry.touch_if_due(connection):
+            actions += await self._conversations.sign_of_life(connection)
+        # Where a gateway holds the connection, nobody looks for it between two frames.
+        if not connection.held and connection.role and (counts := await self.counts(connection.role)):
+            actions += [action for _, told in self.presence([connection], counts) for action in told]
+        return actions
+
+    async def _newest(self, connection: Connection) -> str:
+        """The newest message that `connection` should have; UNREAD where nobody can say that it has."""
+        if connection.held:
+            return connection.head
+        newest = str(await self._log.head(connection.conversation))
+        return newest if newest == connection.head else UNREAD
+
+    async def _send_message(self, connection: Connection, frame: frames.SendMessage) -> list[Action]:
+        joined: list[Action] = []
+        if connection.role is None:
+            await self._identity.become(connection, "user", None, version=1)  # version 1 may skip identify
+            joined.append(Join())
+        await self._throttle.message(connection, frame.id)
+        appended = await self._messages.append(connection, frame)
+        message = appended.message
+        cursor = str(message.cursor)
+        connection.handed(cursor)
+        if connection.version == 1:
+            answer = Reply(frames.MessageStatus(await self._registry.admins(), timestamp()))
+        else:
+            sent = timestamp(message.created_at)
+            answer = Reply(frames.Ack(message.client_id, message.message_id, cursor, sent, appended.duplicate))
+        # A duplicate is published again: the process that stored it may have died before it could.
+        told: list[Action] = [*joined, answer, *publishes(message, sender=connection)]
+        if appended.reopened:
+            told += await self._conversations.reopened(message.conversation)
+        return told
+
+
+def _id(frame: ClientFrame) -> str | None:
+    return None if isinstance(frame, frames.SetConnectionType) else frame.id
+
+
+def _unavailable(connection: Connection, frame: ClientFrame, error: StoreUnavailable) -> list[Action]:
+    logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
+    text = "Not available right now; try again."
+    refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
+    # Half identified, a gateway's connection is one that nobody finds: its client has to start anew.
+    lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType)
+    return _refuse(connection, refusal, after=1 if lost else None)
+
+
+def _refuse(connection: Connection, error: ProtocolError, after: int | None = None) -> list[Action]:
+    text, retry = error.message, error.retry_after_ms
+    frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry, error.by)
+    rule = RULES.get(error.code)
+    if rule is None:
+        return [Reply(frame)]
+    connection.strikes[error.code] = strikes = connection.strikes.get(error.code, 0) + 1
+    return [Reply(frame), Close(rule.close)] if strikes >= (after or rule.after) else [Reply(frame)]

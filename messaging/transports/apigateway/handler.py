@@ -1,0 +1,173 @@
+"""The API Gateway transport: one function for the three routes of a WebSocket API, which Zappa's dispatcher calls.
+
+An event is one frame, or the beginning or end, of a WebSocket that the gateway holds. Between two of them nothing of
+the connection is in this process: its state comes from a store and goes back there. Several processes may serve events
+of one connection at the same time.
+"""
+
+import asyncio
+import binascii
+import logging
+import time
+from base64 import b64decode
+from collections.abc import Coroutine
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from django.conf import settings
+from zappa.websocket import on_connect, on_disconnect, on_message
+
+from messaging.observability.context import bind
+from messaging.protocol.codes import ABNORMAL
+from messaging.runtime import get_addresses, get_meter, get_service, get_states, get_tracer
+from messaging.service.actions import Action, Connection, Join, Publish
+from messaging.service.contracts import StoreUnavailable
+from messaging.transports.apigateway.connection_state import copy, dump, restore
+from messaging.transports.apigateway.gateway import SecondsLeft
+from messaging.transports.apigateway.posting import Posting
+from messaging.transports.client_address import pseudonym_of
+from messaging.transports.origin import trusted_origin
+
+logger = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+T = TypeVar("T")
+
+RESERVE_SECONDS = 1.5  # what the function keeps of its time for its own end
+
+_runner = asyncio.Runner()  # one loop for the life of the process: the stores' threads and connections belong to it
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, on the process' event loop."""
+    return _runner.run(work, context=copy_context())
+
+
+def seconds_left(context: Any) -> SecondsLeft:
+    """How long the invocation with this Lambda context may still post."""
+    return lambda: context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+
+
+def handler(event: Event, context: Any) -> dict[str, int]:
+    """Serve one event of the WebSocket API. The answer is a status alone: clients are answered by posts.
+
+    Nothing is raised: the gateway, or who stands in for it, would tell the client, and Zappa takes a TypeError for a
+    handler of other arguments.
+    """
+    return copy_context().run(_handled, event, context)
+
+
+def _handled(event: Event, context: Any) -> dict[str, int]:
+    request = event["requestContext"]
+    bind(connection=request.get("connectionId"), request=context.aws_request_id)
+    extra = {"event": request.get("eventType")}
+    try:
+        status = run(_serve(event, seconds_left(context)))
+    except Exception:
+        logger.exception("event not served", extra=extra)
+        status = 500
+    else:
+        logger.info("event served", extra=extra | {"status": status})
+    get_meter().recorder.flush()
+    get_tracer().flush()
+    return {"statusCode": status}
+
+
+for _register in (on_connect, on_disconnect, on_message):
+    _register(handler)
+
+
+async def _serve(event: Event, seconds: SecondsLeft) -> int:
+    connection_id: str = event["requestContext"]["connectionId"]
+    posting = Posting(seconds)
+    match event["requestContext"]["eventType"]:
+        case "CONNECT":
+            return await _connect(connection_id, event)
+        case "DISCONNECT":
+            await posting.ended(connection_id, event["requestContext"].get("disconnectStatusCode") or ABNORMAL)
+            posting.report()
+            return 200
+    try:
+        frame = _frame(event)
+        with get_tracer().served(frame):
+            await _receive(connection_id, frame, posting)
+    except Exception:
+        await posting.end(connection_id)  # as a process that dies would: the client comes back and sends it again
+        raise
+    finally:
+        posting.report()
+    return 200
+
+
+async def _connect(connection_id: str, event: Event) -> int:
+    """Nothing can be posted before this has returned: whoever is not welcome gets a status of HTTP."""
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    origin = headers.get("origin")
+    if origin is not None and not trusted_origin(origin):
+        get_meter().opened("origin")
+        return 403
+    address = pseudonym_of(event["requestContext"]["identity"]["sourceIp"])
+    limit = settings.SOCKETS_PER_ADDRESS
+    if limit and await get_addresses().enter(address, connection_id) > limit:
+        await get_addresses().leave(address, connection_id)
+        get_meter().opened("address")
+        return 429
+    try:
+        await get_states().save(connection_id, dump(Connection(connection_id, held=False, address=address)))
+    except StoreUnavailable as error:
+        logger.warning("connection refused", extra={"connection": connection_id, "error": str(error)})
+        if limit:
+            await get_addresses().leave(address, connection_id)
+        get_meter().opened("full")
+        return 503
+    get_meter().opened(None)
+    return 200
+
+
+async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> None:
+    service, states = get_service(), get_states()
+    try:
+        state = await states.load(connection_id)
+    except StoreUnavailable as error:
+        stranger = Connection(connection_id, held=False)
+        return await posting.perform(stranger, service.unavailable(stranger, frame, error))
+    if state is None:
+        return await posting.end(connection_id)  # forgotten: it ended, or outlived its time
+    connection = restore(connection_id, state)
+    before = copy(connection)
+    actions = [] if connection.greeted else await service.connect(connection)
+    began = time.monotonic()
+    actions += await service.receive(connection, frame)
+    get_meter().answered(connection, actions, time.monotonic() - began)
+    if connection != before:
+        # Before anything is posted: the next frame may already be the answer to it, in another process. Where one was
+        # served meanwhile, its state stays, unless this one said who the connection is: all else may be forgotten.
+        try:
+            await states.save(connection_id, dump(connection), instead_of=None if Join() in actions else state)
+        except StoreUnavailable as error:
+            actions = _unsaved(connection, frame, actions, error)
+    await posting.perform(connection, actions)
+
+
+def _unsaved(
+    connection: Connection, frame: str | bytes, actions: list[Action], error: StoreUnavailable
+) -> list[Action]:
+    """What is done instead of `actions`."""
+    if Join() in actions:  # who it is would be forgotten: it must not believe that it is identified
+        publishes = [action for action in actions if isinstance(action, Publish)]
+        return [*publishes, *get_service().unavailable(connection, frame, error)]
+    logger.warning("state not saved", extra={"connection": connection.id, "error": str(error)})
+    return actions
+
+
+def _frame(event: Event) -> str | bytes:
+    """What the client sent; bytes where it was no text."""
+    body: str = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body
+    data = b""
+    try:
+        data = b64decode(body, validate=True)
+        return data.decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return data

@@ -1,0 +1,152 @@
+"""Actions performed by posts to an API Gateway, all of them within the time that one invocation has."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from messaging.protocol.codec import encode
+from messaging.protocol.codes import ABNORMAL
+from messaging.protocol.frames import Message
+from messaging.runtime import get_addresses, get_gateway, get_meter, get_service, get_states, get_store, get_tracer
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish, Reply, age
+from messaging.service.contracts import StoredConnection, StoreUnavailable
+from messaging.transports.apigateway.connection_state import restore
+from messaging.transports.apigateway.gateway import CONCURRENCY, LEFT, NOBODY, POSTED, SecondsLeft
+
+logger = logging.getLogger(__name__)
+
+
+class Posting:
+    """One per invocation. Nothing that goes wrong with a post is raised: it is counted, in `outcomes`."""
+
+    def __init__(self, seconds_left: SecondsLeft) -> None:
+        self._seconds_left = seconds_left
+        self._gateway, self._store, self._states = get_gateway(), get_store(), get_states()
+        self._turns = asyncio.Semaphore(CONCURRENCY)
+        self.outcomes: Counter[str] = Counter()
+
+    async def perform(self, connection: Connection, actions: Sequence[Action]) -> None:
+        """Do what the service asks. `connection`'s own frames go in their order, and wait for no other receiver."""
+        replies = [encode(action.frame) for action in actions if isinstance(action, Reply)]
+        closes = any(isinstance(action, Close) for action in actions)
+        publishes = [action for action in actions if isinstance(action, Publish)]
+        texts = {id(frame): encode(frame) for frame in {id(p.frame): p.frame for p in publishes}.values()}
+        answered, *published = await asyncio.gather(
+            self._answer(connection, replies, closes),
+            *(self._publish(publish, texts[id(publish.frame)]) for publish in publishes),
+            return_exceptions=True,
+        )
+        for error in published:
+            if error is not None:
+                logger.error("publish failed", exc_info=error)
+        for action in actions:
+            if isinstance(action, CloseGroup):
+                await self._end_group(action)
+        if answered is not None:
+            raise answered
+
+    async def end(self, connection_id: str) -> None:
+        """Close the connection and forget it."""
+        await self._close(connection_id)
+        await self.forget(connection_id)
+
+    async def ended(self, connection_id: str, code: int) -> None:
+        """Forget a connection that has ended with that close code, and tell others."""
+        stranger = Connection(connection_id, held=False)
+        await self.perform(stranger, await self.forget(connection_id, code=code))
+
+    async def forget(self, connection_id: str, known: Connection | None = None, code: int = ABNORMAL) -> list[Action]:
+        """Remove what is stored of a connection that has ended, if anything is; what others are told.
+
+        `known`: the connection, where this process has what may be newer than what is kept.
+        """
+        connection = known
+        try:
+            state = await self._states.take(connection_id)
+        except StoreUnavailable as error:
+            # Rows go when somebody posts to them, or with their time to live.
+            logger.warning("state not removed", extra={"connection": connection_id, "error": str(error)})
+        else:
+            if state is not None:
+                connection = known or restore(connection_id, state)
+                get_meter().closed(connection, code, age(connection))
+        if connection is None:
+            return []
+        actions = await get_service().disconnect(connection)
+        if settings.SOCKETS_PER_ADDRESS:
+            await get_addresses().leave(connection.address, connection.id)
+        return actions
+
+    def report(self) -> None:
+        """Log what did not arrive: numbers and the names of errors."""
+        lost = {name: number for name, number in self.outcomes.items() if name not in (POSTED, NOBODY, LEFT)}
+        if lost:
+            logger.warning("posts failed", extra={"posts": lost})
+        if self.outcomes[LEFT]:
+            logger.warning("no time for all posts", extra={"left": self.outcomes[LEFT]})
+
+    async def _answer(self, connection: Connection, texts: list[str], closes: bool) -> None:
+        for text in texts:
+            outcome = await self._post(connection.id, text)
+            if outcome == NOBODY:
+                await self.forget(connection.id, connection)
+                return
+            if outcome != POSTED:
+                closes = True  # an answer is missing: the client asks again on a connection of its own
+                break
+        if closes:
+            await self._close(connection.id)
+            await self.forget(connection.id, connection)
+
+    async def _end_group(self, closing: CloseGroup) -> None:
+        try:
+            rows = await self._store.get_connections(closing.group)
+        except StoreUnavailable as error:
+            logger.warning("connections not closed", extra={"error": str(error)})
+            return
+        await asyncio.gather(*(self.end(row.connection_id) for row in rows if row.connection_id != closing.exclude))
+
+    async def _publish(self, publish: Publish, text: str) -> None:
+        try:
+            rows = await self._store.get_connections(publish.group)
+        except StoreUnavailable as error:
+            # The receivers find the message in the log, by their next ping.
+            logger.warning("receivers unknown", extra={"error": str(error)})
+            return
+        tracer = get_tracer()
+        with tracer.delivered(tracer.trace(), len(rows)):
+            await self._fan_out(publish, text, rows)
+        if rows and isinstance(publish.frame, Message):
+            get_meter().delivered(publish.frame.cursor)
+
+    async def _fan_out(self, publish: Publish, text: str, rows: Sequence[StoredConnection]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for row in rows:
+                if row.version >= publish.min_version and publish.exclude not in (row.connection_id, row.principal):
+                    group.create_task(self._deliver(row, text))
+
+    async def _deliver(self, row: StoredConnection, text: str) -> None:
+        async with self._turns:
+            outcome = await self._post(row.connection_id, text)
+        if outcome == NOBODY:
+            await self._remove(row)
+
+    async def _remove(self, row: StoredConnection) -> None:
+        try:
+            await self._store.remove_connection(row)
+        except StoreUnavailable as error:
+            logger.warning("connection not removed", extra={"connection": row.connection_id, "error": str(error)})
+        await self.forget(row.connection_id)
+
+    async def _post(self, connection_id: str, text: str) -> str:
+        outcome = await self._gateway.post(connection_id, text, self._seconds_left)
+        self.outcomes[outcome] += 1
+        return outcome
+
+    async def _close(self, connection_id: str) -> None:
+        outcome = await self._gateway.close_connection(connection_id, self._seconds_left)
+        if outcome not in (POSTED, NOBODY):
+            logger.warning("connection not closed", extra={"connection": connection_id, "error": outcome})

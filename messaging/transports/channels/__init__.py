@@ -1,0 +1,1 @@
+"""The Channels transport: WebSockets that this process holds."""

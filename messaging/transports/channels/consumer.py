@@ -1,0 +1,177 @@
+"""The Channels transport: one consumer at /ws. It translates and performs actions; it knows no rule about messages."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from uuid import uuid4
+
+from channels.consumer import AsyncConsumer
+
+from messaging.observability.context import bind
+from messaging.protocol.codec import encode
+from messaging.protocol.codes import ABNORMAL, IDENTIFY_SECONDS, CloseCode
+from messaging.runtime import get_hub, get_meter, get_service, get_sockets, get_tracer
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish, Reply
+from messaging.transports.client_address import pseudonym
+from messaging.transports.origin import allowed_origin
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+OUTBOX_BYTES = 1024 * 1024  # what may wait for one reader; more closes it, and it recovers by `history`
+
+
+class MessagingConsumer(AsyncConsumer):
+    """One WebSocket. Frames are served one after another; what it is sent waits in a bounded outbox.
+
+    `identify_seconds`: until the first frame. `outbox_bytes`: what may wait for one reader.
+    """
+
+    def __init__(self, *, identify_seconds: float = IDENTIFY_SECONDS, outbox_bytes: int = OUTBOX_BYTES) -> None:
+        self.identify_seconds = identify_seconds
+        self.outbox_limit = outbox_bytes
+        self.connection = Connection(id=uuid4().hex)
+        self.groups: tuple[str, ...] = ()
+        self.outbox: list[str] = []
+        self.outbox_bytes = 0
+        self.closing: Close | None = None
+        self.writer: asyncio.Task[None] | None = None
+        self.serving = True  # its handshake first: before that is accepted nothing can be sent
+        self.restarting = False
+
+    # What the hub asks of a member.
+
+    def push(self, text: str, cursor: str = "") -> None:
+        """Put a frame in the outbox; past its limit the connection closes instead."""
+        if self.closing is not None:
+            return
+        if self.outbox_bytes + len(text) > self.outbox_limit:
+            logger.warning("reader too slow", extra={"connection": self.connection.id, "bytes": self.outbox_bytes})
+            self.outbox.clear()
+            get_meter().dropped("outbox")
+            self.close(Close(CloseCode.SLOW_READER))
+            return
+        self.connection.handed(cursor)
+        self.outbox.append(text)
+        self.outbox_bytes += len(text)
+        self._write_soon()
+
+    def close(self, closing: Close) -> None:
+        """Close once the outbox is sent; nothing more is taken from the client or for it."""
+        if self.closing is None:
+            self.closing = closing
+            self._write_soon()
+
+    def restart(self) -> None:
+        """Send the client elsewhere, after the handshake or the frame that is being served."""
+        if self.serving:
+            self.restarting = True
+        else:
+            self.perform(self.service.restart())
+
+    # ASGI.
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one connection.
+
+        Channels' own loop makes two tasks per event, to listen to the channel layer as well (the hub does that, once
+        for all), and passes through the shared database thread before each, which nothing here needs.
+        """
+        self.meter, self.tracer = get_meter(), get_tracer()
+        if not allowed_origin(scope):
+            self.meter.opened("origin")
+            await receive()
+            await send({"type": "websocket.close"})
+            return
+        self.send_event = send
+        self.sends_many = "websocket.send_many" in scope.get("extensions", {})
+        bind(connection=self.connection.id)
+        self.service, self.hub, self.sockets = get_service(), get_hub(), get_sockets()
+        self.connection.address = pseudonym(scope)
+        loop = asyncio.get_running_loop()
+        began = time.monotonic()
+        event: dict[str, Any] = {}
+        self.deadline = loop.call_later(self.identify_seconds, self.close, Close(CloseCode.NO_IDENTIFY))
+        try:
+            self.refusal = await self.sockets.add(self)
+            self.meter.opened(self.refusal)
+            while (event := await receive())["type"] != "websocket.disconnect":
+                await self.dispatch(event)
+        finally:
+            self.deadline.cancel()
+            self.meter.closed(self.connection, self._close_code(event), time.monotonic() - began)
+            self.hub.leave(self, self.groups)
+            if self.writer is not None:
+                self.writer.cancel()
+            try:
+                await self.service.disconnect(self.connection)
+            finally:
+                await self.sockets.remove(self)
+
+    async def dispatch(self, event: dict[str, Any]) -> None:
+        self.serving = True
+        match event:
+            case {"type": "websocket.connect"}:
+                await self.send_event({"type": "websocket.accept"})
+                self.perform(await self.service.connect(self.connection, self.refusal))
+            case {"type": "websocket.receive"} if self.closing is None:
+                self.deadline.cancel()
+                text = event.get("text")
+                frame = event.get("bytes", b"") if text is None else text
+                with self.tracer.served(frame):
+                    self.perform(await self._served(frame))
+        self.serving = False
+        if self.restarting:
+            self.restart()
+
+    async def _served(self, frame: str | bytes) -> list[Action]:
+        began = time.monotonic()
+        actions = await self.service.receive(self.connection, frame)
+        seconds = time.monotonic() - began
+        self.meter.answered(self.connection, actions, seconds)
+        logger.debug("frame served", extra={"seconds": seconds})
+        return actions
+
+    def _close_code(self, event: dict[str, Any]) -> int:
+        """Why the connection ended: our own reason, or that of its last event, where one came."""
+        return int(self.closing.code if self.closing else event.get("code") or ABNORMAL)
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Do what the service asks, in order."""
+        publishes: list[Publish | CloseGroup] = []
+        for action in actions:
+            match action:
+                case Reply(frame):
+                    self.push(encode(frame))
+                case Join():
+                    self.hub.leave(self, self.groups)
+                    self.groups = self.connection.groups
+                    self.hub.join(self, self.groups)
+                case Publish() | CloseGroup():
+                    publishes.append(action)
+                case Close():
+                    self.close(action)
+        if publishes:
+            self.hub.publish(publishes)
+
+    def _write_soon(self) -> None:
+        if self.writer is None:
+            self.writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        while self.outbox:
+            texts, self.outbox = self.outbox, []
+            self.outbox_bytes = 0
+            if self.sends_many:
+                await self.send_event({"type": "websocket.send_many", "texts": texts})
+            else:
+                for text in texts:
+                    await self.send_event({"type": "websocket.send", "text": text})
+        self.writer = None
+        if self.closing is not None:
+            code, reason = int(self.closing.code), self.closing.reason
+            await self.send_event({"type": "websocket.close", "code": code, "reason": reason})

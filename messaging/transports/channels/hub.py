@@ -1,0 +1,249 @@
+"""Fan-out: one subscription of the channel layer per process, and a local table of who is in which group.
+
+A subscription per socket would cost a Redis round trip at every connect and disconnect, and a copy per receiver.
+Everything that one turn of the event loop publishes travels as one message of the layer.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from channels.layers import get_channel_layer
+
+from messaging.background import lasting
+from messaging.protocol.codec import encode
+from messaging.protocol.codes import CloseCode
+from messaging.protocol.frames import Message
+from messaging.runtime import get_meter, get_tracer
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
+from messaging.service.contracts import ADMINS, Cursor, StoreUnavailable
+from messaging.service.service import MessagingService
+from messaging.transports.channels.hints import Ending, Hint, hint, is_for
+
+logger = logging.getLogger(__name__)
+
+LAYER_GROUP = "messaging"
+PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts as down
+DOWN_SECONDS = 1.0  # how long a layer that is down is left alone
+WAITING = 10_000  # hints that wait for the layer; past that, receivers find the messages in the log
+WATCH_SECONDS = 3.0  # between two looks at what staff may do
+PRESENCE_SECONDS = 2.0  # between two looks at who is there
+
+
+class Member(Protocol):
+    """A connection as the hub sees it."""
+
+    @property
+    def connection(self) -> Connection: ...
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Do what the service asks."""
+
+    def push(self, text: str, cursor: str) -> None:
+        """Hand over a frame; must neither wait nor raise."""
+
+    def close(self, closing: Close) -> None:
+        """Close once everything is handed over."""
+
+
+class Hub:
+    """One per process and event loop.
+
+    `catch_up_seconds`: between two looks into the log for messages that no hint announced. `publish_delay`: seconds
+    between commit and fan-out, to test what it uncovers.
+    """
+
+    def __init__(self, service: MessagingService, *, catch_up_seconds: float, publish_delay: float = 0.0) -> None:
+        self._service = service
+        self._catch_up_seconds = catch_up_seconds
+        self._publish_delay = publish_delay
+        self._layer: Any = get_channel_layer()
+        self._meter, self._tracer = get_meter(), get_tracer()
+        self._traces: dict[str, str] = {}  # by the cursor of a message that waits: where its receivers go on
+        self._groups: dict[str, dict[Member, None]] = {}
+        self._waiting: list[Hint] = []
+        self._endings: list[Ending] = []
+        self._known: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # message -> the groups that were given it
+        self._floor: int | None = None  # number of a message: what is behind it is asked for
+        self._joined = False  # somebody has, since who is there was told last
+        self._down_until = 0.0
+        self._deaf = False
+        self._wake = asyncio.Event()
+        work = (self._receive, self._flush, self._catch_up, self._watch, self._count)
+        self._tasks = [asyncio.create_task(lasting(run)) for run in work]
+
+    @property
+    def layer_up(self) -> bool:
+        """Whether this process hears what is published, and its last publish reached the channel layer."""
+        return self._down_until == 0.0 and not self._deaf
+
+    def join(self, member: Member, groups: Iterable[str]) -> None:
+        """From now on `member` is handed what is published to `groups`."""
+        self._joined = True
+        for group in groups:
+            self._groups.setdefault(group, {})[member] = None
+
+    def leave(self, member: Member, groups: Iterable[str]) -> None:
+        for group in groups:
+            members = self._groups.get(group, {})
+            members.pop(member, None)
+            if not members:
+                self._groups.pop(group, None)
+
+    def publish(self, publishes: Iterable[Publish | CloseGroup]) -> None:
+        """Hand `publishes` to every process, this one included, in the same order everywhere. Never waits.
+
+        Closes come behind all frames.
+        """
+        encoded: dict[int, str] = {}  # one frame for several groups is encoded once
+        for publish in publishes:
+            if isinstance(publish, CloseGroup):
+                self._endings.append((publish.group, int(publish.code), publish.exclude))
+                continue
+            text = encoded.get(id(publish.frame)) or encode(publish.frame)
+            encoded[id(publish.frame)] = text
+            if len(self._waiting) < WAITING:
+                self._waiting.append(hint(publish, text))
+                if isinstance(publish.frame, Message) and (trace := self._tracer.trace()):
+                    self._traces[publish.frame.cursor] = trace
+            else:
+                self._meter.dropped("hint")
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Send what waits, then stop. A layer that is down is not waited for: it would unsubscribe us first."""
+        await self._send_waiting()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks, timeout=PUBLISH_SECONDS)
+
+    async def _flush(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._publish_delay:
+                await asyncio.sleep(self._publish_delay)
+            await self._send_waiting()
+
+    async def _send_waiting(self) -> None:
+        hints, self._waiting = self._waiting, []
+        endings, self._endings = self._endings, []
+        traces, self._traces = self._traces, {}
+        if not hints and not endings:
+            return
+        if asyncio.get_running_loop().time() < self._down_until:
+            return self._deliver(hints, endings, traces)
+        message = {"type": "hub.hints", "hints": hints, "endings": endings, "traces": traces}
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._layer.group_send(LAYER_GROUP, message)
+        except Exception as error:  # whatever a layer raises: the hints are in the log, other processes find them there
+            if self.layer_up:
+                logger.warning("channel layer down", extra={"error": repr(error)})
+            self._down_until = asyncio.get_running_loop().time() + DOWN_SECONDS
+            self._meter.publish_failed()
+            self._deliver(hints, endings, traces)
+        else:
+            if not self.layer_up:
+                logger.info("channel layer up")
+            self._down_until = 0.0
+
+    async def _receive(self) -> None:
+        channel = await self._subscribed()
+        while True:
+            try:
+                message = await self._layer.receive(channel)
+                self._deliver(message["hints"], message.get("endings", ()), message.get("traces", {}))
+            except Exception:
+                logger.exception("channel layer receive failed")
+                await asyncio.sleep(DOWN_SECONDS)
+
+    async def _subscribed(self) -> str:
+        """The channel on which this process hears, once the layer has taken it."""
+        while True:
+            try:
+                channel: str = await self._layer.new_channel()
+                await self._layer.group_add(LAYER_GROUP, channel)
+            except Exception as error:  # whatever a layer raises: until it is back, messages are found in the log
+                if not self._deaf:
+                    logger.warning("channel layer not subscribed", extra={"error": repr(error)})
+                self._deaf = True
+                await asyncio.sleep(DOWN_SECONDS)
+            else:
+                self._deaf = False
+                return channel
+
+    async def _catch_up(self) -> None:
+        while True:
+            try:
+                if self._floor is None:
+                    # Whoever connects from now on reads what is there already by `history`.
+                    present, self._floor = await self._service.present()
+                    self._known.update((number, ()) for number in present)
+                else:
+                    missed, self._floor = await self._service.missed(self._known, self._floor)
+                    hints = [hint(publish, encode(publish.frame)) for publish in missed]
+                    self._meter.caught_up(len({cursor for _, _, _, cursor, _ in hints}))
+                    self._deliver(hints)
+                    self._forget(self._floor)
+            except StoreUnavailable as error:
+                logger.warning("catch-up failed", extra={"error": str(error)})
+            await asyncio.sleep(self._catch_up_seconds)
+
+    async def _watch(self) -> None:
+        """Close the connections of staff who have signed out or lost the right, whichever process they did it in."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            admins = {member.connection.id: member for member in self._groups.get(ADMINS, ())}
+            if not admins:
+                continue
+            try:
+                revoked = await self._service.revoked([member.connection for member in admins.values()])
+            except StoreUnavailable as error:
+                logger.warning("rights not checked", extra={"error": str(error)})
+                continue
+            for connection, actions in revoked:
+                admins[connection.id].perform(actions)
+
+    async def _count(self) -> None:
+        """Tell who is there to those for whom it has changed: from the store, once for all connections."""
+        known = None
+        while True:
+            await asyncio.sleep(PRESENCE_SECONDS)
+            counts = await self._service.counts("admin" if self._groups.get(ADMINS) else "user")
+            if counts is None or (counts == known and not self._joined):
+                continue
+            known, self._joined = counts, False
+            members = {member.connection.id: member for group in self._groups.values() for member in group}
+            for connection, actions in self._service.presence([m.connection for m in members.values()], counts):
+                members[connection.id].perform(actions)
+
+    def _deliver(
+        self, hints: Iterable[Hint], endings: Iterable[Ending] = (), traces: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        for group, min_version, exclude, cursor, text in hints:
+            if cursor:
+                number = Cursor.number(cursor)
+                given = self._known.get(number, ())
+                if group in given:
+                    continue  # a resent message, or one that the log was faster with
+                self._known[number] = *given, group
+            members = self._groups.get(group, ())
+            receivers = [member for member in members if is_for(member.connection, min_version, exclude)]
+            with self._tracer.delivered(traces.get(cursor, "") if receivers else "", len(receivers)):
+                for member in receivers:
+                    member.push(text, cursor)
+            if cursor and receivers:
+                self._meter.delivered(cursor)
+        for group, code, exclude in endings:
+            for member in self._groups.get(group, ()):
+                if member.connection.id != exclude:
+                    member.close(Close(CloseCode(code)))
+
+    def _forget(self, floor: int) -> None:
+        """Drop what the log will not be asked about again: places up to message number `floor`."""
+        while self._known and next(iter(self._known)) <= floor:
+            self._known.popitem(last=False)

@@ -1,0 +1,1 @@
+"""Configuration: the environment, and what the settings make of it."""

@@ -1,0 +1,178 @@
+"""The environment: every value is checked where it is read, and a wrong one is named with what is allowed."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TypeVar, overload
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from environs import EnvError, FileAwareEnv
+
+from messaging.backends.base import Rate
+
+T = TypeVar("T")
+
+# NAME_FILE is read where NAME is not set: how secrets are mounted. Editors end files with a newline.
+_env = FileAwareEnv(strip_whitespace=True)
+_VERSION = re.compile(r"[!-~]{1,128}")  # a tag, a digest, or the name of an image that has neither
+_HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
+
+_platform: list[str] = []
+effective: dict[str, object] = {}  # what each variable came to, its default included: `messaging_check` prints it
+
+
+@overload
+def text(name: str, default: str) -> str: ...
+@overload
+def text(name: str, default: None = None) -> str | None: ...
+def text(name: str, default: str | None = None) -> str | None:
+    """The value of `name`, or of the file that NAME_FILE names; an empty one counts as none."""
+    return _taken(name, _given(name) or default)
+
+
+def required(name: str, why: str) -> str:
+    """The value of `name`. Raises ImproperlyConfigured that says `why` it is needed."""
+    value = text(name)
+    if value is None:
+        where = f" ({', '.join(_platform)} is set, so this is no laptop)" if _platform else ""
+        raise ImproperlyConfigured(f"{name} is not set: {why}{where}")
+    return value
+
+
+def present(name: str) -> bool:
+    """Whether the platform has set `name`, whatever it says. Where that decides what is required, it is told."""
+    found = _taken(name, os.environ.get(name)) is not None
+    _platform.extend([name] * found)
+    return found
+
+
+def number(name: str, default: int, *, least: int = 0, most: int, other_than: int | None = None) -> int:
+    """A whole number from `least` to `most`."""
+    value = _given(name) or str(default)
+    if not re.fullmatch("-?[0-9]{1,18}", value) or not least <= int(value) <= most or int(value) == other_than:
+        but = f", other than {other_than}" if other_than is not None else ""
+        raise ImproperlyConfigured(f"{name}={value!r} must be a whole number from {least} to {most}{but}")
+    return _taken(name, int(value))
+
+
+def flag(name: str, default: bool) -> bool:
+    """true or false (also 1/0, yes/no, on/off)."""
+    try:
+        return _taken(name, _env.bool(name, default))
+    except (EnvError, ValueError):
+        raise ImproperlyConfigured(f"{name}={_given(name)!r} must be true or false") from None
+
+
+def host_names(name: str, default: Sequence[str] = ()) -> list[str]:
+    """Host names with commas between them, as Django's ALLOWED_HOSTS has them."""
+    return _several(name, default, _HOST_NAME, "host names with commas between them, as in chat.example.org")
+
+
+def origins(name: str) -> list[str]:
+    """Origins with commas between them, as a browser's `Origin` is."""
+    return _several(name, (), _ORIGIN, "origins with commas between them, as in https://chat.example.org")
+
+
+def choice(name: str, default: str, allowed: Sequence[str]) -> str:
+    """One of `allowed`."""
+    value = _given(name) or default
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name}={value!r} must be one of {', '.join(allowed)}")
+    return _taken(name, value)
+
+
+def rate(name: str, burst: int, seconds: float) -> Rate | None:
+    """BURST/SECONDS: so many at once, then one every so many seconds; or `off`."""
+    value = _taken(name, _given(name) or f"{burst}/{seconds:g}")
+    if value == "off":
+        return None
+    parts = value.split("/")
+    try:
+        parsed = Rate(int(parts[0]), float(parts[1]))
+    except (ValueError, IndexError):
+        parsed = Rate(0, 0)
+    if len(parts) != 2 or parsed.burst < 1 or not 0 < parsed.seconds < 86_400:
+        raise ImproperlyConfigured(f"{name}={value!r} must be BURST/SECONDS, as in {burst}/{seconds:g}, or off")
+    return parsed
+
+
+def version(name: str, default: str) -> str:
+    """What a build is called: short, and in one piece, as metrics and logs repeat it."""
+    value = text(name, default)
+    if not _VERSION.fullmatch(value):
+        raise ImproperlyConfigured(f"{name}={value!r} must be up to 128 printable characters, no spaces")
+    return value
+
+
+def address(name: str, default: str) -> str:
+    """An IP address to listen on."""
+    value = text(name, default)
+    try:
+        ip_address(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}={value!r} must be an IP address, as in {default} or ::") from None
+    return value
+
+
+def directory(name: str, default: Path, *, make: bool = False) -> Path:
+    """The path of a directory; `make`: it is made where it is not there."""
+    value = Path(text(name, str(default)))
+    wrong = not value.is_absolute()
+    if make and not wrong:
+        try:
+            value.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            wrong = True
+    if wrong:
+        raise ImproperlyConfigured(f"{name}={str(value)!r} must be the absolute path of a directory to write to")
+    return value
+
+
+def url(name: str, schemes: Sequence[str], example: str) -> str | None:
+    """A URL with one of `schemes` and a host, or None."""
+    value = text(name)
+    if value is not None and not is_url(value, schemes):
+        raise ImproperlyConfigured(f"{name} must be a URL, as in {example}")  # not its value: it may have a password
+    return value
+
+
+def is_url(text: str, schemes: Sequence[str]) -> bool:
+    """Whether `text` has one of `schemes`, a host, and a port that can be one where it names one."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _several(name: str, default: Sequence[str], form: re.Pattern[str], wanted: str) -> list[str]:
+    found = [part.strip() for part in (_given(name) or ",".join(default)).split(",") if part.strip()]
+    if wrong := [part for part in found if not form.fullmatch(part)]:
+        raise ImproperlyConfigured(f"{name}: {wrong[0]!r} is wrong, it must be {wanted}")
+    return _taken(name, found)
+
+
+def _taken(name: str, value: T) -> T:
+    effective[name] = value
+    return value
+
+
+def _given(name: str) -> str | None:
+    try:
+        return _env.str(name, None) or None
+    except (EnvError, ValueError) as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+
+
+def stop_on_bad_configuration() -> None:
+    """Load the settings; a value that can't be used ends the process with one line that names it."""
+    try:
+        settings.INSTALLED_APPS  # noqa: B018  the first access loads them
+    except ImproperlyConfigured as error:
+        sys.exit(f"configuration: {error}")

@@ -1,0 +1,1 @@
+"""The server of pods: daphne with limits, backpressure and a drain."""
