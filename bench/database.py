@@ -129,10 +129,10 @@ def catching_up(database: str) -> None:
 
 async def acked(beside: asyncio.subprocess.Process | None = None) -> list[float]:
     """Seconds that each ack took, of ACKS messages a second for SECONDS, or for as long as a process runs."""
-    from messaging.journal.journal import MessageLog
+    from messaging.journal.journal import Journal
     from messaging.service.contracts import NewMessage
 
-    log, took, visitors = MessageLog(), [], [str(uuid4()) for _ in range(500)]
+    log, took, visitors = Journal(), [], [str(uuid4()) for _ in range(500)]
 
     async def write(visitor: str) -> None:
         began = time.perf_counter()

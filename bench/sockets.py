@@ -57,7 +57,7 @@ class Tally:
             if now < self.until and len(self.due) < self.capacity:
                 self.say(socket, now)
         elif socket.admin is None:
-            pass  # its own message, found in the log by a server that lost the hint
+            pass  # its own message, found in the journal by a server that lost the hint
         elif self.seen[socket.admin][index]:
             self.twice += 1
         else:

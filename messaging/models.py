@@ -91,7 +91,7 @@ class Message(models.Model):
         USER = "user", _("visitor")
         ADMIN = "admin", _("admin")
 
-    # The log's order. Numbers are given at insert, not at commit: see messaging/journal/reader.py for what follows.
+    # The journal's order. Numbers are given at insert, not at commit: see messaging/journal/reader.py for what follows.
     seq = models.BigAutoField(primary_key=True)
     id = models.UUIDField(unique=True, default=uuid7, editable=False)
     conversation = models.ForeignKey(

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from messaging.backends.base import Addresses, ConnectionStore, Limiter
-from messaging.journal.journal import MessageLog
+from messaging.journal.journal import Journal
 from messaging.observability.lag import LoopLag
 from messaging.observability.meter import Meter
 from messaging.observability.tracer import Tracer
@@ -89,9 +89,9 @@ def get_tracer() -> Tracer:
 
 
 @cache
-def get_log() -> MessageLog:
-    """The message log."""
-    return MessageLog(**settings.MESSAGING_LOG_OPTIONS, committed=get_meter().committed)
+def get_journal() -> Journal:
+    """The journal."""
+    return Journal(**settings.MESSAGING_JOURNAL_OPTIONS, committed=get_meter().committed)
 
 
 @cache
@@ -99,7 +99,7 @@ def get_service() -> MessagingService:
     """The product's rules over the two."""
     return MessagingService(
         get_store(),
-        get_log(),
+        get_journal(),
         limiter=get_limiter(),
         rates=settings.MESSAGING_RATES,
         heartbeat_ms=settings.MESSAGING_HEARTBEAT_MS,
@@ -158,10 +158,10 @@ async def close() -> None:
     loop = asyncio.get_running_loop()
     if loop in _hubs:
         await _hubs[loop].close()
-    for get_part in (get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
+    for get_part in (get_journal, get_store, get_states, get_limiter, get_addresses, get_gateway):
         if get_part.cache_info().currsize:
             await get_part().close()
-    for part in (get_service, get_meter, get_log, get_store, get_states, get_limiter, get_addresses, get_gateway):
+    for part in (get_service, get_meter, get_journal, get_store, get_states, get_limiter, get_addresses, get_gateway):
         part.cache_clear()
     if get_tracer.cache_info().currsize:
         await asyncio.to_thread(get_tracer().close)

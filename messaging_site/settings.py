@@ -156,7 +156,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# --- The message log and Django's tables --------------------------------------------------------------------
+# --- The journal and Django's tables --------------------------------------------------------------------
 
 if LOCAL:
     DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
@@ -178,11 +178,11 @@ USE_I18N = True
 # Seconds. A gateway's WebSocket lives two hours, and nobody renews what is known of it.
 CONNECTION_TTL = env.number("CONNECTION_TTL", 7_800 if AWS else 86_400, least=7_200 if AWS else 120, most=30 * 86_400)
 MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1, most=36_500)
-# Reads of the log at once, each with a database connection: a function serves one event at a time, and there are many.
-MESSAGING_LOG_OPTIONS: dict[str, Any] = {"readers": 1 if AWS else 4}
+# Concurrent reads of the journal, each on a database connection of its own; a function serves one event at a time.
+MESSAGING_JOURNAL_OPTIONS: dict[str, Any] = {"readers": 1 if AWS else 4}
 MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, least=1_000, most=240_000)
 MESSAGING_PUBLISH_DELAY_MS = env.number("MESSAGING_PUBLISH_DELAY_MS", 0, most=60_000)
-MESSAGING_CATCH_UP_SECONDS = 2.0  # between two looks into the log for messages that no hint announced
+MESSAGING_CATCH_UP_SECONDS = 2.0  # between two looks into the journal for messages that no hint announced
 MESSAGING_RATES = Rates(
     visitor=env.rate("RATE_LIMIT_VISITOR", 5, 2.0),
     address=env.rate("RATE_LIMIT_ADDRESS", 30, 0.5),

@@ -36,7 +36,7 @@ def states(ids: Collection[str]) -> tuple[ConversationState, ...]:
 
 
 def changed(since: Cursor, until: Cursor | None, overlap: timedelta) -> tuple[ConversationState, ...]:
-    """What holds now of the conversations that changed, or were erased, between two places in the log.
+    """What holds now of the conversations that changed, or were erased, between two places in the journal.
 
     At most CHANGES of them. `until` None: up to now. `overlap`: how much longer before `since` a change may have begun.
     """

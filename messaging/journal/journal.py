@@ -1,4 +1,4 @@
-"""The message log: what was said, kept in SQL in every mode. Its promise is in `MessageLog`."""
+"""The journal: what was said, kept in SQL in every mode. Its promise is in `Journal`."""
 
 import asyncio
 import threading
@@ -34,14 +34,15 @@ ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with S
 BLOCK_SECONDS = 2.0  # how long after it was made a block may take effect
 QUICK_SECONDS = 5.0  # how long the quick messages of one read serve
 
-_thread = threading.local()  # in the threads of a log, `answer_seconds` is how long a statement may take
+_thread = threading.local()  # in the threads of a journal, `answer_seconds` is how long a statement may take
 
 T = TypeVar("T")
 
 
 def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """No statement of the log runs longer than an answer may take, and no transaction waits long for its next one, not
-    even that of a process that was stopped in the middle: a reader's overlap counts on it.
+    """Limit each statement of the journal, and each pause within a transaction, to the time that an answer may take.
+
+    A reader's overlap relies on it, even where a process was stopped in the middle of a transaction.
     """
     seconds = getattr(_thread, "answer_seconds", None)
     if connection.vendor == "postgresql" and seconds is not None:
@@ -58,7 +59,7 @@ def _expire(appended: asyncio.Future[Appended]) -> None:
         appended.set_exception(StoreUnavailable("no commit in time"))
 
 
-class MessageLog:
+class Journal:
     """One per process.
 
     Every method raises StoreUnavailable when the database does not answer within `answer_seconds`.
@@ -76,9 +77,9 @@ class MessageLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._answer_seconds = answer_seconds
-        self._writer = Writer("message-log-writer", committed, self._begin_thread)
+        self._writer = Writer("journal-writer", committed, self._begin_thread)
         self._connections: list[BaseDatabaseWrapper] = []
-        self._readers = ThreadPoolExecutor(readers, "message-log-reader", self._begin_reading)
+        self._readers = ThreadPoolExecutor(readers, "journal-reader", self._begin_reading)
         self._blocked = Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS, clock)
         self._quick = Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS, clock)
         self._heads = Together[str | None, Cursor](lambda ids: self._read(lambda: reader.heads(ids)), answer_seconds)

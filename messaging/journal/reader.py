@@ -1,4 +1,4 @@
-"""What has been said: pages of the log, and what this process has missed.
+"""What has been said: pages of the journal, and what this process has missed.
 
 Numbers are given at insert, not at commit, so a message can appear behind one with a higher number that was read
 before it. Every reader therefore re-reads an OVERLAP before its cursor. It covers the longest
@@ -124,7 +124,7 @@ def positions(floor: int | None) -> tuple[list[int], int]:
 
 
 def messages(numbers: list[int]) -> tuple[StoredMessage, ...]:
-    """The messages with these numbers, in the log's order."""
+    """The messages with these numbers, in the journal's order."""
     return _stored(Message.objects.filter(seq__in=numbers).order_by("seq"))
 
 

@@ -1,4 +1,4 @@
-"""Reads of the log whose answer serves more than the one who asked."""
+"""Reads of the journal whose answer serves more than the one who asked."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,4 +1,4 @@
-"""What transports and the log tell of what happens, as metrics: one call each."""
+"""What transports and the journal tell of what happens, as metrics: one call each."""
 
 import time
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class Meter:
         self.recorder.observe(metrics.HTTP_SECONDS, seconds, f"{status // 100}xx")
 
     def committed(self, messages: int, seconds: float) -> None:
-        """The log ended a transaction of so many messages."""
+        """The journal ended a transaction of so many messages."""
         self.recorder.observe(metrics.COMMIT_MESSAGES, messages)
         self.recorder.observe(metrics.COMMIT_SECONDS, seconds)
 
@@ -59,7 +59,7 @@ class Meter:
             self.recorder.observe(metrics.DELIVERY_SECONDS, max(0.0, time.time() - place.ms / 1000))
 
     def caught_up(self, messages: int) -> None:
-        """The log held `messages` that no hint had announced."""
+        """The journal held `messages` that no hint had announced."""
         self.recorder.count(metrics.CATCH_UPS, by=messages)
 
     def dropped(self, reason: Literal["outbox", "stalled", "hint"]) -> None:

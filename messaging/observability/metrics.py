@@ -71,9 +71,9 @@ DELIVERY_SECONDS = Histogram(
     "messaging_message_delivery_seconds",
     "From a message's commit, by the database's clock, to handing it to the sockets of one process.",
 )
-COMMIT_SECONDS = Histogram("messaging_commit_seconds", "Transactions of the message log, with their retries.")
+COMMIT_SECONDS = Histogram("messaging_commit_seconds", "Transactions of the journal, with their retries.")
 COMMIT_MESSAGES = Histogram(
-    "messaging_commit_messages", "Messages that shared a transaction of the message log.", buckets=BATCHES
+    "messaging_commit_messages", "Messages that shared a transaction of the journal.", buckets=BATCHES
 )
 HTTP_SECONDS = Histogram(
     "messaging_http_request_seconds", "Requests for pages, by the class of their status.", (("status", STATUSES),)
@@ -88,7 +88,7 @@ RESUMES = Counter(
     "Clients that came back with a cursor; after a gap they load history anew.",
     (("result", ("ok", "gap")),),
 )
-CATCH_UPS = Counter("messaging_catchup_rows_total", "Messages found in the log that no hint had announced.")
+CATCH_UPS = Counter("messaging_catchup_rows_total", "Messages found in the journal that no hint had announced.")
 LAYER_ERRORS = Counter("messaging_layer_publish_errors_total", "Publishes that did not reach the channel layer.")
 
 CONNECTIONS = Gauge("messaging_websocket_connections", "Open WebSockets of this process.", (("role", CONNECTED),))

@@ -17,7 +17,7 @@ def readings(*, database_up: bool) -> Iterator[Reading]:
         yield metrics.CONNECTIONS, (role,), roles[role]
     yield metrics.CONNECTIONS_LIMIT, (), sockets.limit
     yield metrics.OUTBOX_BYTES, (), sum(socket.outbox_bytes for socket in sockets)
-    yield metrics.LOG_WAITING, (), runtime.get_log().waiting
+    yield metrics.LOG_WAITING, (), runtime.get_journal().waiting
     yield metrics.DATABASE_UP, (), database_up
     yield metrics.LAYER_UP, (), hub.layer_up
     states = availability.states()

@@ -18,7 +18,7 @@ COLUMNS = ("messageId", "conversation", "timestamp", "from", "author", "quick", 
 # What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"); some take the wide forms as well.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
-Row = tuple[int, UUID, UUID, datetime, str, str, str, str]  # the number in the log, then COLUMNS
+Row = tuple[int, UUID, UUID, datetime, str, str, str, str]  # the number in the journal, then COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ FORMATS = {
 
 
 def pages(messages: QuerySet[Message]) -> Iterator[list[Row]]:
-    """`messages` in the log's order."""
+    """`messages` in the journal's order."""
     rows = messages.order_by("seq").values_list(
         "seq", "id", "conversation_id", "created_at", "sender", "author", "quick", "content"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from messaging.observability import audit
 from messaging.observability.state import readings
-from messaging.runtime import get_hub, get_log, get_meter, get_sockets
+from messaging.runtime import get_hub, get_journal, get_meter, get_sockets
 from messaging.service.contracts import StoreUnavailable
 
 PATHS = ("/health", "/ready", "/metrics")
@@ -15,11 +15,11 @@ JSON = "application/json"
 
 
 async def readiness() -> tuple[bool, dict[str, str | bool]]:
-    """Whether this process may get traffic, and the state of what it depends on.
+    """Return whether this process may get traffic, and the state of each part that it depends on.
 
-    One that drains gets none. The database is asked, for as long as the log waits at most; a new version waits here for
-    its migrations. The channel layer is only reported: it carries hints, and were every pod to leave the load balancer
-    when Redis is down, an outage of hints would be one of everything.
+    A draining process gets none. The database must answer within the journal's time-out, with the migrations of this
+    version. The channel layer is only reported: if every pod left the load balancer while Redis is down, late messages
+    would become an outage.
     """
     state = await database()
     layer = "ok" if get_hub().layer_up else "degraded"
@@ -30,8 +30,8 @@ async def readiness() -> tuple[bool, dict[str, str | bool]]:
 async def database() -> str:
     """`ok`, `not migrated` or `unavailable`."""
     try:
-        await get_log().ping()
-        return "ok" if await get_log().migrated() else "not migrated"
+        await get_journal().ping()
+        return "ok" if await get_journal().migrated() else "not migrated"
     except StoreUnavailable:
         return "unavailable"
 

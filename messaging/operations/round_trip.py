@@ -80,10 +80,10 @@ def _said(error: BaseException) -> str:
 
 
 async def _database() -> None:
-    log = runtime.get_log()
-    if not await log.migrated():
+    journal = runtime.get_journal()
+    if not await journal.migrated():
         raise Broken("not migrated: run `python manage.py messaging_migrate`")
-    await log.rehearse()
+    await journal.rehearse()
 
 
 async def _store() -> None:

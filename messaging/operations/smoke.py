@@ -151,7 +151,7 @@ class Step:
 async def trip(site: str, username: str, password: str, patience: float) -> AsyncIterator[Step]:
     """Yield each step that went well. Raises SmokeFailed; `patience`: seconds, of every single answer.
 
-    It leaves one conversation in the log, which says what it is, and ends the login session that it began.
+    It leaves one conversation in the journal, which says what it is, and ends the login session that it began.
     """
     # Browsers block the event loop, so they load nothing while a WebSocket is open.
     visitor, staff = Browser(site, patience), Browser(site, patience)

@@ -65,7 +65,7 @@ class ConnectionTypeUpdated:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Committed to the message log. `message_id` and `cursor`: of the message that was written or read, if any."""
+    """Committed to the journal. `message_id` and `cursor`: of the message that was written or read, if any."""
 
     TYPE: ClassVar = "ack"
     id: str

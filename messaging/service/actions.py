@@ -82,7 +82,7 @@ class Join:
 class Publish:
     """Send `frame` to every connection of `group` that speaks `min_version`, but for those named by `exclude`.
 
-    `exclude` is a connection's id or a principal. Publishing is a hint: a lost one is found in the log, and what is
+    `exclude` is a connection's id or a principal. Publishing is a hint: a lost one is found in the journal, and what is
     no message with the next `history` or `identified`.
     """
 

@@ -25,7 +25,7 @@ def staff_group(staff: int) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """A place in the message log: the message's number and its commit time (database clock, ms since 1970).
+    """A place in the journal: the message's number and its commit time (database clock, ms since 1970).
 
     Its text is opaque to clients, but texts without `page_of` sort as the messages do. `page_of` marks the end of a
     history page that goes on: only the connection that got it may continue right behind it, any other one has to
@@ -129,7 +129,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages in the log's order. `cursor`: where the next page begins, or the head if there is no `more`."""
+    """Messages in the journal's order. `cursor`: where the next page begins, or the head if there is no `more`."""
 
     messages: tuple[StoredMessage, ...]
     cursor: Cursor
@@ -175,7 +175,7 @@ class StaffMember:
 
 
 class StoreUnavailable(Exception):
-    """The connection store or the message log did not answer in time. The outcome is unknown; a retry is safe."""
+    """The connection store or the journal did not answer in time. The outcome is unknown; a retry is safe."""
 
 
 class IdConflict(Exception):

@@ -24,7 +24,7 @@ from messaging.service.contracts import (
 from messaging.service.registry import TOUCH_SECONDS
 
 if TYPE_CHECKING:
-    from messaging.journal.journal import MessageLog
+    from messaging.journal.journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ CLAIM_SECONDS = 120  # how long a claim counts after the last of its holder's co
 class Conversations:
     """`heartbeat_ms`: how often a connection shows that it is there."""
 
-    def __init__(self, log: "MessageLog", heartbeat_ms: int) -> None:
-        self._log = log
+    def __init__(self, journal: "Journal", heartbeat_ms: int) -> None:
+        self._journal = journal
         # Put off at every sign of life, so long that one whose end nobody sees does end it.
         self._lease = timedelta(seconds=CLAIM_SECONDS + TOUCH_SECONDS, milliseconds=heartbeat_ms)
 
@@ -50,7 +50,7 @@ class Conversations:
             conversation = conversation_id(frame.conversation, frame.id)
         try:
             message_id = conversation_id(frame.up_to, frame.id, "No such message.")
-            cursor, moved = await self._log.mark_read(conversation, message_id, by)
+            cursor, moved = await self._journal.mark_read(conversation, message_id, by)
         except MessageNotFound:
             raise ProtocolError(ErrorCode.NOT_FOUND, "No such message.", id=frame.id) from None
         now, place = timestamp(), str(cursor)
@@ -72,7 +72,7 @@ class Conversations:
         if connection.staff is None or not may:
             raise ProtocolError(ErrorCode.FORBIDDEN, f"This account may not {frame.op} conversations.", id=frame.id)
         try:
-            state, changed = await self._log.change(conversation, frame.op, connection.staff, self._lease)
+            state, changed = await self._journal.change(conversation, frame.op, connection.staff, self._lease)
         except ConversationNotFound:
             raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
         except AlreadyClaimed as claimed:
@@ -84,7 +84,7 @@ class Conversations:
     async def reopened(self, conversation: str) -> list[Publish]:
         """What follows where a visitor's message has opened a closed conversation."""
         try:
-            return told(await self._log.states([conversation]), "reopen")
+            return told(await self._journal.states([conversation]), "reopen")
         except StoreUnavailable as error:  # the message itself is committed, and is to be acked
             logger.warning("reopening not told", extra={"error": str(error)})
             return []
@@ -95,7 +95,7 @@ class Conversations:
         conversation = connection.conversation
         if conversation is None:
             raise ProtocolError(ErrorCode.FORBIDDEN, "Only a visitor can be forgotten.", id=frame.id)
-        erased = await self._log.erase(conversation)
+        erased = await self._journal.erase(conversation)
         if erased is None:  # nothing was written yet
             return [CloseGroup(conversation_group(conversation), CloseCode.RESTART, exclude=connection.id)]
         return [*told_erased(erased, exclude=connection.id)]
@@ -105,8 +105,8 @@ class Conversations:
         if connection.staff is None:
             return []
         try:
-            await self._log.renew_claims(connection.staff, self._lease)
-            return told(await self._log.lapsed_claims(), "release")
+            await self._journal.renew_claims(connection.staff, self._lease)
+            return told(await self._journal.lapsed_claims(), "release")
         except StoreUnavailable as error:  # the next one does it
             logger.warning("claims not renewed", extra={"error": str(error)})
             return []
@@ -114,7 +114,7 @@ class Conversations:
     async def last_of(self, staff: int) -> None:
         """The last connection of a staff member has ended."""
         try:
-            await self._log.renew_claims(staff, timedelta(seconds=CLAIM_SECONDS))
+            await self._journal.renew_claims(staff, timedelta(seconds=CLAIM_SECONDS))
         except StoreUnavailable as error:  # they end a little later
             logger.warning("claims not ended", extra={"error": str(error)})
 
@@ -126,16 +126,16 @@ class Conversations:
         Raises StoreUnavailable.
         """
         ids = {message.conversation for message in page.messages} | ({asked_for} if asked_for else set())
-        found = list(await self._log.states(ids))
+        found = list(await self._journal.states(ids))
         if since is not None and asked_for is None:
-            found += await self._log.changed(since, page.cursor if page.more else None)
+            found += await self._journal.changed(since, page.cursor if page.more else None)
         if asked_for is not None and not found:
-            found += await self._log.erased(asked_for)
+            found += await self._journal.erased(asked_for)
         return tuple({state.conversation: _wire(state) for state in found}.values())
 
 
 def conversation_id(text: str, request: str | None, otherwise: str = "No such conversation.") -> str:
-    """The id as the log has it. Raises ProtocolError not_found."""
+    """The id as the journal has it. Raises ProtocolError not_found."""
     try:
         return str(UUID(text))
     except ValueError:

@@ -14,7 +14,7 @@ from messaging.service.contracts import START, Cursor, StaffMember
 from messaging.service.registry import Registry
 
 if TYPE_CHECKING:
-    from messaging.journal.journal import MessageLog
+    from messaging.journal.journal import Journal
 
 RECHECK_SECONDS = 300  # between two looks at the rights of an admin who is watched as well
 
@@ -22,8 +22,8 @@ RECHECK_SECONDS = 300  # between two looks at the rights of an admin who is watc
 class Identity:
     """`retention_days`: cursors older than this can't be resumed from."""
 
-    def __init__(self, log: "MessageLog", registry: Registry, retention_days: int, clock: Callable[[], float]) -> None:
-        self._log = log
+    def __init__(self, journal: "Journal", registry: Registry, retention_days: int, clock: Callable[[], float]) -> None:
+        self._journal = journal
         self._registry = registry
         self._retention_days = retention_days
         self._clock = clock
@@ -48,10 +48,10 @@ class Identity:
         self, connection: Connection, id: str | None = None, since: str | None = None
     ) -> frames.Identified:
         role, visitor = connection.role or "user", connection.conversation
-        head = await self._log.head(visitor)
+        head = await self._journal.head(visitor)
         connection.handed(str(head))
         connection.presence = await self._registry.presence(role)
-        read = await self._log.read_by_staff(visitor) if visitor and head != START else None
+        read = await self._journal.read_by_staff(visitor) if visitor and head != START else None
         return frames.Identified(
             role,
             timestamp(),
@@ -61,9 +61,9 @@ class Identity:
             conversation=visitor,
             cursor=str(head),
             recovered=await self._recoverable(since, head, visitor),
-            quick=await self._log.quick_messages("visitor", connection.lang),
+            quick=await self._journal.quick_messages("visitor", connection.lang),
             read=str(read) if read else None,
-            replies=await self._log.quick_messages("reply", connection.lang) if role == "admin" else None,
+            replies=await self._journal.quick_messages("reply", connection.lang) if role == "admin" else None,
             presence=connection.presence,
             me=_me(connection) if role == "admin" else None,
         )
@@ -85,7 +85,9 @@ class Identity:
             await self._check_rights(connection, grant.staff)
         else:
             named = tokens.read_visitor(token or "")
-            known = None if named is None or await self._log.erased(named) else named  # one who was erased is nobody
+            known = (
+                None if named is None or await self._journal.erased(named) else named
+            )  # one who was erased is nobody
             visitor = known or connection.conversation or str(uuid4())
             if connection.conversation not in (None, visitor):
                 raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its visitor.")
@@ -111,8 +113,8 @@ class Identity:
         Rights that were given or taken meanwhile, but for the one to read, are noted on the connection.
         """
         admins = [connection for connection in connections if connection.staff is not None]
-        members = await self._log.staff_members({connection.staff or 0 for connection in admins})
-        ended = await self._log.ended_sessions({connection.session for connection in admins})
+        members = await self._journal.staff_members({connection.staff or 0 for connection in admins})
+        ended = await self._journal.ended_sessions({connection.session for connection in admins})
         revoked = []
         for connection in admins:
             try:
@@ -122,8 +124,8 @@ class Identity:
         return revoked
 
     async def _check_rights(self, connection: Connection, staff: int) -> None:
-        members = await self._log.staff_members([staff])
-        ended = await self._log.ended_sessions([connection.session])
+        members = await self._journal.staff_members([staff])
+        ended = await self._journal.ended_sessions([connection.session])
         self._admit(connection, members.get(staff), bool(ended))
 
     def _admit(self, connection: Connection, member: StaffMember | None, signed_out: bool) -> None:
@@ -142,15 +144,15 @@ class Identity:
             connection.checked_at = self._clock()
 
     async def _recoverable(self, since: str | None, head: Cursor, visitor: str | None) -> bool:
-        """Whether history after `since` is complete: it is a place that this log had and still has."""
+        """Whether history after `since` is complete: it is a place that this journal had and still has."""
         cursor = Cursor.parse(since or "")
         if cursor is None:
             return False
         kept_since = (time.time() - self._retention_days * 86_400) * 1000
         if cursor.seq != START.seq and cursor.ms < kept_since:
             return False
-        # What staff read last may have been erased since; behind it, the log goes on as ever.
-        return cursor.seq <= head.seq or (visitor is None and cursor.seq <= await self._log.last_number())
+        # What staff read last may have been erased since; behind it, the journal goes on as ever.
+        return cursor.seq <= head.seq or (visitor is None and cursor.seq <= await self._journal.last_number())
 
 
 def _me(connection: Connection) -> dict[str, int | str | bool]:

@@ -23,14 +23,14 @@ from messaging.service.contracts import (
 from messaging.service.conversation_state import Conversations, conversation_id
 
 if TYPE_CHECKING:
-    from messaging.journal.journal import MessageLog
+    from messaging.journal.journal import Journal
 
 
 class Messages:
-    """Writing to and reading from the log, within the rights of a connection."""
+    """Writing to and reading from the journal, within the rights of a connection."""
 
-    def __init__(self, log: "MessageLog", conversations: Conversations) -> None:
-        self._log = log
+    def __init__(self, journal: "Journal", conversations: Conversations) -> None:
+        self._journal = journal
         self._conversations = conversations
 
     async def append(self, connection: Connection, frame: frames.SendMessage) -> Appended:
@@ -51,7 +51,7 @@ class Messages:
             quick=quick,
         )
         try:
-            return await self._log.append(new)
+            return await self._journal.append(new)
         except IdConflict:
             text = "This id was used for another message."
             raise ProtocolError(ErrorCode.ID_CONFLICT, text, id=frame.id) from None
@@ -77,10 +77,10 @@ class Messages:
 
     async def _quick_keys(self, connection: Connection) -> set[str]:
         kind: Kind = "reply" if connection.role == "admin" else "visitor"
-        return {message["key"] for message in await self._log.quick_messages(kind)}
+        return {message["key"] for message in await self._journal.quick_messages(kind)}
 
     async def _default_quick_message(self) -> dict[str, str]:
-        quick = await self._log.quick_messages()
+        quick = await self._journal.quick_messages()
         if not quick:
             raise ProtocolError(ErrorCode.EMPTY, "The message is empty, and there is no quick message.")
         return quick[0]
@@ -131,10 +131,10 @@ class Messages:
         self, connection: Connection, frame: frames.History, conversation: str | None, cursor: Cursor | None
     ) -> Page:
         if cursor is None:
-            return await self._log.newest(conversation, frame.limit)
+            return await self._journal.newest(conversation, frame.limit)
         if frame.before is not None:
-            return await self._log.before(conversation, cursor, frame.limit)
-        return await self._log.since(conversation, cursor, frame.limit, connection.id[:8])
+            return await self._journal.before(conversation, cursor, frame.limit)
+        return await self._journal.since(conversation, cursor, frame.limit, connection.id[:8])
 
 
 def publishes(message: StoredMessage, sender: Connection | None = None) -> list[Publish]:

@@ -28,7 +28,7 @@ from messaging.service.throttle import Rates, Throttle
 
 if TYPE_CHECKING:
     from messaging.backends.base import ConnectionStore
-    from messaging.journal.journal import MessageLog
+    from messaging.journal.journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class MessagingService:
     def __init__(
         self,
         connections: "ConnectionStore",
-        log: "MessageLog",
+        journal: "Journal",
         *,
         limiter: Limiter,
         rates: Rates,
@@ -58,13 +58,13 @@ class MessagingService:
         pod: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._log = log
+        self._journal = journal
         self._throttle = Throttle(limiter, rates, clock)
         self._heartbeat_ms = heartbeat_ms
         self._registry = Registry(connections, pod, clock)
-        self._identity = Identity(log, self._registry, retention_days, clock)
-        self._conversations = Conversations(log, heartbeat_ms)
-        self._messages = Messages(log, self._conversations)
+        self._identity = Identity(journal, self._registry, retention_days, clock)
+        self._conversations = Conversations(journal, heartbeat_ms)
+        self._messages = Messages(journal, self._conversations)
         self._presence = Presence(self._registry, limiter)
 
     async def connect(self, connection: Connection, refusal: Refusal | None = None) -> list[Action]:
@@ -133,16 +133,16 @@ class MessagingService:
 
     async def present(self) -> tuple[list[int], int]:
         """Numbers of the newest messages, and the floor to hand to `missed` first. Raises StoreUnavailable."""
-        return await self._log.positions(None)
+        return await self._journal.positions(None)
 
     async def missed(self, known: Container[int], floor: int) -> tuple[list[Publish], int]:
         """What was committed behind message number `floor` but is not in `known` (numbers), and the next floor.
 
         Raises StoreUnavailable.
         """
-        numbers, floor = await self._log.positions(floor)
+        numbers, floor = await self._journal.positions(floor)
         lost = [number for number in numbers if number not in known]
-        found = await self._log.messages(lost) if lost else ()
+        found = await self._journal.messages(lost) if lost else ()
         return [publish for message in found for publish in publishes(message)], floor
 
     async def _handle(self, connection: Connection, frame: ClientFrame) -> list[Action]:
@@ -195,7 +195,7 @@ class MessagingService:
         """The newest message that `connection` should have; UNREAD where nobody can say that it has."""
         if connection.held:
             return connection.head
-        newest = str(await self._log.head(connection.conversation))
+        newest = str(await self._journal.head(connection.conversation))
         return newest if newest == connection.head else UNREAD
 
     async def _send_message(self, connection: Connection, frame: frames.SendMessage) -> list[Action]:

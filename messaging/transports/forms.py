@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from messaging.protocol import frames
-from messaging.runtime import get_hub, get_log, get_service
+from messaging.runtime import get_hub, get_journal, get_service
 from messaging.service.actions import Action, CloseGroup, Connection, Publish, Reply
 from messaging.service.contracts import StoreUnavailable
 from messaging.transports.client_address import pseudonym_of_request
@@ -63,7 +63,7 @@ def _on_gateway(request: HttpRequest, connection: Connection, text: str) -> list
 async def _receive(connection: Connection, text: str) -> list[Action]:
     service = get_service()
     try:
-        if await get_log().erased(connection.conversation or ""):
+        if await get_journal().erased(connection.conversation or ""):
             connection.conversation = str(uuid4())
         actions = await service.receive(connection, text)
     except StoreUnavailable as error:

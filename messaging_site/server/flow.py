@@ -206,7 +206,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
             case {"type": "websocket.close", "code": code} if self.state == self.STATE_OPEN:
                 self.sendClose(code=code, reason=message.get("reason"))
             case {"type": "websocket.send" | "websocket.send_many"} if self.state != self.STATE_OPEN:
-                pass  # the client has gone, or has said that it goes; what it missed is in the log
+                pass  # the client has gone, or has said that it goes; what it missed is in the journal
             case {"type": "websocket.send", "text": str(text)}:
                 self.send_texts([text])  # daphne would drop an empty one
             case {"type": "websocket.send_many", "texts": texts}:

@@ -14,7 +14,7 @@ from django.db import connections
 
 from messaging.backends.memory import MemoryLimiter, MemoryStore
 from messaging.journal import reader
-from messaging.journal.journal import MessageLog
+from messaging.journal.journal import Journal
 from messaging.protocol import frames
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import CloseCode
@@ -67,15 +67,15 @@ def publish(number: int, *, min_version: int = 1, exclude: str = "") -> Publish:
 
 
 @pytest.fixture
-async def log() -> AsyncIterator[MessageLog]:
-    log = MessageLog()
+async def log() -> AsyncIterator[Journal]:
+    log = Journal()
     yield log
     await log.close()
     await sync_to_async(connections.close_all)()
 
 
 @pytest.fixture
-def service(log: MessageLog) -> MessagingService:
+def service(log: Journal) -> MessagingService:
     return MessagingService(
         MemoryStore(),
         log,
@@ -173,7 +173,7 @@ def presence(action: Action) -> frames.Presence:
     return action.frame
 
 
-async def test_a_message_that_nobody_announced_is_found_in_the_log(hub: Hub, log: MessageLog) -> None:
+async def test_a_message_that_nobody_announced_is_found_in_the_log(hub: Hub, log: Journal) -> None:
     member = Member()
     hub.join(member, [ADMINS])
     visitor = str(uuid4())
@@ -182,7 +182,7 @@ async def test_a_message_that_nobody_announced_is_found_in_the_log(hub: Hub, log
 
 
 async def test_a_fault_of_ours_ends_no_background_work(
-    hub: Hub, log: MessageLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    hub: Hub, log: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     member, visitor = Member(), str(uuid4())
     hub.join(member, [ADMINS])

@@ -124,7 +124,7 @@ def test_on_aws_the_database_is_spoken_to_over_tls_and_connections_outlive_an_in
 def test_aws_has_defaults_of_its_own(tmp_path: Path) -> None:
     shown = (
         "settings.CONNECTION_TTL, settings.MESSAGING_HEARTBEAT_MS, settings.TRUSTED_PROXY_COUNT, settings.HTTPS_ONLY,"
-        "settings.MESSAGING_LOG_OPTIONS['readers'], settings.STORAGES['staticfiles']['BACKEND']"
+        "settings.MESSAGING_JOURNAL_OPTIONS['readers'], settings.STORAGES['staticfiles']['BACKEND']"
     )
     expected = "7800 240000 1 True 1 messaging_site.static.HashedStaticFiles"
     assert settings(shown, tmp_path, **AWS).stdout.strip() == expected

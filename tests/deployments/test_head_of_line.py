@@ -33,7 +33,7 @@ async def pings_come_first(
         waiting = [asyncio.create_task(socket.receive()) for socket in (writing, reading)]
         while answered < PINGS and not any(answer.done() for answer in waiting):
             assert await pinging.until_pong() == []
-            # Its own looks into the log make a pod wait as well.
+            # Its own looks into the journal make a pod wait as well.
             if waiting_for_locks(deployment) >= 2 and not any(answer.done() for answer in waiting):
                 answered += 1
         # Leaving the block ends the transaction, and with it the lock.

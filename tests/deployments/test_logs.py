@@ -204,9 +204,7 @@ async def test_what_staff_change_and_hand_out_is_in_the_audit_log(secretive: Dep
     operator.request(
         "/admin/messaging/message/", {"action": "export_csv", "select_across": "1", "_selected_action": "1"}
     )
-    audit = [
-        line for line in map(json.loads, pod.log.splitlines()) if line["logger"] == "messaging.audit"
-    ]
+    audit = [line for line in map(json.loads, pod.log.splitlines()) if line["logger"] == "messaging.audit"]
     said = [(line["message"], line["staff"]) for line in audit]
     staff = audit[0]["staff"]
     assert said == [(event, staff) for event in ("staff logged in", *CHANGES, "messages exported")]

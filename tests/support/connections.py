@@ -109,7 +109,7 @@ def message(content: str, conversation: str, **fields: Any) -> Frame:
 
 
 class Message(Frame):
-    """A message as its receivers get it. Found in the log because its hint was late, it names no connection."""
+    """A message as its receivers get it. Found in the journal because its hint was late, it names no connection."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, dict) and dict(self) == {"connectionId": self["connectionId"]} | other
@@ -193,7 +193,7 @@ class Connection:
         return answer, again
 
     def _is_own(self, frame: Frame) -> bool:
-        """Whether it is found in the log what this connection sent: its hint was late, and names whom to leave out."""
+        """Return whether a message of this connection came back from the journal, as its hint was late."""
         return frame["type"] == "message" and "connectionId" not in frame and frame["messageId"] in self._acked
 
     async def receive_many(self, count: int) -> list[Frame]:

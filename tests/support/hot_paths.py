@@ -95,7 +95,7 @@ class Everybody:
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
-        self.service, self.log = runtime.get_service(), runtime.get_log()
+        self.service, self.journal = runtime.get_service(), runtime.get_journal()
         by_size = Message.objects.order_by().values_list("conversation").annotate(size=Count("pk"))
         self._long = [str(id) for id, _ in by_size.order_by("-size")[:10]]
         self._short = [str(id) for id in Conversation.objects.order_by("id").values_list("pk", flat=True)[:1000]]
@@ -106,7 +106,7 @@ class Everybody:
         self._admin = runner.run(self._identified_admin())
         self._changes = itertools.cycle(("claim", "release"))
         self._today = min(message.created_at for message in self._sent)
-        self.paths = self._of_visitors() | self._of_admins() | self._of_the_log() | self._of_operators()
+        self.paths = self._of_visitors() | self._of_admins() | self._of_the_journal() | self._of_operators()
 
     def run(self, name: str) -> None:
         done = self.paths[name]()
@@ -136,10 +136,10 @@ class Everybody:
             "live page: ping that is due (claims go on or end)": self._sign_of_life,
         }
 
-    def _of_the_log(self) -> dict[str, Path]:
+    def _of_the_journal(self) -> dict[str, Path]:
         return {
-            "log: newest number of all": lambda: self._await(self.log.head(None)),
-            "log: newest number of one": lambda: self._await(self.log.head(random.choice(self._long))),
+            "journal: newest number of all": lambda: self._await(self.journal.head(None)),
+            "journal: newest number of one": lambda: self._await(self.journal.head(random.choice(self._long))),
             "process: starts to catch up": lambda: self._await(self.service.present()),
             "process: catches up": self._catch_up,
             "process: looks at staff's rights": lambda: self._await(self.service.revoked([self._admin])),
@@ -287,7 +287,7 @@ def write_plans(file: str) -> None:
     """As JSON, what PostgreSQL did for every statement of each path: `{path: [[statement, plan], ...]}`."""
     recorder = Recorder()
     found = {}
-    settings.MESSAGING_LOG_OPTIONS = settings.MESSAGING_LOG_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
+    settings.MESSAGING_JOURNAL_OPTIONS = settings.MESSAGING_JOURNAL_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
     with everybody() as people:
         for name in people.paths:
             with recorder.recorded() as statements:

@@ -13,7 +13,7 @@ from django.db import connections
 from messaging import tokens
 from messaging.backends.base import Rate
 from messaging.backends.memory import MemoryLimiter, MemoryStore
-from messaging.journal.journal import MessageLog
+from messaging.journal.journal import Journal
 from messaging.models import QuickMessage
 from messaging.protocol import frames
 from messaging.service.actions import Action, Close, Connection, Publish, Reply
@@ -53,10 +53,10 @@ class InProcessService(MessagingService):
     `clock` has to be advanced for any interval of the service to pass.
     """
 
-    def __init__(self, store: MemoryStore, log: MessageLog, clock: Clock) -> None:
+    def __init__(self, store: MemoryStore, journal: Journal, clock: Clock) -> None:
         super().__init__(
             store,
-            log,
+            journal,
             limiter=MemoryLimiter(clock),
             rates=Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60)),
             heartbeat_ms=25_000,
@@ -100,9 +100,9 @@ async def in_process_service(store: MemoryStore | None = None) -> AsyncIterator[
     await QuickMessage.objects.all().adelete()
     await QuickMessage.objects.acreate(**SPEAK_GERMAN)
     clock = Clock()
-    log = MessageLog(answer_seconds=PATIENCE_SECONDS, clock=clock)
-    yield InProcessService(store or MemoryStore(), log, clock)
-    await log.close()
+    journal = Journal(answer_seconds=PATIENCE_SECONDS, clock=clock)
+    yield InProcessService(store or MemoryStore(), journal, clock)
+    await journal.close()
     await sync_to_async(connections.close_all)()
 
 

@@ -1,4 +1,4 @@
-"""A site on pods and on AWS at once: one message log, one secret key, and names that lead to either."""
+"""A site on pods and on AWS at once: one journal, one secret key, and names that lead to either."""
 
 import contextlib
 from collections.abc import Iterator

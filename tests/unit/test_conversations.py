@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from messaging import tokens
 from messaging.journal import reader
-from messaging.journal.journal import BLOCK_SECONDS, QUICK_SECONDS, MessageLog
+from messaging.journal.journal import BLOCK_SECONDS, QUICK_SECONDS, Journal
 from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
@@ -160,16 +160,18 @@ async def test_of_many_who_claim_at_once_one_has_it(service: InProcessService) -
     visitor = await service.visitor()
     await say(service, visitor)
     staff = [(await service.admin("view_message")).staff for _ in range(8)]
-    logs = [MessageLog() for _ in range(2)]
-    tries = (logs[i % 2].change(visitor.conversation, "claim", id, timedelta(minutes=1)) for i, id in enumerate(staff))
+    journals = [Journal() for _ in range(2)]
+    tries = (
+        journals[i % 2].change(visitor.conversation, "claim", id, timedelta(minutes=1)) for i, id in enumerate(staff)
+    )
     outcomes = await asyncio.gather(*tries, return_exceptions=True)
     (won,) = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, AlreadyClaimed)]
     outcome = outcomes[won]
     assert not isinstance(outcome, BaseException), outcome
     state, has_changed = outcome
     assert (state.claim, has_changed) == (Claim(staff[won], "Ada"), True)
-    for log in logs:
-        await log.close()
+    for journal in journals:
+        await journal.close()
 
 
 async def left(visitor: Visitor) -> float:

@@ -1,4 +1,4 @@
-"""Places in the message log, as text."""
+"""Places in the journal, as text."""
 
 from messaging.service.contracts import Cursor
 

@@ -289,7 +289,7 @@ async def test_recovered_says_whether_history_since_a_cursor_is_complete(service
 
 
 async def test_where_the_newest_message_was_erased_staff_have_missed_nothing(service: InProcessService) -> None:
-    """A log that never came to their place is another one, or an older copy of it."""
+    """A journal that never came to their place is another one, or an older copy of it."""
     visitor, admin = await service.visitor(), await service.admin("view_message")
     await service.send(visitor, "sendMessage", id="message-1", content="hello")
     page = reply(await service.send(admin, "history", id="h"), frames.HistoryPage)

@@ -113,7 +113,7 @@ class Posting:
         try:
             rows = await self._store.get_connections(publish.group)
         except StoreUnavailable as error:
-            # The receivers find the message in the log, by their next ping.
+            # The receivers find the message in the journal, by their next ping.
             logger.warning("receivers unknown", extra={"error": str(error)})
             return
         tracer = get_tracer()

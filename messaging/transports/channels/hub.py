@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 LAYER_GROUP = "messaging"
 PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts as down
 DOWN_SECONDS = 1.0  # how long a layer that is down is left alone
-WAITING = 10_000  # hints that wait for the layer; past that, receivers find the messages in the log
+WAITING = 10_000  # hints that wait for the layer; past that, receivers find the messages in the journal
 WATCH_SECONDS = 3.0  # between two looks at what staff may do
 PRESENCE_SECONDS = 2.0  # between two looks at who is there
 
@@ -52,7 +52,7 @@ class Member(Protocol):
 class Hub:
     """One per process and event loop.
 
-    `catch_up_seconds`: between two looks into the log for messages that no hint announced. `publish_delay`: seconds
+    `catch_up_seconds`: between two looks into the journal for messages that no hint announced. `publish_delay`: seconds
     between commit and fan-out, to test what it uncovers.
     """
 
@@ -140,7 +140,9 @@ class Hub:
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._layer.group_send(LAYER_GROUP, message)
-        except Exception as error:  # whatever a layer raises: the hints are in the log, other processes find them there
+        except (
+            Exception
+        ) as error:  # whatever a layer raises: the hints are in the journal, other processes find them there
             if self.layer_up:
                 logger.warning("channel layer down", extra={"error": repr(error)})
             self._down_until = asyncio.get_running_loop().time() + DOWN_SECONDS
@@ -167,7 +169,7 @@ class Hub:
             try:
                 channel: str = await self._layer.new_channel()
                 await self._layer.group_add(LAYER_GROUP, channel)
-            except Exception as error:  # whatever a layer raises: until it is back, messages are found in the log
+            except Exception as error:  # whatever a layer raises: until it is back, messages are found in the journal
                 if not self._deaf:
                     logger.warning("channel layer not subscribed", extra={"error": repr(error)})
                 self._deaf = True
@@ -229,7 +231,7 @@ class Hub:
                 number = Cursor.number(cursor)
                 given = self._known.get(number, ())
                 if group in given:
-                    continue  # a resent message, or one that the log was faster with
+                    continue  # a resent message, or one that the journal was faster with
                 self._known[number] = *given, group
             members = self._groups.get(group, ())
             receivers = [member for member in members if is_for(member.connection, min_version, exclude)]
@@ -244,6 +246,6 @@ class Hub:
                     member.close(Close(CloseCode(code)))
 
     def _forget(self, floor: int) -> None:
-        """Drop what the log will not be asked about again: places up to message number `floor`."""
+        """Drop what the journal will not be asked about again: places up to message number `floor`."""
         while self._known and next(iter(self._known)) <= floor:
             self._known.popitem(last=False)

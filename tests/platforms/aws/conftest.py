@@ -23,7 +23,7 @@ def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
     from messaging.transports.apigateway import handler
     from tests.support.gateway import Gate
 
-    settings.MESSAGING_LOG_OPTIONS = settings.MESSAGING_LOG_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
+    settings.MESSAGING_JOURNAL_OPTIONS = settings.MESSAGING_JOURNAL_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
     chosen = backends.dynamodb(dynamodb_table.name, dynamodb_table.region, ttl=7_800)
     for name in ("store", "states", "limiter", "addresses"):
         backend = getattr(chosen, name)

@@ -389,10 +389,10 @@ def test_two_events_share_the_loop_and_the_database_connections(gate: Gate) -> N
 
     visitor, first = gate.visitor(), handler.run(loop())
     gate.say(visitor)
-    before, log = backends(), runtime.get_log()
+    before, log = backends(), runtime.get_journal()
     for _ in range(3):
         gate.say(visitor)
-    assert (handler.run(loop()), runtime.get_log(), backends()) == (first, log, before)
+    assert (handler.run(loop()), runtime.get_journal(), backends()) == (first, log, before)
     assert Message.objects.count() == 4
 
 

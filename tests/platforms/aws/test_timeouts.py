@@ -46,7 +46,7 @@ def network(deployment: AwsDeployment, **environment: str) -> Iterator[ChaosProx
 
 
 def stored(deployment: AwsDeployment) -> list[str]:
-    """The content of every message, in the log's order."""
+    """The content of every message, in the journal's order."""
     with psycopg.connect(deployment.database) as connection:
         rows = connection.execute("SELECT content FROM messaging_message ORDER BY seq").fetchall()
     return [content for (content,) in rows]

@@ -1,4 +1,4 @@
-"""The message log on PostgreSQL: committed once, in one order, with nothing skipped by a reader."""
+"""The journal on PostgreSQL: committed once, in one order, with nothing skipped by a reader."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from messaging.journal import conversations, reader
-from messaging.journal.journal import MessageLog
+from messaging.journal.journal import Journal
 from messaging.models import Conversation, Message, QuickMessage
 from messaging.service.contracts import (
     START,
@@ -41,10 +41,10 @@ async def orm_thread() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def log() -> AsyncIterator[MessageLog]:
-    log = MessageLog()
-    yield log
-    await log.close()
+async def journal() -> AsyncIterator[Journal]:
+    journal = Journal()
+    yield journal
+    await journal.close()
 
 
 def new(client_id: str, content: str = "hello", conversation: str = VISITOR) -> NewMessage:
@@ -63,8 +63,8 @@ async def rows() -> int:
     return await Message.objects.acount()
 
 
-async def test_an_append_is_committed_when_it_returns(log: MessageLog) -> None:
-    appended = await log.append(new("message-1"))
+async def test_an_append_is_committed_when_it_returns(journal: Journal) -> None:
+    appended = await journal.append(new("message-1"))
     row = await Message.objects.aget()
     assert appended == Appended(reader.stored(row), duplicate=False)
     assert (row.content, row.principal, row.client_id, row.sender) == (
@@ -76,39 +76,39 @@ async def test_an_append_is_committed_when_it_returns(log: MessageLog) -> None:
     assert str((await Conversation.objects.aget()).id) == VISITOR
 
 
-async def test_the_same_id_of_the_same_principal_is_stored_once(log: MessageLog) -> None:
-    first = await log.append(new("message-1"))
-    again = await log.append(new("message-1"))
+async def test_the_same_id_of_the_same_principal_is_stored_once(journal: Journal) -> None:
+    first = await journal.append(new("message-1"))
+    again = await journal.append(new("message-1"))
     assert again == Appended(first.message, duplicate=True)
-    at_once = await asyncio.gather(*(log.append(new("message-2")) for _ in range(20)))
+    at_once = await asyncio.gather(*(journal.append(new("message-2")) for _ in range(20)))
     assert {appended.message.seq for appended in at_once} == {at_once[0].message.seq}
     assert [appended.duplicate for appended in at_once].count(False) == 1
     assert await rows() == 2
 
 
-async def test_another_principal_may_use_the_same_id(log: MessageLog) -> None:
+async def test_another_principal_may_use_the_same_id(journal: Journal) -> None:
     other = str(uuid4())
-    await log.append(new("message-1"))
-    assert not (await log.append(new("message-1", conversation=other))).duplicate
+    await journal.append(new("message-1"))
+    assert not (await journal.append(new("message-1", conversation=other))).duplicate
     assert await rows() == 2
 
 
-async def test_the_same_id_for_other_content_is_a_conflict_and_changes_nothing(log: MessageLog) -> None:
-    await log.append(new("message-1"))
+async def test_the_same_id_for_other_content_is_a_conflict_and_changes_nothing(journal: Journal) -> None:
+    await journal.append(new("message-1"))
     with pytest.raises(IdConflict):
-        await log.append(new("message-1", "something else"))
-    assert contents((await log.newest(VISITOR, 10)).messages) == ["hello"]
+        await journal.append(new("message-1", "something else"))
+    assert contents((await journal.newest(VISITOR, 10)).messages) == ["hello"]
 
 
-async def test_a_reply_needs_a_conversation_that_exists(log: MessageLog) -> None:
+async def test_a_reply_needs_a_conversation_that_exists(journal: Journal) -> None:
     with pytest.raises(ConversationNotFound):
-        await log.append(reply("message-1", VISITOR))
-    await log.append(new("message-2"))
-    assert (await log.append(reply("message-1", VISITOR))).message.author == "Ada"
+        await journal.append(reply("message-1", VISITOR))
+    await journal.append(new("message-2"))
+    assert (await journal.append(reply("message-1", VISITOR))).message.author == "Ada"
 
 
-async def test_a_conversation_that_is_erased_meanwhile_does_not_begin_anew(log: MessageLog) -> None:
-    await log.append(new("message-1"))
+async def test_a_conversation_that_is_erased_meanwhile_does_not_begin_anew(journal: Journal) -> None:
+    await journal.append(new("message-1"))
     erased, release = threading.Event(), threading.Event()
 
     def erase() -> None:
@@ -122,66 +122,66 @@ async def test_a_conversation_that_is_erased_meanwhile_does_not_begin_anew(log: 
     thread.start()
     assert await asyncio.to_thread(erased.wait, 10)
     messages = [new("message-2"), reply("message-3", VISITOR), new("message-4", conversation=str(uuid4()))]
-    under_way = [asyncio.create_task(log.append(message)) for message in messages]
+    under_way = [asyncio.create_task(journal.append(message)) for message in messages]
     await eventually(waiting_for_a_lock, "one waits for a lock")
     release.set()
     await asyncio.to_thread(thread.join)
     outcomes = await asyncio.gather(*under_way, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ConversationNotFound, ConversationNotFound, Appended]
     with pytest.raises(ConversationNotFound):
-        await log.append(new("message-2"))
+        await journal.append(new("message-2"))
     assert (await rows(), await Conversation.objects.acount()) == (1, 1)
 
 
-async def test_what_waits_shares_a_transaction_and_one_bad_message_spoils_only_itself(log: MessageLog) -> None:
+async def test_what_waits_shares_a_transaction_and_one_bad_message_spoils_only_itself(journal: Journal) -> None:
     good = [new(f"message-{number:03}") for number in range(50)]
     refused = new("message-bad", "refused by PostgreSQL: \x00")
-    outcomes = await asyncio.gather(*map(log.append, [*good, refused]), return_exceptions=True)
+    outcomes = await asyncio.gather(*map(journal.append, [*good, refused]), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Appended] * 50 + [StoreUnavailable]
     assert await rows() == 50
 
 
 async def test_many_processes_that_write_the_same_messages_store_each_once() -> None:
-    logs = [MessageLog() for _ in range(4)]
+    logs = [Journal() for _ in range(4)]
     visitors = [str(uuid4()) for _ in range(5)]
     batch = [new(f"message-{n:03}", conversation=visitor) for n in range(20) for visitor in visitors]
-    outcomes = await asyncio.gather(*(log.append(message) for log in logs for message in batch))
+    outcomes = await asyncio.gather(*(journal.append(message) for journal in logs for message in batch))
     assert await rows() == 100
     assert [outcome.duplicate for outcome in outcomes].count(False) == 100
-    for log in logs:
-        await log.close()
+    for journal in logs:
+        await journal.close()
 
 
-async def test_pages_since_a_cursor_hold_every_message_once_and_in_order(log: MessageLog) -> None:
+async def test_pages_since_a_cursor_hold_every_message_once_and_in_order(journal: Journal) -> None:
     for number in range(25):
-        await log.append(new(f"message-{number:03}", str(number)))
+        await journal.append(new(f"message-{number:03}", str(number)))
     read, cursor, more = [], START, True
     while more:
-        page = await log.since(VISITOR, cursor, 10, "this-one")
+        page = await journal.since(VISITOR, cursor, 10, "this-one")
         read += contents(page.messages)
         cursor, more = page.cursor, page.more
     assert read == [str(number) for number in range(25)]
-    assert cursor == await log.head(VISITOR)
+    assert cursor == await journal.head(VISITOR)
 
 
-async def test_pages_before_a_cursor_lead_to_the_first_message(log: MessageLog) -> None:
+async def test_pages_before_a_cursor_lead_to_the_first_message(journal: Journal) -> None:
     for number in range(12):
-        await log.append(new(f"message-{number:03}", str(number)))
-    newest = await log.newest(VISITOR, 5)
+        await journal.append(new(f"message-{number:03}", str(number)))
+    newest = await journal.newest(VISITOR, 5)
     assert (contents(newest.messages), newest.more) == (["7", "8", "9", "10", "11"], True)
-    older = await log.before(VISITOR, newest.messages[0].cursor, 5)
+    older = await journal.before(VISITOR, newest.messages[0].cursor, 5)
     assert (contents(older.messages), older.more) == (["2", "3", "4", "5", "6"], True)
-    oldest = await log.before(VISITOR, older.cursor, 5)
+    oldest = await journal.before(VISITOR, older.cursor, 5)
     assert (contents(oldest.messages), oldest.more) == (["0", "1"], False)
 
 
-async def test_a_visitor_reads_its_own_conversation_and_staff_read_all(log: MessageLog) -> None:
+async def test_a_visitor_reads_its_own_conversation_and_staff_read_all(journal: Journal) -> None:
     other = str(uuid4())
-    await log.append(new("message-1", "mine"))
-    await log.append(new("message-2", "yours", other))
-    assert contents((await log.newest(VISITOR, 10)).messages) == ["mine"]
-    assert contents((await log.newest(None, 10)).messages) == ["mine", "yours"]
-    assert (await log.head(None)).seq > (await log.head(VISITOR)).seq
+    await journal.append(new("message-1", "mine"))
+    await journal.append(new("message-2", "yours", other))
+    assert contents((await journal.newest(VISITOR, 10)).messages) == ["mine"]
+    assert contents((await journal.newest(None, 10)).messages) == ["mine", "yours"]
+    assert (await journal.head(None)).seq > (await journal.head(VISITOR)).seq
 
 
 class Transaction:
@@ -221,41 +221,41 @@ async def overtaken_by(content: str) -> Transaction:
 
 
 async def test_a_reader_between_two_commits_in_the_opposite_order_of_their_cursors_skips_nothing(
-    log: MessageLog,
+    journal: Journal,
 ) -> None:
-    await log.append(new("message-1", "before"))
+    await journal.append(new("message-1", "before"))
     slow = await overtaken_by("fast")
-    page = await log.newest(VISITOR, 10)
+    page = await journal.newest(VISITOR, 10)
     assert contents(page.messages) == ["before", "fast"]
     await asyncio.to_thread(slow.commit)
-    resumed = await log.since(VISITOR, page.cursor, 10, "a-new-connection")
+    resumed = await journal.since(VISITOR, page.cursor, 10, "a-new-connection")
     assert contents(resumed.messages) == ["before", "slow", "fast"]
 
 
 async def test_a_page_that_ends_between_them_is_continued_without_overlap_by_its_own_connection_only(
-    log: MessageLog,
+    journal: Journal,
 ) -> None:
-    await log.append(new("message-1", "before"))
+    await journal.append(new("message-1", "before"))
     slow = await overtaken_by("fast")
-    await log.append(new("message-2", "after"))
-    page = await log.since(VISITOR, START, 2, "mine")
+    await journal.append(new("message-2", "after"))
+    page = await journal.since(VISITOR, START, 2, "mine")
     assert (contents(page.messages), page.more) == (["before", "fast"], True)
     await asyncio.to_thread(slow.commit)
-    assert contents((await log.since(VISITOR, page.cursor, 10, "mine")).messages) == ["after"]
-    everything = await log.since(VISITOR, page.cursor, 10, "another")
+    assert contents((await journal.since(VISITOR, page.cursor, 10, "mine")).messages) == ["after"]
+    everything = await journal.since(VISITOR, page.cursor, 10, "another")
     assert contents(everything.messages) == ["before", "slow", "fast", "after"]
 
 
-async def test_the_overlap_ends_where_every_transaction_has_ended(log: MessageLog) -> None:
+async def test_the_overlap_ends_where_every_transaction_has_ended(journal: Journal) -> None:
     for number in range(4):
-        await log.append(new(f"message-{number}", str(number)))
+        await journal.append(new(f"message-{number}", str(number)))
     long_ago = timezone.now() - timedelta(minutes=1)
     await Message.objects.filter(content__in=["0", "1", "2"]).aupdate(created_at=long_ago)
-    page = await log.since(VISITOR, START, 2, "mine")
-    assert contents((await log.since(VISITOR, page.cursor, 10, "another")).messages) == ["2", "3"]
+    page = await journal.since(VISITOR, START, 2, "mine")
+    assert contents((await journal.since(VISITOR, page.cursor, 10, "another")).messages) == ["2", "3"]
 
 
-async def test_those_who_ask_at_once_share_one_read(log: MessageLog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_those_who_ask_at_once_share_one_read(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, heads = list[set[str | None]](), reader.heads
 
     def noted(conversations: Collection[str | None]) -> dict[str | None, Cursor]:
@@ -263,35 +263,35 @@ async def test_those_who_ask_at_once_share_one_read(log: MessageLog, monkeypatch
         return heads(conversations)
 
     monkeypatch.setattr(reader, "heads", noted)
-    newest = (await log.append(new("message-1", "one"))).message.cursor
+    newest = (await journal.append(new("message-1", "one"))).message.cursor
     strangers = [str(uuid4()) for _ in range(50)]
-    found = await asyncio.gather(*(log.head(id) for id in (None, VISITOR, VISITOR, *strangers)))
+    found = await asyncio.gather(*(journal.head(id) for id in (None, VISITOR, VISITOR, *strangers)))
     assert found == [newest, newest, newest, *[START] * 50]
     assert asked == [{None, VISITOR, *strangers}]
 
 
 async def test_positions_name_what_came_since_the_floor_and_the_floor_waits_for_open_transactions(
-    log: MessageLog,
+    journal: Journal,
 ) -> None:
-    await log.append(new("message-1", "old"))
+    await journal.append(new("message-1", "old"))
     await Message.objects.aupdate(created_at=timezone.now() - timedelta(minutes=1))
-    numbers, floor = await log.positions(None)
+    numbers, floor = await journal.positions(None)
     assert numbers == []
     slow = Transaction("slow")
     await asyncio.to_thread(slow.insert)
-    fast = (await log.append(new("message-2", "fast"))).message
-    assert await log.positions(floor) == ([], floor)  # its hint may be on the way
-    found = await eventually(lambda: log.positions(floor), "one is found", until=lambda found: found[0])
+    fast = (await journal.append(new("message-2", "fast"))).message
+    assert await journal.positions(floor) == ([], floor)  # its hint may be on the way
+    found = await eventually(lambda: journal.positions(floor), "one is found", until=lambda found: found[0])
     assert found == ([fast.seq], floor)
     await asyncio.to_thread(slow.commit)
-    numbers, _ = await log.positions(floor)
-    assert contents(await log.messages(numbers)) == ["slow", "fast"]
+    numbers, _ = await journal.positions(floor)
+    assert contents(await journal.messages(numbers)) == ["slow", "fast"]
     await Message.objects.filter(seq__in=numbers).aupdate(created_at=timezone.now() - timedelta(minutes=1))
-    assert await log.positions(floor) == (numbers, numbers[-1])
-    assert await log.positions(numbers[-1]) == ([], numbers[-1])
+    assert await journal.positions(floor) == (numbers, numbers[-1])
+    assert await journal.positions(numbers[-1]) == ([], numbers[-1])
 
 
-async def test_a_staff_member_is_known_with_the_rights_of_this_moment(log: MessageLog) -> None:
+async def test_a_staff_member_is_known_with_the_rights_of_this_moment(journal: Journal) -> None:
     @sync_to_async
     def hire() -> User:
         user = User.objects.create_user("ada", first_name="Ada", last_name="Lovelace", is_staff=True)
@@ -301,17 +301,17 @@ async def test_a_staff_member_is_known_with_the_rights_of_this_moment(log: Messa
     user = await hire()
     mark = user.get_session_auth_hash()[:16]
     ada = StaffMember(user.pk, "Ada Lovelace", may_view=True, may_reply=False, password_mark=mark)
-    assert await log.staff_members([user.pk]) == {user.pk: ada}
+    assert await journal.staff_members([user.pk]) == {user.pk: ada}
     await User.objects.filter(pk=user.pk).aupdate(is_active=False)
-    assert await log.staff_members([user.pk]) == {}
+    assert await journal.staff_members([user.pk]) == {}
 
 
-async def test_quick_messages_are_the_active_ones_in_their_order(log: MessageLog) -> None:
+async def test_quick_messages_are_the_active_ones_in_their_order(journal: Journal) -> None:
     await QuickMessage.objects.all().adelete()
     await QuickMessage.objects.acreate(key="b", label="B", content="b", position=1)
     await QuickMessage.objects.acreate(key="a", label="A", content="a", position=2)
     await QuickMessage.objects.acreate(key="off", label="Off", content="off", active=False)
-    assert await log.quick_messages() == (
+    assert await journal.quick_messages() == (
         {"key": "b", "label": "B", "content": "b"},
         {"key": "a", "label": "A", "content": "a"},
     )
@@ -324,8 +324,8 @@ def waiting_for_a_lock() -> int:
         return int(cursor.fetchone()[0])
 
 
-async def test_a_locked_database_is_unavailable_in_time_and_the_message_can_be_sent_again(log: MessageLog) -> None:
-    await log.append(new("message-1", "before"))
+async def test_a_locked_database_is_unavailable_in_time_and_the_message_can_be_sent_again(journal: Journal) -> None:
+    await journal.append(new("message-1", "before"))
     locked, release = threading.Event(), threading.Event()
 
     def lock() -> None:
@@ -339,19 +339,19 @@ async def test_a_locked_database_is_unavailable_in_time_and_the_message_can_be_s
     thread.start()
     await asyncio.to_thread(locked.wait, 10)
     with pytest.raises(StoreUnavailable):
-        await log.append(new("message-2", "during"))
+        await journal.append(new("message-2", "during"))
     with pytest.raises(StoreUnavailable):
-        await log.head(VISITOR)
+        await journal.head(VISITOR)
     await eventually(waiting_for_a_lock, "none is left waiting in the database", until=lambda left: left == 0)
     release.set()
     await asyncio.to_thread(thread.join)
-    await log.append(new("message-2", "during"))
-    assert contents((await log.newest(VISITOR, 10)).messages) == ["before", "during"]
+    await journal.append(new("message-2", "during"))
+    assert contents((await journal.newest(VISITOR, 10)).messages) == ["before", "during"]
 
 
-async def test_database_connections_that_were_cut_are_replaced(log: MessageLog) -> None:
-    await log.append(new("message-1", "before"))
-    await log.head(None)
+async def test_database_connections_that_were_cut_are_replaced(journal: Journal) -> None:
+    await journal.append(new("message-1", "before"))
+    await journal.head(None)
 
     @sync_to_async
     def cut() -> None:
@@ -359,15 +359,15 @@ async def test_database_connections_that_were_cut_are_replaced(log: MessageLog) 
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
 
     await cut()
-    await log.append(new("message-2", "after"))
-    assert contents((await log.newest(VISITOR, 10)).messages) == ["before", "after"]
+    await journal.append(new("message-2", "after"))
+    assert contents((await journal.newest(VISITOR, 10)).messages) == ["before", "after"]
 
 
 async def test_closing_commits_what_waits() -> None:
-    log = MessageLog()
-    await log.append(new("message-first"))
-    appends = [asyncio.ensure_future(log.append(new(f"message-{number:03}"))) for number in range(100)]
+    journal = Journal()
+    await journal.append(new("message-first"))
+    appends = [asyncio.ensure_future(journal.append(new(f"message-{number:03}"))) for number in range(100)]
     await asyncio.sleep(0)
-    await log.close()
+    await journal.close()
     await asyncio.gather(*appends)
     assert await rows() == 101
