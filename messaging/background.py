@@ -1,4 +1,4 @@
-"""Work that goes on for as long as its process does."""
+"""Background work that goes on for as long as its process."""
 
 import asyncio
 import logging
@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable
 
 logger = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 1.0  # after a fault of ours
+PAUSE_SECONDS = 1.0  # after an unexpected error
 
 
 async def lasting(work: Callable[[], Awaitable[None]]) -> None:
-    """`work` to its end, begun anew after a fault of ours: without it a process would go deaf, and look healthy."""
+    """Run `work` to its end, and restart it after an unexpected error.
+
+    Without the restart, the process would no longer do this work and still look healthy.
+    """
     while True:
         try:
             return await work()

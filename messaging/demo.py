@@ -1,4 +1,4 @@
-"""The traffic of `messaging_demo`: visitors who write what people write, over WebSockets, through what is deployed."""
+"""The traffic of `messaging_demo`: invented visitors write plausible messages to a deployment, over WebSockets."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from messaging.client.frames import Frame, request
 from messaging.client.person import Person
 from messaging.operations.smoke import Browser, SmokeFailed
 
-# What visitors write, one line after another, and begin anew at the end.
+# A visitor writes the lines of one of these in order, and starts again after the last.
 TALKS = (
     (
         "Hi, is anybody there?",
@@ -36,19 +36,19 @@ ANSWERS = (
     "Yes: the link is in the programme.",
     "We have passed it on.",
 )
-ANSWERED = 0.6  # of all messages, by staff
-THINKING_SECONDS = 4.0  # how long they think about it, on average
-AWAY_SECONDS = 2.0  # the longest wait before somebody who was cut off comes back
-SETTLE_SECONDS = 5.0  # how long the end waits for one more answer
-KEPT = 100  # messages that each of them remembers: nobody reads them here
+ANSWERED = 0.6  # share of the messages that staff answer
+THINKING_SECONDS = 4.0  # average time until staff answer
+AWAY_SECONDS = 2.0  # the longest wait before an invented person reconnects
+SETTLE_SECONDS = 5.0  # how long to wait for one more answer at the end
+KEPT = 100  # messages in the thread of each person, which is not read here
 DONE = {"sendMessage": "acknowledged", "forget": "erased conversations"}
 
 
 @dataclass(eq=False)
 class Invented(Person):
-    """Somebody who comes back even if the server says stop. `counts`: what has happened to all of them.
+    """An invented person, who reconnects even if the server asks to stop. `counts`: of events, shared by all people.
 
-    `heard`: the conversations of what staff hear, one for each message of a visitor.
+    `heard`: for staff, the conversation of each message from a visitor.
     """
 
     counts: Counter[str] = field(kw_only=True)
@@ -85,9 +85,10 @@ class Invented(Person):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`rate`: messages of all visitors in a second, on average. `seconds`: None for as long as it may.
+    """The parameters of a demo. `rate`: messages per second of all visitors together, on average.
 
-    `forget`: visitors have what they wrote erased at the end. `mint` makes tokens of a staff member who answers.
+    `seconds`: its duration; None: until it is cancelled. `forget`: visitors erase their conversations at the end.
+    `mint`: makes tokens for a staff member, who then answers.
     """
 
     site: str
@@ -99,7 +100,10 @@ class Plan:
 
 
 async def run(plan: Plan, counts: Counter[str]) -> None:
-    """Until the plan's time is over or it is cancelled; `counts` grow meanwhile. Raises SmokeFailed, at its start."""
+    """Run until the plan's time is over or the task is cancelled, and add to `counts` meanwhile.
+
+    Raise SmokeFailed at the start if the site does not answer as it should.
+    """
     browser = Browser(plan.site, 10)
     url = (await asyncio.to_thread(browser.get, "/")).websocket_url
 
@@ -116,7 +120,7 @@ async def run(plan: Plan, counts: Counter[str]) -> None:
         try:
             async with asyncio.timeout(plan.seconds):
                 await _talk(visitors, plan.rate)
-        finally:  # by Ctrl-C as well
+        finally:  # after Ctrl-C as well
             await _ended(answers)
             await _all_settled(people)
             if plan.forget:
@@ -133,7 +137,7 @@ async def _minted(mint: Callable[[], str]) -> str:
 
 
 async def _all_settled(people: list[Invented]) -> None:
-    """Return when everything is answered, or nothing has been for SETTLE_SECONDS."""
+    """Return when every request is answered, or when there was no answer for SETTLE_SECONDS."""
     left = 0
     while (waiting := sum(len(person.outbox) for person in people)) != left:
         left = waiting

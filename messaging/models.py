@@ -1,4 +1,4 @@
-"""What is kept: conversations, their messages, and the messages that visitors send by one tap."""
+"""The database models: conversations, messages, blocks, quick messages, and notes of what has ended or was erased."""
 
 import os
 import time
@@ -15,12 +15,18 @@ from django.utils.translation import gettext_lazy as _
 
 
 def uuid7() -> uuid.UUID:
-    """A time-ordered id (RFC 9562 section 5.7): 48 bits of Unix ms, then random; new rows are index neighbours."""
+    """Return a time-ordered id (RFC 9562 section 5.7): 48 bits of Unix ms, then random ones.
+
+    New rows are neighbours in an index.
+    """
     return next(uuid7s(1))
 
 
 def uuid7s(count: int) -> Iterator[uuid.UUID]:
-    """So many, for one call of the kernel: at each, another thread may take the interpreter's lock for milliseconds."""
+    """Yield `count` ids of that kind, with one system call for all.
+
+    During each system call, another thread may take the interpreter's lock for milliseconds.
+    """
     now, random = time.time_ns() // 1_000_000 << 80, os.urandom(10 * count)
     for start in range(0, 10 * count, 10):
         value = now | int.from_bytes(random[start : start + 10], "big")
@@ -31,7 +37,7 @@ def a_day_from_now() -> datetime:
     return timezone.now() + timedelta(days=1)
 
 
-ENDING = Right(Cast("id", models.TextField()), 6)  # of a conversation's id, which its visitor's name is made of
+ENDING = Right(Cast("id", models.TextField()), 6)  # of a conversation's id; its visitor's name is made from it
 
 
 class Conversation(models.Model):
@@ -40,10 +46,11 @@ class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
     last_message_at = models.DateTimeField(_("last message"), db_default=Now(), editable=False, db_index=True)
-    # When anything of what follows changed last; states of different times are told apart by it.
+    # The last change of the state: of the fields below (except the renewal of a claim), or of the block. Clients order
+    # states by it.
     changed_at = models.DateTimeField(_("changed"), null=True, editable=False, db_index=True)
     closed_at = models.DateTimeField(_("closed"), null=True, blank=True, editable=False)
-    # A claim counts until then; the claimer's connections put it off for as long as there are any.
+    # A claim counts until `claimed_until`, which the pings of the claimer's connections extend.
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -80,18 +87,18 @@ class Conversation(models.Model):
 
 
 def named(ending: str) -> models.QuerySet[Conversation]:
-    """The conversations whose ids end so (messaging/pages/visitor_names.py)."""
+    """Return the conversations whose ids end with `ending` (messaging/pages/visitor_names.py)."""
     return Conversation.objects.alias(ending=ENDING).filter(ending=ending).order_by()
 
 
 class Message(models.Model):
-    """What a person wrote. Rows are appended by `messaging.journal` and never changed."""
+    """A message that a person wrote. Rows are appended by `messaging.journal` and never changed."""
 
     class Sender(models.TextChoices):
         USER = "user", _("visitor")
         ADMIN = "admin", _("admin")
 
-    # The journal's order. Numbers are given at insert, not at commit: see messaging/journal/reader.py for what follows.
+    # The journal's order. Numbers are assigned at insert, not at commit: see messaging/journal/reader.py.
     seq = models.BigAutoField(primary_key=True)
     id = models.UUIDField(unique=True, default=uuid7, editable=False)
     conversation = models.ForeignKey(
@@ -120,7 +127,7 @@ class Message(models.Model):
 
 
 class Block(models.Model):
-    """A visitor who may not write for a while. It takes effect within seconds, and ends by itself."""
+    """A block: the visitor may not write for a while. It takes effect within seconds, and ends by itself."""
 
     conversation = models.OneToOneField(
         Conversation, models.CASCADE, primary_key=True, related_name="block", verbose_name=_("conversation")
@@ -134,13 +141,11 @@ class Block(models.Model):
         verbose_name_plural = _("blocks")
 
     def __str__(self) -> str:
-        return f"#{self.pk.hex[:8]}"  # as the conversation's, which is not asked for
+        return f"#{self.pk.hex[:8]}"  # the conversation's text, without a query for its row
 
 
 class ErasedConversation(models.Model):
-    """The id of a conversation that its visitor had erased: nobody may be that visitor again, and pages that show it
-    still are to forget it.
-    """
+    """The id of an erased conversation: no client may be its visitor again, and pages that show it must forget it."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     erased_at = models.DateTimeField(db_default=Now(), editable=False, db_index=True)
@@ -150,12 +155,12 @@ class ErasedConversation(models.Model):
 
 
 def password_mark(user: AbstractBaseUser) -> str:
-    """What changes with a staff member's password, and says nothing of it."""
+    """Return a text that changes with the password of `user`, and does not reveal it."""
     return user.get_session_auth_hash()[:16]
 
 
 class EndedSession(models.Model):
-    """A login session that was signed out: the connections that it opened are to be closed on every pod."""
+    """A login session that was signed out. The connections that it opened must be closed on every pod."""
 
     digest = models.CharField(primary_key=True, max_length=32, editable=False)
     ended_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -165,7 +170,7 @@ class EndedSession(models.Model):
 
 
 class QuickMessage(models.Model):
-    """A message that is sent by one tap: by visitors (the first one is what version 1 clients send), or by staff."""
+    """A message that is sent by one tap: by visitors (version 1 clients send the first one), or by staff."""
 
     class Kind(models.TextChoices):
         VISITOR = "visitor", _("visitors send it")
@@ -175,7 +180,7 @@ class QuickMessage(models.Model):
     kind = models.CharField(_("kind"), max_length=7, choices=Kind.choices, default=Kind.VISITOR, db_default="visitor")
     label = models.CharField(_("label"), max_length=80)
     content = models.CharField(_("content"), max_length=2000)
-    # Left empty, the text above serves for German as well.
+    # If these are empty, the texts above are used for German as well.
     label_de = models.CharField(_("label in German"), max_length=80, blank=True, default="", db_default="")
     content_de = models.CharField(_("content in German"), max_length=2000, blank=True, default="", db_default="")
     position = models.PositiveSmallIntegerField(_("position"), default=0)

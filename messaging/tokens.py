@@ -1,6 +1,6 @@
-"""Signed credentials of `identify`: who a visitor is, and which staff member asks for an admin connection.
+"""The signed tokens of `identify`: they name a visitor, or the staff member who asks for an admin connection.
 
-Signed with SECRET_KEY, one salt per purpose: no token serves for the other.
+They are signed with SECRET_KEY and one salt per purpose, so that a token of one kind is not valid as the other.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ ADMIN_SALT = "messaging.admin"
 
 
 def mint_visitor(visitor: str) -> str:
-    """A token for the visitor with this id (UUID text), good for VISITOR_SECONDS."""
+    """Return a token for the visitor with this id (UUID text), valid for VISITOR_SECONDS."""
     return signing.dumps(visitor, salt=VISITOR_SALT)
 
 
 def read_visitor(token: str) -> str | None:
-    """The visitor's id; None where the token is forged, expired or of another purpose."""
+    """Return the visitor's id; None if `token` is forged, expired or of another purpose."""
     value = _read(token, VISITOR_SALT, VISITOR_SECONDS)
     try:
         return str(UUID(value)) if isinstance(value, str) else None
@@ -32,8 +32,10 @@ def read_visitor(token: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class AdminGrant:
-    """Who minted an admin token: a staff member's primary key, the digest of the session it was done in, and the mark
-    of the password that was theirs then.
+    """The content of an admin token.
+
+    `staff`: the primary key of the staff member who requested it. `session`: the digest of the login session in which
+    that was done. `password_mark`: that of the staff member's password at that time.
     """
 
     staff: int
@@ -42,21 +44,21 @@ class AdminGrant:
 
 
 def session_digest(session_key: str) -> str:
-    """A name for a login session that its key can't be told from."""
+    """Return a name for a login session from which its key can't be derived."""
     return salted_hmac("messaging.session", session_key, algorithm="sha256").hexdigest()[:32]
 
 
 def mint_admin(staff: int, session: str = "", password_mark: str = "") -> str:
-    """A token for the staff member with this primary key, good for ADMIN_SECONDS and for `identify` alone.
+    """Return a token for the staff member with this primary key, valid for ADMIN_SECONDS and for `identify` alone.
 
-    `session`: the digest of the login session whose end closes the connections that the token opened.
-    `password_mark`: of the password without which the token is good for nothing.
+    `session`: the digest of the login session; its end closes the connections that the token has opened.
+    `password_mark`: that of the current password; the token is invalid with any other. Both are optional.
     """
     return signing.dumps([staff, session, password_mark], salt=ADMIN_SALT)
 
 
 def read_admin(token: str) -> AdminGrant | None:
-    """Who minted it; None where the token is forged, expired or of another purpose."""
+    """Return the content of `token`; None if it is forged, expired or of another purpose."""
     match _read(token, ADMIN_SALT, ADMIN_SECONDS):
         case [int(staff), str(session), str(password_mark)]:
             return AdminGrant(staff, session, password_mark)

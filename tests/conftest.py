@@ -28,8 +28,8 @@ from tests.support.services import HOST, MissingProgram, Postgres, Service, prog
 from tests.support.workers import once_a_run
 
 UNIT_DATABASE = "unit"
-# In the field a site has 100 connections of PostgreSQL to itself. A worker's server has the databases of several sites
-# at a time: the deployments that it keeps, and that of the test. Tests that are about a crowd start their own server.
+# In production a site has 100 connections of PostgreSQL to itself. A worker's server has the databases of several sites
+# at a time: of the deployments that it keeps, and of the test. Tests about a crowd start their own server.
 SEVERAL_SITES = 400
 LOG_LINES = 60  # of each service, in the report of a failed test
 # A test gets the mark if it asks for one of these fixtures or has one of these parameters.
@@ -39,7 +39,7 @@ MARKS = {
     "image": {"image", "containers"},
     "slow": {"pooled"},
 }
-# One of each serves a whole run: all of its tests go to one worker.
+# One of each serves a whole run, so all of its tests go to one worker.
 SHARED_DEPLOYMENTS = ("containers", "aws", "pooled", "kubernetes", "local")
 # These take a minute or longer, the longest first.
 LONG_GROUPS = (
@@ -67,7 +67,7 @@ LONG_GROUPS = (
     "pages.test_admin_pages",
 )
 
-# How long an example takes depends on who else uses the machine.
+# The duration of an example depends on the load of the machine.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "DATABASE_URL": postgres.create_database(UNIT_DATABASE),
         "SECRET_KEY": SECRET_KEY,
     }
-    # Loads the settings: pytest-django sets up what is configured when its turn comes.
+    # This loads the settings; pytest-django sets up Django later, if the settings are configured.
     settings.DATABASES["default"]["ENGINE"] = "tests.support.postgresql"
 
 
@@ -103,13 +103,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def distributes(config: pytest.Config) -> bool:
-    """Return whether this process only hands tests out to workers, each of which has services of its own."""
+    """Return whether this process only hands out tests to workers, each of which has services of its own."""
     return bool(config.getoption("tx", None)) and not hasattr(config, "workerinput")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects by the marks that are set here
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it needs, and keep on one worker the tests that share something costly.
+    """Mark each test with what it needs, and keep tests that share a costly fixture on one worker.
 
     Groups that take long come first, so that no worker is left alone with one at the end.
     """
@@ -135,7 +135,7 @@ def _rank(item: pytest.Item) -> int:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Stop where tests would not be kept together: what they share would be made once for each worker, unnoticed."""
+    """Raise UsageError if tests are not kept together: each worker would silently start its own shared services."""
     grouped = all("@" in item.nodeid for item in session.items)
     if hasattr(session.config, "workerinput") and session.config.getvalue("loadgroup") and not grouped:
         raise pytest.UsageError("pytest-xdist does not see the groups of this pytest: use the pinned versions of both")
@@ -149,7 +149,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Shows what the services logged during a test that failed."""
+    """Add the log lines that services wrote during a failed test to its report."""
     report = yield
     if report.failed:
         for service, log in [*((service, service.log) for service in running), *stopped]:
@@ -166,7 +166,7 @@ def postgres(pytestconfig: pytest.Config) -> Postgres:
 
 @pytest.fixture(scope="module")
 def redis_server() -> Iterator[Redis]:
-    """One module's: processes of another would hear its hints and count its connections."""
+    """Yield a Redis per module: processes of another one would receive its hints and count its connections."""
     redis = Redis()
     with started(redis):
         yield redis
@@ -195,7 +195,7 @@ def ministack() -> Iterator[Ministack]:
 
 @pytest.fixture
 def dynamodb_table(ministack: Ministack, monkeypatch: pytest.MonkeyPatch) -> DynamoDBTable:
-    """A table of the test's own, and the environment that leads boto3 there."""
+    """Return a table of the test's own, and set the environment that leads boto3 to it."""
     for name, value in ministack.environment_for_clients.items():
         monkeypatch.setenv(name, value)
     table = DynamoDBTable(f"connections-{uuid4().hex}", ministack)
@@ -205,7 +205,7 @@ def dynamodb_table(ministack: Ministack, monkeypatch: pytest.MonkeyPatch) -> Dyn
 
 @pytest.fixture
 def dynamodb_network(dynamodb_table: DynamoDBTable, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChaosProxy]:
-    """The network between that table and the clients that are made from now on."""
+    """Yield the network between that table and the clients that are created from now on."""
     with ChaosProxy([(HOST, dynamodb_table.ministack.port)]) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{proxy.port}")
         yield proxy
@@ -224,7 +224,7 @@ def local_deployment() -> Iterator[Deployment[LocalServer]]:
 
 @pytest.fixture(scope="session")
 def kubernetes_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment[Pod]]:
-    """Pods with a PostgreSQL and a Redis of their own, as each is configured by itself."""
+    """Yield pods with a PostgreSQL and a Redis of their own, both with default settings."""
     postgres, redis = Postgres(), Redis()
     static = tmp_path_factory.mktemp("static")
     with started(postgres, redis), Kubernetes(postgres, static).deployed(redis.url) as deployment:
@@ -240,7 +240,7 @@ def pooler(postgres: Postgres) -> Iterator[PgBouncer]:
 
 @pytest.fixture(scope="session")
 def pooled_deployment(kubernetes: Kubernetes, pooler: PgBouncer) -> Iterator[Deployment]:
-    """Pods that have no session at their database."""
+    """Yield pods that reach their database through the pooler, without a session of their own."""
     redis = Redis()
     with started(redis), kubernetes.deployed(redis.url, pooler=pooler) as deployment:
         yield deployment
@@ -255,7 +255,7 @@ def aws_deployment(ministack: Ministack) -> Iterator[AwsDeployment]:
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the name of the image of this checkout, which one worker builds and the others wait for."""
+    """Return the name of this checkout's image, which one worker builds while the others wait."""
     with once_a_run(tmp_path_factory, "image") as is_first:
         if is_first:
             containers.build()
@@ -270,13 +270,13 @@ def containers_deployment(postgres: Postgres, image: str) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session", params=["local", "kubernetes", "pooled", "aws", "containers"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
-    """A deployment of each mode: for tests of what is alike in all of them."""
+    """Return a deployment of each mode, for tests of behaviour that all modes share."""
     found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
     return found
 
 
 @pytest.fixture(scope="session", params=["kubernetes", "pooled", "aws", "containers"])
 def shared_deployment(request: pytest.FixtureRequest) -> Deployment:
-    """A deployment in which several processes share the work: two servers, or a function."""
+    """Return a deployment in which several processes share the work: two servers, or a function."""
     found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
     return found

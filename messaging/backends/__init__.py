@@ -1,1 +1,1 @@
-"""The connection store, the rate limits and the address counts, by technology; `base` states what each promises."""
+"""The connection store, the rate limits and the address counts, by technology. `base` states their guarantees."""

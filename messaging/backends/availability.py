@@ -1,4 +1,4 @@
-"""Whether a backend answers: the log is told once when it goes down and once when it is back, not at every try."""
+"""The availability of backends: logged once when one goes down and once when it is back, not at every attempt."""
 
 import logging
 from weakref import WeakSet
@@ -9,12 +9,15 @@ _all: "WeakSet[Availability]" = WeakSet()
 
 
 def states() -> dict[str, bool]:
-    """Whether each backend of this process gave its last answer, by purpose."""
+    """Return, by purpose, whether each backend of this process answered the last request."""
     return {one.purpose: one.up for one in _all}
 
 
 class Availability:
-    """Of one client. `backend`, `purpose`: for the log, as in "Redis down for limits"; `logger`: the client's."""
+    """The availability of one client's backend.
+
+    `backend`, `purpose`: for log messages such as "Redis down for limits". `logger`: the client's.
+    """
 
     def __init__(self, backend: str, purpose: str, logger: logging.Logger) -> None:
         self._backend = backend
@@ -29,7 +32,7 @@ class Availability:
             self._logger.info("%s up for %s", self._backend, self.purpose)
 
     def failed(self, error: Exception) -> StoreUnavailable:
-        """What its caller is to raise."""
+        """Note that a request has failed. Return the error that the caller must raise."""
         if self.up:
             self.up = False
             self._logger.warning("%s down for %s", self._backend, self.purpose, extra={"error": repr(error)})

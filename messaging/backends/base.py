@@ -1,4 +1,4 @@
-"""The promises of every backend; tests/backends/ has the suites that each one passes."""
+"""The interfaces of the backends. Each implementation passes the suites in tests/backends/."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from messaging.service.contracts import StoredConnection
 
 
 class ConnectionStore(ABC):
-    """Who is connected, seen by every process. One instance per process serves all its connections.
+    """The live connections, shared by all processes. One instance per process serves all its connections.
 
     A connection that is neither touched nor removed is forgotten after `ttl` seconds. Every method raises
-    StoreUnavailable when the backend does not answer in a bounded time, and may then be called again.
+    StoreUnavailable if the backend does not answer within a bounded time, and may then be called again.
     """
 
     def __init__(self, *, ttl: int = 86_400) -> None:
@@ -22,36 +22,36 @@ class ConnectionStore(ABC):
         """Add `connection` to its groups, or refresh it; visible to every process when this returns."""
 
     async def touch(self, connection: StoredConnection) -> None:
-        """Start its time to live anew. Whole rows are written, so that a store that lost its data heals."""
+        """Restart the time to live of `connection`. The whole row is written: a store recovers from data loss."""
         await self.store_connection(connection)
 
     @abstractmethod
     async def remove_connection(self, connection: StoredConnection) -> None:
-        """Forget it; forgetting an unknown one is no error."""
+        """Forget `connection`. An unknown one is no error."""
 
     @abstractmethod
     async def get_connections(self, group: str) -> list[StoredConnection]:
-        """The live connections of `group`, oldest first."""
+        """Return the live connections of `group`, oldest first."""
 
     @abstractmethod
     async def count(self, group: str) -> int:
-        """How many live connections `group` has."""
+        """Return the number of live connections in `group`."""
 
     async def differences(self) -> list[str]:
-        """How the backend's schema differs from what this store needs; most backends have none."""
+        """Return the differences of the backend's schema from what is needed. Most backends have no schema."""
         return []
 
-    async def migrate(self) -> None:  # noqa: B027  not abstract, for the same reason
-        """Bring the schema to that; several processes may do it at once. Raises StoreUnavailable where it can't be."""
+    async def migrate(self) -> None:  # noqa: B027  not abstract: most backends have no schema
+        """Remove the schema's differences. Several processes may do so at once. Raise StoreUnavailable if it fails."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back what the store holds open."""
+        """Release the store's resources."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`burst` at once, then one every `seconds`."""
+    """A rate limit: `burst` at once, then one every `seconds`."""
 
     burst: int
     seconds: float
@@ -59,46 +59,50 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One key's allowance. Keys name people and addresses by pseudonyms only."""
+    """The allowance of one key. Keys contain only pseudonyms of people and addresses."""
 
     key: str
     rate: Rate
 
 
 class Limiter(ABC):
-    """How often somebody may do something: token buckets, kept by the generic cell rate algorithm (ITU-T I.371).
+    """Rate limits: token buckets, by the generic cell rate algorithm (ITU-T I.371).
 
-    A bucket is one number, the time at which it will be full again. One limiter per process.
+    A bucket is stored as one number, the time at which it will be full again. One limiter per process.
     """
 
     @abstractmethod
     async def take(self, buckets: Sequence[Bucket]) -> float:
-        """Take one from every bucket, or from none: the seconds until all have one, 0 where they were taken.
+        """Take one token from every bucket. Return 0 if that succeeds, else the seconds until every bucket has one.
 
-        Never raises for a backend that is down: limits then hold for this process alone.
+        If one bucket refuses, some backends may still have taken from the others. No error is raised if the backend is
+        down: the limits then apply to this process alone.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back what the limiter holds open."""
+        """Release the limiter's resources."""
 
 
 class Addresses(ABC):
-    """How many sockets each client address holds, so that one can't take all. Addresses are known by pseudonyms only.
+    """The number of sockets of each client address, so that one address can't take all.
 
-    One per process. Entering or leaving again, or leaving without having entered, changes nothing."""
+    Addresses are known by pseudonyms only. One instance per process. Entering or leaving twice, or leaving without
+    having entered, changes nothing.
+    """
 
     @abstractmethod
     async def enter(self, address: str, socket: str) -> int:
-        """Count the socket with the id `socket` in: which one of its address it is, from 1.
+        """Count the socket with the id `socket`. Return the number of sockets of its address, this one included.
 
-        Never raises for a backend that is down, and waits for it a bounded time: the count is then this process' own.
+        No error is raised if the backend is down, and the wait for it is bounded: the count is then that of this
+        process alone.
         """
 
     @abstractmethod
     async def leave(self, address: str, socket: str) -> None:
-        """The socket has ended. Never raises either; what could not be told is forgotten in time."""
+        """Stop counting a socket that has ended. No error is raised if the backend is down: its count expires."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back what this holds open."""
+        """Release the resources of this instance."""

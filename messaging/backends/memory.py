@@ -1,4 +1,4 @@
-"""The backends of a single process: nothing to install, gone with the process."""
+"""The backends of a single process: nothing to install, and the data ends with the process."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from messaging.backends.base import Addresses, Bucket, ConnectionStore, Limiter
 from messaging.service.contracts import StoredConnection
 
-KEYS = 100_000  # buckets that are remembered; full ones are forgotten first
+KEYS = 100_000  # number of buckets above which the full ones are forgotten
 
 
 class MemoryStore(ConnectionStore):
@@ -48,7 +48,7 @@ class MemoryStore(ConnectionStore):
 
 
 class MemoryLimiter(Limiter):
-    """`clock`: the seconds by which buckets fill."""
+    """The rate limits of this process alone. `clock`: the seconds by which buckets fill."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -73,7 +73,7 @@ class MemoryLimiter(Limiter):
 
 
 class MemoryAddresses(Addresses):
-    """Of this process alone."""
+    """The sockets of this process alone."""
 
     def __init__(self) -> None:
         self._open: dict[str, set[str]] = {}

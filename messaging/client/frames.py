@@ -1,4 +1,4 @@
-"""Frames from a client's point of view: the ones that it sends, and the meaning of those that it gets. Pure."""
+"""Frames from a client's point of view: those that it sends, and the meaning of those that it gets. Pure."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from messaging.protocol.frames import VERSION
 
 Frame = dict[str, Any]
 
-# The errors that end a connection at once, and the close code. On AWS the close that follows may have any.
+# The errors that end a connection at once, with their close codes. On AWS the close itself may have another code.
 CLOSES = {str(code): int(rule.close) for code, rule in RULES.items() if rule.after == 1}
 _KIND = re.compile(rb'\s*\{\s*"type"\s*:\s*"(\w+)"')
 
@@ -21,7 +21,7 @@ def new_id() -> str:
 
 
 def identify(role: Role, *, token: str | None = None, since: str | None = None, **fields: Any) -> Frame:
-    """The first frame of a connection. A visitor without a `token` is new; `since` is the place to resume from."""
+    """Return the first frame of a connection. A visitor without `token` is new. `since`: the cursor to resume from."""
     known = {name: value for name, value in (("token", token), ("since", since)) if value is not None}
     return {"action": "identify", "v": VERSION, "type": role} | known | fields
 
@@ -31,7 +31,7 @@ def send_message(content: str, *, id: str | None = None, **fields: Any) -> Frame
 
 
 def request(action: str, **fields: Any) -> Frame:
-    """A frame with a new id, unless `fields` have one: its answer has the same."""
+    """Return a frame with a new id, unless `fields` contain one. The answer carries the same id."""
     return {"action": action, "id": new_id()} | fields
 
 
@@ -53,7 +53,7 @@ def kind(payload: bytes) -> bytes:
 def answers(frame: Frame, id: str) -> bool:
     """Return whether `frame` answers the request with this id, or is the last part of its answer.
 
-    A message repeats the id that its author gave it without being the answer.
+    A message carries the id that its author gave it, but is no answer to that request.
     """
     return frame.get("id") == id and frame["type"] != "message" and not frame.get("partial")
 
@@ -61,6 +61,6 @@ def answers(frame: Frame, id: str) -> bool:
 def stops(code: int | None) -> bool:
     """Return whether this close code asks the client to stay away until something changes.
 
-    NO_IDENTIFY is in that range, but only says that this machine was slow.
+    NO_IDENTIFY is in that range, but only means that this machine was slow.
     """
     return code is not None and 4400 <= code <= 4499 and code != CloseCode.NO_IDENTIFY

@@ -1,4 +1,4 @@
-"""A connection that knows which answers it is owed, and notices when it is dead."""
+"""A connection that keeps track of unanswered requests, and notices when it is dead."""
 
 import asyncio
 import random
@@ -7,26 +7,27 @@ from messaging.client.frames import CLOSES, Frame, answers, request
 from messaging.client.socket import Socket
 
 HEARTBEAT_SECONDS = 25.0  # until the server states its own
-LIFE_SECONDS = 110 * 60.0  # API Gateway cuts a connection after two hours: replace it before
+LIFE_SECONDS = 110 * 60.0  # API Gateway cuts a connection after two hours: replace it before that
 
 
 class Link:
-    """One WebSocket. `heartbeat` overrides the server's.
+    """One WebSocket. `heartbeat`: seconds between pings, instead of the server's.
 
-    It is dead when an answer is owed and nothing comes for `silence` seconds, or that answer does not within `answer`.
+    It is dead if a request is unanswered and no frame comes for `silence` seconds, or its answer does not come within
+    `answer` seconds. It also ends after about LIFE_SECONDS.
     """
 
     def __init__(self, socket: Socket, *, heartbeat: float | None, silence: float, answer: float) -> None:
         self.socket = socket
         self.identified = False
-        self.dropped = False  # nothing more is wanted from it
-        self.hint: float | None = None  # seconds after which the server wants the client back
-        self.pause = 0.0  # seconds that the next try has to wait at least
+        self.dropped = False  # the client has given it up
+        self.hint: float | None = None  # seconds after which the server asked to reconnect
+        self.pause = 0.0  # minimum seconds before the next attempt
         self._code: int | None = None
         self._heartbeat = heartbeat
         self._silence = silence
         self._answer = answer
-        self._owed: dict[str, float] = {}  # when each request was sent, by id, oldest first
+        self._owed: dict[str, float] = {}  # when each unanswered request was sent, by id, oldest first
         self._clock = asyncio.get_running_loop().time
         self._heard = now = self._clock()
         self._next_ping = now + (heartbeat or HEARTBEAT_SECONDS)
@@ -34,16 +35,19 @@ class Link:
 
     @property
     def code(self) -> int | None:
-        """The close code that an error announced, or else the one that came."""
+        """The close code that an error frame announced, or else the one that was received."""
         return self._code or self.socket.close_code
 
     async def send(self, frame: Frame) -> None:
-        """Send a request. Raises ConnectionClosed."""
+        """Send a request. Raise ConnectionClosed if the connection has ended."""
         self._owed.setdefault(frame["id"], self._clock())
         await self.socket.send(frame)
 
     async def receive(self) -> Frame | None:
-        """Return the next frame, sending pings meanwhile; None: the link is dead. Raises ConnectionClosed."""
+        """Return the next frame, sending pings meanwhile; None if the link is dead or has reached its age limit.
+
+        Raise ConnectionClosed if the connection has ended.
+        """
         while (now := self._clock()) < (dead_at := self._dead_at()):
             if now >= self._next_ping:
                 await self._ping(now)
@@ -60,7 +64,7 @@ class Link:
         return None
 
     def drop(self, pause: float = 0.0) -> None:
-        """Give up the link; the next try has to wait `pause` seconds at least."""
+        """Give up the link; the next attempt has to wait for at least `pause` seconds."""
         self.dropped = True
         self.pause = pause
 
@@ -75,7 +79,7 @@ class Link:
         await self.send(request("ping"))
 
     def _obey(self, frame: Frame) -> None:
-        """Take what a frame says of the link itself."""
+        """Apply what `frame` says about the link itself."""
         if answers(frame, frame.get("id", "")):
             self._owed.pop(frame["id"], None)
         match frame:

@@ -1,4 +1,4 @@
-"""A client that keeps every rule which docs/protocol.md states for clients, as the pages do.
+"""A client that follows every rule for clients in docs/protocol.md, as the pages do.
 
 It reconnects for ever, resends unanswered requests under the same id, resumes by cursor, and shows no message twice.
 """
@@ -19,9 +19,9 @@ from messaging.protocol.codes import ErrorCode
 
 @dataclass(eq=False)
 class Person(Reconnecting):
-    """A visitor or a member of staff with an outbox and a thread, which has at most the newest `keep` messages.
+    """A visitor or a staff member with an outbox, and a thread of at most the newest `keep` messages.
 
-    `in_turn`: a request goes when the one before it is answered, as pages have it; otherwise at once.
+    `in_turn`: a request is sent when the one before it is answered, as the pages do; otherwise at once.
     Subclasses override the methods whose names begin with `on_`.
     """
 
@@ -31,7 +31,7 @@ class Person(Reconnecting):
     outbox: dict[str, Frame] = field(default_factory=dict, init=False)  # requests without an answer, by id
     thread: dict[str, Frame] = field(default_factory=dict, init=False)  # messages by messageId, as they came
     conversation: str | None = field(default=None, init=False)
-    resets: int = field(default=0, init=False)  # how often the server could not resume, so that the thread began anew
+    resets: int = field(default=0, init=False)  # how often the thread began anew, because the server could not resume
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,28 +42,28 @@ class Person(Reconnecting):
         self._settled.set()
 
     def on_asked(self, frame: Frame) -> None:
-        """A request is in the outbox."""
+        """Called when a request was put into the outbox."""
 
     def on_done(self, frame: Frame, answer: Frame) -> None:
-        """A request of the outbox is done: `answer` is its ack, or the message that it became."""
+        """Called when a request of the outbox is done. `answer`: its ack, or the message that it became."""
 
     def on_refused(self, frame: Frame, error: Frame) -> None:
-        """A request of the outbox is refused for good."""
+        """Called when a request of the outbox is refused for good."""
 
     def on_error(self, error: Frame) -> None:
-        """An error frame has come, whatever it is about."""
+        """Called for every error frame."""
 
     def on_message(self, frame: Frame) -> None:
-        """A message is new in the thread. Not called for a thread that is being loaded."""
+        """Called for each new message in the thread, but not while the thread is being loaded."""
 
     @property
     def messages(self) -> list[Frame]:
-        """The thread as a person sees it."""
+        """The thread in the order in which a person sees it."""
         return sorted(self.thread.values(), key=lambda frame: frame["cursor"])
 
     @property
     def ready(self) -> bool:
-        """Identified, with the thread loaded."""
+        """Return whether the client is identified and no history request is under way."""
         return self._link is not None and self._place.request is None
 
     async def say(self, content: str, **fields: Any) -> None:
@@ -71,7 +71,7 @@ class Person(Reconnecting):
         await self.ask(send_message(content, **fields))
 
     async def ask(self, frame: Frame) -> None:
-        """Put a request into the outbox that an ack answers."""
+        """Put `frame`, a request that is answered by an ack, into the outbox."""
         self.outbox[frame["id"]] = frame
         self._settled.clear()
         self.on_asked(frame)
@@ -93,7 +93,7 @@ class Person(Reconnecting):
         match frame:
             case {"type": "identified"}:
                 await self._identified(link, frame)
-            case {"type": "message"} if link.identified:  # before that: the history that is asked for then has it
+            case {"type": "message"} if link.identified:  # earlier messages come with the history
                 self._show(frame)
             case {"type": "ack", "id": id} if id in self.outbox:
                 self._acked(frame)
@@ -168,7 +168,7 @@ class Person(Reconnecting):
     # --- The outbox -------------------------------------------------------------------------------------------
 
     async def _write_all(self, link: Link) -> None:
-        """Send the whole outbox, in order. Whoever writes meanwhile waits for that."""
+        """Send the whole outbox, in order. Other writes wait until that is done."""
         async with self._sending:
             if not link.dropped:
                 self._link = link
@@ -178,7 +178,7 @@ class Person(Reconnecting):
                             await link.send(self.outbox[id])
 
     async def _write(self, id: str, delay: float = 0.0) -> None:
-        """Send a request of the outbox if there is a connection; otherwise the next one will."""
+        """Send a request of the outbox if there is a connection; otherwise the next connection sends it."""
         if delay:
             await asyncio.sleep(delay)
         async with self._sending:
@@ -187,7 +187,7 @@ class Person(Reconnecting):
                     await self._link.send(self.outbox[id])
 
     def _may_go(self, id: str) -> bool:
-        """Return whether a request waits for its answer, not for its turn."""
+        """Return whether a request may be sent: it is still in the outbox and, with `in_turn`, the first one there."""
         return id == next(iter(self.outbox), None) if self.in_turn else id in self.outbox
 
     def _done(self, id: str, answer: Frame) -> Frame:
@@ -196,7 +196,7 @@ class Person(Reconnecting):
         return frame
 
     def _taken(self, id: str) -> Frame:
-        """Take a request out of the outbox."""
+        """Remove a request from the outbox, and return it."""
         frame = self.outbox.pop(id)
         if not self.outbox:
             self._settled.set()

@@ -1,4 +1,4 @@
-"""The place up to which a client has read, where a reconnect goes on. Pure."""
+"""The place up to which a client has read, and from which it resumes. Pure."""
 
 from messaging.client.frames import Frame, request
 from messaging.protocol.codes import HISTORY_LIMIT
@@ -8,19 +8,19 @@ class Place:
     """The place in the thread, and the history request that is under way."""
 
     def __init__(self) -> None:
-        self.since: str | None = None  # everything up to here was seen: only history and pongs can say so
+        self.since: str | None = None  # everything up to this cursor was seen; only history and pongs move it
         self.request: Frame | None = None
         self._newest = ""  # the greatest cursor seen
 
     def restart(self) -> None:
-        """Forget the place: what follows is not a continuation."""
+        """Forget the place; the next history request asks for the newest messages."""
         self.since, self._newest = None, ""
 
     def saw(self, message: Frame) -> None:
         self._newest = max(self._newest, message["cursor"])
 
     def catch_up(self) -> Frame:
-        """Return the request for what was missed, or for the newest messages."""
+        """Return a history request for the missed messages, or for the newest ones if there is no place."""
         since = {"since": self.since} if self.since else {}
         self.request = request("history", limit=HISTORY_LIMIT, **since)
         return self.request
@@ -34,9 +34,9 @@ class Place:
         return self.request is not None and "since" not in self.request
 
     def read(self, page: Frame) -> Frame | None:
-        """Take one frame of the answer; return the next request, if one is needed."""
+        """Apply one frame of the answer; return the next request, if one is needed."""
         loading = self.loading
-        if not (loading and page.get("partial")):  # without its last part the newest page is read anew
+        if not (loading and page.get("partial")):  # if its last part is lost, the newest page is requested again
             self.since = page["cursor"]
         if page.get("partial"):
             return None
@@ -44,7 +44,7 @@ class Place:
         return self.catch_up() if page["more"] and not loading else None
 
     def compare(self, head: str) -> Frame | None:
-        """Take the cursor of a pong; return a request where messages are missing."""
+        """Apply the cursor of a pong; return a history request if messages are missing."""
         if self.request is not None:
             return None
         if head != self._newest:

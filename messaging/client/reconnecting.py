@@ -18,13 +18,14 @@ from messaging.protocol.fields import Role
 
 @dataclass(eq=False)
 class Reconnecting:
-    """A visitor, or a member of staff where `mint` makes a token for each connection. `async with` connects.
+    """A visitor, or a staff member if `mint` makes a token for each connection. `async with` connects.
 
-    `mint` raises OSError where it can't. `heartbeat` overrides the server's; `proxy` None: go past the environment's.
-    A connection is dead when an answer is owed and nothing comes for `silence_seconds`, or not that answer within
-    `answer_seconds`. After `stable_seconds` of a connection, delays begin with a short one again; `draw` picks them.
+    `mint` raises OSError if it fails. `heartbeat`: seconds between pings, instead of the server's. `proxy` None: ignore
+    the environment's. A connection is dead if a request is unanswered and no frame comes for `silence_seconds`, or its
+    answer does not come within `answer_seconds`. After a connection of `stable_seconds`, the delays between attempts
+    start with a short one again; `draw` picks each between 0 and the longest allowed.
 
-    Subclasses say what to send first (`greeting`) and what to do with frames (`take`).
+    Subclasses define the first frame (`greeting`) and the handling of frames (`take`).
     """
 
     url: str
@@ -41,7 +42,7 @@ class Reconnecting:
     draw: Callable[[float, float], float] = random.uniform
 
     token: str | None = field(default=None, init=False)
-    stopped: int | None = field(default=None, init=False)  # the close code that asked it to stay away
+    stopped: int | None = field(default=None, init=False)  # the close code that asked the client to stay away
 
     def __post_init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,17 +56,17 @@ class Reconnecting:
         raise NotImplementedError
 
     async def take(self, link: Link, frame: Frame) -> None:
-        """Do what a frame asks for. May raise ConnectionClosed."""
+        """Handle `frame`. May raise ConnectionClosed."""
         raise NotImplementedError
 
     def on_connected(self) -> None:
-        """A WebSocket is open."""
+        """Called when a WebSocket is open."""
 
     def on_silence(self) -> None:
-        """A connection is given up because an answer did not come."""
+        """Called when a connection is given up: an answer did not come, or the connection reached its age limit."""
 
     def on_lost(self) -> None:
-        """A connection has ended."""
+        """Called when a connection has ended."""
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -78,7 +79,7 @@ class Reconnecting:
         self.soon(self.run())
 
     async def stop(self) -> None:
-        """End the connection and everything that runs beside it. Raises what went wrong there."""
+        """End the connection and all background tasks. Raise the first error that a task had."""
         for task in self._tasks:
             task.cancel()
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -86,17 +87,17 @@ class Reconnecting:
                 raise result
 
     def soon(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` beside the client, until that stops."""
+        """Run `work` in the background, until the client stops."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is None:  # `stop` raises what went wrong
+        if task.cancelled() or task.exception() is None:  # a failed task is kept, so that `stop` raises its error
             self._tasks.discard(task)
 
     async def run(self) -> None:
-        """Connect again and again; return once the server asks to stay away."""
+        """Connect again and again; return once the server asks the client to stay away."""
         clock = asyncio.get_running_loop().time
         failures, refused = 0, False
         while True:
@@ -119,7 +120,7 @@ class Reconnecting:
                 await asyncio.sleep(self.draw(0, longest) + (link.pause if link else 0))
 
     async def _live(self) -> Link | None:
-        """Connect and converse; return the link when it has ended, None where there was none."""
+        """Connect and exchange frames; return the link when it has ended, None if there was no connection."""
         link = None
         with contextlib.suppress(OSError, WebSocketException):
             token = await self.mint() if self.mint else self.token
@@ -134,7 +135,7 @@ class Reconnecting:
         return link
 
     async def _converse(self, link: Link, token: str | None) -> None:
-        """Return when the link is of no use any more. Raises ConnectionClosed."""
+        """Exchange frames until the link is given up. Raise ConnectionClosed if it ends before that."""
         await link.send(self.greeting(token))
         while not link.dropped:
             frame = await link.receive()

@@ -11,7 +11,7 @@ from websockets.typing import Origin
 from messaging.client.frames import Frame, answers, decode, encode
 
 OPEN_SECONDS = 10.0
-CLOSE_SECONDS = 1.0  # for the other side's farewell, which nobody needs
+CLOSE_SECONDS = 1.0  # for the other side's close frame, which is not needed
 
 
 class Socket:
@@ -22,7 +22,7 @@ class Socket:
 
     @property
     def close_code(self) -> int | None:
-        """The code with which it ended; None while it lives."""
+        """The code with which the connection ended; None while it is open."""
         return self.websocket.close_code
 
     async def send(self, frame: Frame) -> None:
@@ -32,14 +32,14 @@ class Socket:
         return decode(await self.websocket.recv())
 
     async def ask(self, frame: Frame) -> Frame:
-        """Send a request, which needs an id; return its answer, whatever comes before it."""
+        """Send a request, which needs an id; return its answer and skip the frames that come before it."""
         await self.send(frame)
         while not answers(answer := await self.receive(), frame["id"]):
             pass
         return answer
 
     def cut(self) -> None:
-        """End the connection without a word, as a network does."""
+        """End the connection without a close frame, as a network failure does."""
         self.websocket.transport.abort()
 
 
@@ -47,9 +47,9 @@ class Socket:
 async def connect(
     url: str, *, origin: str | None = None, proxy: Literal[True] | None = True, patience: float = OPEN_SECONDS
 ) -> AsyncIterator[Socket]:
-    """Open a WebSocket; close it on exit. `proxy` None: go past the one that the environment names.
+    """Open a WebSocket; close it on exit. `proxy` None: ignore the environment's. `patience`: seconds for opening.
 
-    Raises OSError (TimeoutError among them) or websockets.exceptions.WebSocketException where that fails.
+    Raise OSError (TimeoutError included) or websockets.exceptions.WebSocketException if that fails.
     """
     async with open_websocket(
         url,

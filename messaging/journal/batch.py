@@ -1,4 +1,4 @@
-"""What one batch of messages is in SQL: one transaction, for which a process waits once."""
+"""The SQL of one batch of messages: one transaction, with a single wait for the database."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,17 +16,17 @@ Outcome = Appended | IdConflict | ConversationNotFound
 _Key = tuple[str, str]  # principal and client id: one message, however often it is sent
 _Statement = tuple[str, list[Any]]  # its text and its parameters
 
-# Plain SQL, for PostgreSQL and SQLite: the ORM's own way to do this took five times as long per message.
+# Plain SQL, for PostgreSQL and SQLite: the same with the ORM took five times as long per message.
 _BEGIN_CONVERSATIONS = (
     "INSERT INTO messaging_conversation (id) {rows} "
     "ON CONFLICT (id) DO UPDATE SET last_message_at = EXCLUDED.last_message_at"
 )
-# A resent message conflicts and is left as it is. An error would bring its content into PostgreSQL's log.
+# A resent message conflicts, and its row stays as it is. An error would write its content to PostgreSQL's log.
 _INSERT_MESSAGES = (
     "INSERT INTO messaging_message (id, conversation_id, principal, client_id, sender, author, quick, content) "
     "{rows} ON CONFLICT (principal, client_id) DO NOTHING RETURNING principal, client_id, seq, created_at"
 )
-# What was erased does not begin anew. The first statement waits for whoever erases, so these two see that it is gone.
+# An erased conversation must not begin anew. The first statement waits for a concurrent erasure, so these two see it.
 _TAKE_BACK = (
     "DELETE FROM messaging_message WHERE id IN ({rows}) "
     "AND conversation_id IN (SELECT id FROM messaging_erasedconversation) RETURNING principal, client_id"
@@ -34,7 +34,7 @@ _TAKE_BACK = (
 _END_AGAIN = (
     "DELETE FROM messaging_conversation WHERE id IN ({rows}) AND id IN (SELECT id FROM messaging_erasedconversation)"
 )
-# What of these messages is new opens its visitor's conversation again. Its row is locked: nobody closes it meanwhile.
+# A visitor's new message reopens its conversation, whose row is locked: nothing can close it meanwhile.
 _REOPEN = (
     "UPDATE messaging_conversation SET closed_at = NULL, changed_at = message.created_at "
     "FROM messaging_message AS message WHERE messaging_conversation.id = message.conversation_id "
@@ -43,11 +43,14 @@ _REOPEN = (
 
 
 def commit(batch: list[NewMessage]) -> list[Outcome]:
-    """Store `batch`; what became of each of its messages. Raises django.db.DatabaseError and InterfaceError."""
+    """Store `batch`; return the outcome of each message, in order.
+
+    Raise django.db.DatabaseError or InterfaceError if the database fails or refuses the batch.
+    """
     replies = {new.conversation for new in batch if new.sender == "admin"}
     found = {str(row.id) for row in Conversation.objects.filter(id__in=replies)} if replies else set()
     begun = {new.conversation for new in batch if new.sender == "user"}
-    # The first of several copies of one message counts.
+    # Of several copies of one message, the first counts.
     wanted = {_key(new): new for new in reversed(batch) if new.conversation in found | begun}
     fresh, reopened = _insert(list(reversed(wanted.values()))) if wanted else ({}, set())
     present = fresh | _kept(wanted.keys() - fresh.keys())
@@ -55,8 +58,8 @@ def commit(batch: list[NewMessage]) -> list[Outcome]:
 
 
 def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str]]:
-    """What of `batch` was not there yet, now stored, and the conversations that are open again by it."""
-    # In one order everywhere: two pods that lock the same conversations must not wait for each other in a circle.
+    """Store `batch`; return its new messages by key, and the conversations that they have reopened."""
+    # The same order everywhere, so that two pods that lock the same conversations can't deadlock.
     conversations = [[_hex(id)] for id in sorted({new.conversation for new in batch})]
     rows = {_key(new): (id, new) for id, new in zip(uuid7s(len(batch)), batch, strict=True)}
     values = [
@@ -85,12 +88,12 @@ def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str
 
 
 def _filled(statement: str, types: Sequence[str], rows: list[list[Any]]) -> _Statement:
-    """`statement` with `rows`, whose columns have these `types`."""
+    """Return `statement` filled with `rows`, whose columns have these SQL `types`."""
     if connection.vendor == "postgresql":
-        # One text for any number of rows: each new one would be taken apart anew, at ten times the cost of a row. And
-        # no arrays: psycopg makes them in Python, at ten times the cost of JSON.
+        # The text is the same for any number of rows: parsing a new one costs ten times as much as a row. JSON instead
+        # of arrays: psycopg builds arrays in Python, at ten times the cost of JSON.
         columns = ", ".join(f"(value->>{column})::{type}" for column, type in enumerate(types))
-        source = f"SELECT {columns} FROM jsonb_array_elements(%s::jsonb)"  # noqa: S608  all our own
+        source = f"SELECT {columns} FROM jsonb_array_elements(%s::jsonb)"  # noqa: S608  made of constants
         return statement.format(rows=source), [json.dumps(rows)]
     row = f"({', '.join(['%s'] * len(types))})"
     source = f"VALUES {', '.join([row] * len(rows))}"
@@ -98,13 +101,13 @@ def _filled(statement: str, types: Sequence[str], rows: list[list[Any]]) -> _Sta
 
 
 def _together(*statements: _Statement) -> list[list[Any]]:
-    """Commit `statements` as one transaction; the rows that each returns."""
+    """Commit `statements` as one transaction; return the rows of each."""
     if connection.vendor != "postgresql":
         with transaction.atomic(), connection.cursor() as cursor:
             return [list(cursor.execute(*statement).fetchall()) for statement in statements]
     connection.ensure_connection()
-    # They travel together: whenever this thread waits for an answer, the event loop takes the interpreter's lock, and
-    # gives it back milliseconds later.
+    # One pipeline for all: whenever this thread waits for an answer, the event loop takes the interpreter's lock, and
+    # releases it only milliseconds later.
     cursors = [connection.cursor() for _ in statements]
     with connection.wrap_database_errors, connection.connection.pipeline():
         for cursor, statement in zip(cursors, statements, strict=True):
@@ -113,12 +116,12 @@ def _together(*statements: _Statement) -> list[list[Any]]:
 
 
 def _hex(id: str) -> str:
-    """A UUID as both databases take it: SQLite has no type for it, and Django keeps it there without dashes."""
+    """Return a UUID as both databases accept it: SQLite has no type for it, so Django stores text without dashes."""
     return id.replace("-", "")
 
 
 def _datetime_reader() -> Callable[[Any], datetime]:
-    """Reads a time as Django does: SQLite returns text."""
+    """Return a function that converts a time from the database as Django does: SQLite returns text."""
     column = Message._meta.get_field("created_at").get_col("messaging_message")
     converters = connection.ops.get_db_converters(column)
 
@@ -132,7 +135,7 @@ def _datetime_reader() -> Callable[[Any], datetime]:
 
 
 def _kept(keys: set[_Key]) -> dict[_Key, StoredMessage]:
-    """What had been stored before under `keys`."""
+    """Return the messages that were stored before under `keys`."""
     if not keys:
         return {}
     principals, client_ids = ({key[part] for key in keys} for part in (0, 1))
@@ -151,5 +154,5 @@ def _outcome(
         return ConversationNotFound(new.conversation)
     if (message.conversation, message.content) != (new.conversation, new.content):
         return IdConflict(new.client_id)
-    duplicate = fresh.pop(_key(new), None) is None  # a second copy in this batch is one, too
+    duplicate = fresh.pop(_key(new), None) is None  # so is a second copy in this batch
     return Appended(message, duplicate, reopened=not duplicate and message.conversation in reopened)

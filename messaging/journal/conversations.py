@@ -1,7 +1,7 @@
-"""What holds of conversations besides what was said in them: who has read how far, who answers, whether it is done.
+"""The states of conversations: read positions, claims, blocks, whether they are closed or erased.
 
-States are told apart by `changed_at`. It is read from the database's clock while the row is locked, so it grows with
-every change of a conversation, whichever process makes it.
+Clients order states by `changed_at`, which is read from the database's clock. Changes lock the row before that (except
+those of read positions, and of blocks in the Django admin), so it grows with every change, whichever process makes it.
 """
 
 from collections.abc import Collection, Iterable
@@ -26,19 +26,20 @@ from messaging.service.contracts import (
     MessageNotFound,
 )
 
-CHANGES = 1_000  # states that are told to somebody who was away, the newest ones
-ERASED_DAYS = 31  # longer than a visitor's token is good for
+CHANGES = 1_000  # limit of states per query: a client that was away gets the newest ones
+ERASED_DAYS = 31  # longer than a visitor's token is valid
 
 
 def states(ids: Collection[str]) -> tuple[ConversationState, ...]:
-    """What holds of these conversations now; of those that are not there nothing."""
+    """Return the current states of these conversations, at most CHANGES. Unknown ones are left out."""
     return _states(Q(pk__in=ids)) if ids else ()
 
 
 def changed(since: Cursor, until: Cursor | None, overlap: timedelta) -> tuple[ConversationState, ...]:
-    """What holds now of the conversations that changed, or were erased, between two places in the journal.
+    """Return the current states of the conversations that changed, or were erased, between two places in the journal.
 
-    At most CHANGES of them. `until` None: up to now. `overlap`: how much longer before `since` a change may have begun.
+    Of those that changed, at most CHANGES are returned. `until` None: up to now. `overlap`: the time before `since` to
+    include as well, because a change may have begun then and been committed later.
     """
     span = [("gte", _moment(since) - overlap)] + ([("lte", _moment(until))] if until else [])
     found = _states(Q(*((f"changed_at__{bound}", moment) for bound, moment in span)))
@@ -47,21 +48,21 @@ def changed(since: Cursor, until: Cursor | None, overlap: timedelta) -> tuple[Co
 
 
 def erased(ids: Collection[str]) -> dict[str, tuple[ConversationState, ...]]:
-    """For each of these conversations: that it was erased, if it was."""
+    """Return, by conversation, its state if it was erased, and an empty tuple if not."""
     found = {state.conversation: (state,) for state in _erased(ErasedConversation.objects.filter(pk__in=ids))}
     return {id: found.get(id, ()) for id in ids}
 
 
 def read_by_staff(conversation: str) -> Cursor | None:
-    """The newest message that staff have read; None where there is none."""
+    """Return the cursor of the newest message that staff have read; None if there is none."""
     row: Any = _with_places(Conversation.objects.filter(pk=conversation)).first()
     return _place(row.read_by_staff, row.staff_read_at) if row else None
 
 
 def mark_read(conversation: str, message_id: str, by: Role) -> tuple[Cursor, bool]:
-    """Move the position of one side forward to a message: its cursor, and whether that is further than before.
+    """Move one side's read position forward to a message. Return its cursor, and whether the position has moved.
 
-    Raises MessageNotFound.
+    Raise MessageNotFound if the conversation has no such message.
     """
     rows = Message.objects.filter(id=message_id, conversation_id=conversation)
     place = rows.values_list("seq", "created_at").first()
@@ -75,9 +76,10 @@ def mark_read(conversation: str, message_id: str, by: Role) -> tuple[Cursor, boo
 
 @transaction.atomic
 def change(conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[ConversationState, bool]:
-    """Do `op` for a staff member: what holds then, and whether anything has changed. A claim lasts for `lease`.
+    """Do `op` for a staff member. Return the state after it, and whether anything has changed.
 
-    Raises ConversationNotFound, AlreadyClaimed.
+    A claim lasts for `lease`. Raise ConversationNotFound if there is no such conversation, AlreadyClaimed if `op` is
+    not possible because of another staff member's claim.
     """
     if not Conversation.objects.select_for_update().filter(pk=conversation).exists():
         raise ConversationNotFound(conversation)
@@ -94,7 +96,7 @@ def change(conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[Con
 
 
 def _apply(before: ConversationState, op: Op, staff: int, lease: timedelta) -> dict[str, object] | None:
-    """The columns that `op` sets; None where all is so already."""
+    """Return the columns that `op` sets; None if `op` changes nothing. Blocks are separate rows, written here."""
     unclaimed: dict[str, object] = {"claimed_by": None, "claimed_until": None}
     match op:
         case "claim" if before.claim is None:
@@ -114,7 +116,7 @@ def _apply(before: ConversationState, op: Op, staff: int, lease: timedelta) -> d
 
 
 def _note(conversation: str, op: Op, staff: int) -> None:
-    """In Django's own log of what staff change, which the Django admin shows as the conversation's history."""
+    """Record `op` in Django's LogEntry table, which the Django admin shows as the conversation's history."""
     LogEntry.objects.create(
         user_id=staff,
         content_type_id=ContentType.objects.get_for_model(Conversation).pk,
@@ -126,13 +128,13 @@ def _note(conversation: str, op: Op, staff: int) -> None:
 
 
 def renew_claims(staff: int, lease: timedelta) -> None:
-    """Let the claims of a staff member that still count last for `lease` from now."""
+    """Let a staff member's valid claims last for `lease` from now."""
     held = Conversation.objects.filter(claimed_by=staff, claimed_until__gt=Now())
     held.update(claimed_until=Now() + lease)
 
 
 def lapsed_claims() -> tuple[ConversationState, ...]:
-    """End the claims whose time is over: what holds of these conversations then. Each is told to one process alone."""
+    """End the claims that have expired; return the states of their conversations, each to one process only."""
     over = Conversation.objects.filter(claimed_until__lte=Now())
     if not over.exists():
         return ()
@@ -144,7 +146,7 @@ def lapsed_claims() -> tuple[ConversationState, ...]:
 
 @transaction.atomic
 def erase(conversation: str) -> ConversationState | None:
-    """Erase a conversation with all that belongs to it; None where there is none."""
+    """Erase a conversation with all that belongs to it. Return its state; None if there is no such conversation."""
     row = Conversation.objects.select_for_update().filter(pk=conversation).first()
     if row is None:
         return None
@@ -157,7 +159,10 @@ def erase(conversation: str) -> ConversationState | None:
 
 @transaction.atomic
 def rehearse() -> None:
-    """Write, and take it back: a standby answers reads, and so does a database whose disk is full."""
+    """Write a row and roll it back.
+
+    A read would prove less: a standby answers it, and so does a database whose disk is full.
+    """
     Conversation.objects.create()
     transaction.set_rollback(True)
 
@@ -168,7 +173,7 @@ def _states(wanted: Q) -> tuple[ConversationState, ...]:
 
 
 def _with_places(rows: QuerySet[Conversation]) -> QuerySet[Conversation]:
-    """With the times of the messages that were read last, which their cursors need."""
+    """Annotate `rows` with the times of the messages that were read last, which the cursors need."""
 
     def sent(number: str) -> Subquery:
         return Subquery(Message.objects.filter(seq=OuterRef(number)).values("created_at"))
@@ -177,7 +182,7 @@ def _with_places(rows: QuerySet[Conversation]) -> QuerySet[Conversation]:
 
 
 def _state(row: Any) -> ConversationState:
-    """`row`: with what `_states` adds."""
+    """Return the state in `row`, a conversation with the annotations of `_states`."""
     until = row.block.until if hasattr(row, "block") else None
     claimed = row.claimed_until is not None and row.claimed_until > row.now
     person = row.claimed_by if claimed else None
@@ -197,7 +202,7 @@ def _erased(rows: "Iterable[ErasedConversation]") -> tuple[ConversationState, ..
 
 
 def _place(seq: int, sent_at: datetime | None) -> Cursor | None:
-    """The cursor of the message with this number; one that is gone still sorts where it was."""
+    """Return the cursor of message number `seq`; None for 0. A deleted message keeps its place in the order."""
     if not seq:
         return None
     return Cursor(seq, 0) if sent_at is None else _cursor(seq, sent_at)

@@ -1,4 +1,4 @@
-"""The journal: what was said, kept in SQL in every mode. Its promise is in `Journal`."""
+"""The journal: all messages, kept in SQL in every mode. `Journal` states the guarantees."""
 
 import asyncio
 import threading
@@ -30,11 +30,11 @@ from messaging.service.contracts import (
     StoreUnavailable,
 )
 
-ANSWER_SECONDS = 2.0  # an append or a read that takes longer is answered with StoreUnavailable
-BLOCK_SECONDS = 2.0  # how long after it was made a block may take effect
-QUICK_SECONDS = 5.0  # how long the quick messages of one read serve
+ANSWER_SECONDS = 2.0  # an append or a read that takes longer raises StoreUnavailable
+BLOCK_SECONDS = 2.0  # how long it may take until a new block takes effect
+QUICK_SECONDS = 5.0  # how long the quick messages of one read are used
 
-_thread = threading.local()  # in the threads of a journal, `answer_seconds` is how long a statement may take
+_thread = threading.local()  # in the threads of a journal, its `answer_seconds` is the time limit of a statement
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ T = TypeVar("T")
 def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
     """Limit each statement of the journal, and each pause within a transaction, to the time that an answer may take.
 
-    A reader's overlap relies on it, even where a process was stopped in the middle of a transaction.
+    The readers' overlap relies on this, even if a process was stopped in the middle of a transaction.
     """
     seconds = getattr(_thread, "answer_seconds", None)
     if connection.vendor == "postgresql" and seconds is not None:
@@ -60,12 +60,12 @@ def _expire(appended: asyncio.Future[Appended]) -> None:
 
 
 class Journal:
-    """One per process.
+    """The journal. One instance per process.
 
-    Every method raises StoreUnavailable when the database does not answer within `answer_seconds`.
-    `readers`: so many reads may be under way at once, each on a database connection of its own. `committed` is told of
-    every transaction: how many messages shared it, and how many seconds it took. `clock`: what BLOCK_SECONDS and
-    QUICK_SECONDS are measured by.
+    Every method raises StoreUnavailable if the database does not answer within `answer_seconds`. `readers`: the number
+    of reads that may be under way at once, each on its own database connection. `committed`: called for every batch
+    with its number of messages and the seconds that it took, even if it failed. `clock`: measures BLOCK_SECONDS and
+    QUICK_SECONDS.
     """
 
     def __init__(
@@ -90,18 +90,19 @@ class Journal:
 
     @property
     def waiting(self) -> int:
-        """How many messages wait for a transaction."""
+        """The number of messages that wait for a transaction."""
         return self._writer.waiting
 
     async def append(self, new: NewMessage) -> Appended:
-        """Commit `new`; may be repeated with the same id for ever.
+        """Commit `new`. The call may be repeated with the same id at any time.
 
-        Raises IdConflict, Blocked (only for a visitor's message), ConversationNotFound (a visitor's was erased).
+        Raise IdConflict if the principal has used the id for another message, Blocked if the visitor may not write, and
+        ConversationNotFound if there is no such conversation (a visitor's message: if it was erased).
         """
         if new.sender == "user" and new.conversation in await self._blocked.value():
             raise Blocked
         appended = self._writer.submit(new)
-        # What asyncio.timeout does, at a quarter of its cost.
+        # The effect of asyncio.timeout, at a quarter of its cost.
         expiry = asyncio.get_running_loop().call_later(self._answer_seconds, _expire, appended)
         try:
             return await appended
@@ -145,7 +146,7 @@ class Journal:
         return await self._read(lambda: conversations.mark_read(conversation, message_id, by))
 
     async def change(self, conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[ConversationState, bool]:
-        context = copy_context()  # the audit log says whose frame it was
+        context = copy_context()  # for the audit log, which records whose frame it was
         return await self._read(lambda: context.run(conversations.change, conversation, op, staff, lease))
 
     async def renew_claims(self, staff: int, lease: timedelta) -> None:
@@ -164,30 +165,30 @@ class Journal:
         return await self._read(lambda: reader.ended_sessions(digests))
 
     async def quick_messages(self, kind: Kind = "visitor", lang: Lang = "en") -> tuple[dict[str, str], ...]:
-        """They may be QUICK_SECONDS old: every visitor that connects asks for them."""
+        """Return the active quick messages, up to QUICK_SECONDS old, because every visitor who connects needs them."""
         return (await self._quick.value())[kind, lang]
 
     async def ping(self) -> None:
         await self._read(reader.ping)
 
     async def rehearse(self) -> None:
-        """Write a row and take it back."""
+        """Write a row and roll it back."""
         await self._read(conversations.rehearse)
 
     async def migrated(self) -> bool:
-        """Whether the database has all tables of this version. Once it has, it is not asked again."""
+        """Return whether the database has all migrations of this version. Once it has, it is not asked again."""
         self._migrated = self._migrated or not await self._read(reader.missing_migrations)
         return self._migrated
 
     async def close(self) -> None:
-        """Commit what waits, then let go of the threads."""
+        """Commit the messages that wait, then end the threads and close their database connections."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         self._writer.close()
         self._readers.shutdown()
         for connection in self._connections:
-            connection.inc_thread_sharing()  # its own thread has ended
+            connection.inc_thread_sharing()  # the thread that opened it has ended
             connection.close()
 
     def _begin_thread(self) -> None:

@@ -1,8 +1,8 @@
-"""What has been said: pages of the journal, and what this process has missed.
+"""Reads of the journal: pages of messages, and the messages that this process has missed.
 
-Numbers are given at insert, not at commit, so a message can appear behind one with a higher number that was read
-before it. Every reader therefore re-reads an OVERLAP before its cursor. It covers the longest
-transaction (its statements are cancelled after 2 s) and the time in which a process finds a lost hint (2 s).
+Numbers are assigned at insert, not at commit, so a message can appear after one with a higher number was read. Every
+reader therefore re-reads an OVERLAP before its cursor. It covers the longest transaction (its statements are cancelled
+after 2 s) and the time in which a process finds a lost hint (2 s).
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -20,14 +20,14 @@ from messaging.protocol.fields import Lang
 from messaging.service.contracts import START, Cursor, Kind, Page, QuickMessages, StaffMember, StoredMessage
 
 OVERLAP = timedelta(seconds=8)
-HINT = timedelta(seconds=1)  # how long a hint may take
-SETTLED = "s"  # the `page_of` of a page that ends before the overlap: anyone may continue right behind it
+HINT = timedelta(seconds=1)  # how long a hint may take to arrive
+SETTLED = "s"  # the `page_of` of a page that ends before the overlap: any connection may continue directly after it
 
 T = TypeVar("T")
 
 
 def on_this_thread(read: Callable[[], T]) -> T:
-    """`read()`; a connection that the database has closed meanwhile is replaced once."""
+    """Return `read()`. If it fails, try once more on a new connection: the database may have closed the old one."""
     try:
         return read()
     except (OperationalError, InterfaceError):
@@ -36,7 +36,7 @@ def on_this_thread(read: Callable[[], T]) -> T:
 
 
 def heads(conversations: Collection[str | None]) -> dict[str | None, Cursor]:
-    """The newest message of each of these conversations and (None) of all; START where there is none."""
+    """Return the cursor of the newest message of each conversation, and under None that of all; START if none."""
     newest = Message.objects.filter(conversation=OuterRef("pk")).order_by("-seq")
     places = [Subquery(newest.values(field)[:1]) for field in ("seq", "created_at")]
     named = [id for id in conversations if id is not None]
@@ -46,13 +46,13 @@ def heads(conversations: Collection[str | None]) -> dict[str | None, Cursor]:
 
 
 def head() -> Cursor:
-    """The newest message of all; START where there is none."""
+    """Return the cursor of the newest message of all; START if there is none."""
     row = Message.objects.order_by("-seq").values_list("seq", "created_at").first()
     return _cursor(*row) if row else START
 
 
 def last_number() -> int:
-    """The last number that a message was given, whether it is still there or not; 0: none."""
+    """Return the last number that was assigned to a message, even if it was deleted since; 0 if there is none."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(
@@ -65,21 +65,25 @@ def last_number() -> int:
 
 
 def newest(conversation: str | None, limit: int) -> Page:
-    """The last `limit` messages; `more`: there are older ones."""
+    """Return the last `limit` messages, with the cursor of the newest. `more`: there are older ones."""
     rows = list(_messages(conversation).order_by("-seq")[: limit + 1])
     messages = _stored(reversed(rows[:limit]))
     return Page(messages, messages[-1].cursor if messages else START, more=len(rows) > limit)
 
 
 def before(conversation: str | None, cursor: Cursor, limit: int) -> Page:
-    """The `limit` messages that end before `cursor`; the page's cursor is its oldest message's."""
+    """Return the last `limit` messages before `cursor`, with the cursor of the oldest. `more`: there are older ones."""
     rows = list(_messages(conversation).filter(seq__lt=cursor.seq).order_by("-seq")[: limit + 1])
     messages = _stored(reversed(rows[:limit]))
     return Page(messages, messages[0].cursor if messages else cursor, more=len(rows) > limit)
 
 
 def since(conversation: str | None, cursor: Cursor, limit: int, connection_tag: str) -> Page:
-    """The first `limit` messages after `cursor`, and the overlap before it unless this connection pages on."""
+    """Return up to `limit` messages, oldest first, from an overlap before `cursor` on.
+
+    They begin directly after `cursor` if its `page_of` is SETTLED or `connection_tag`. The page's cursor is the start
+    of the next page, or the newest message if there is no `more`.
+    """
     start = cursor.seq if cursor.page_of in (SETTLED, connection_tag) else _overlap(cursor)
     query = _messages(conversation).filter(seq__gt=start).annotate(now=Now())
     rows = list(query.order_by("seq")[: limit + 1])
@@ -93,24 +97,26 @@ def since(conversation: str | None, cursor: Cursor, limit: int, connection_tag: 
 
 
 def _overlap(cursor: Cursor) -> int:
-    """The number behind which a reader that stopped at `cursor` has to begin."""
+    """Return the number after which a reader that stopped at `cursor` has to continue."""
     return min(cursor.seq, _settled(datetime.fromtimestamp(cursor.ms / 1000, UTC)))
 
 
 def _settled(at: datetime | Now) -> int:
-    """A number up to which no transaction could add a message any more at the time `at`: that of the last one that
-    was older than the overlap. To ask for the first younger one by number would read all numbers before it.
+    """Return a number up to which no transaction could add a message any more at the time `at`.
+
+    It is that of the last message older than the overlap. A query for the first younger message by number would read
+    all numbers before it.
     """
     older = Message.objects.filter(created_at__lt=at - OVERLAP)
     return older.order_by("-created_at", "-seq").values_list("seq", flat=True).first() or 0
 
 
 def positions(floor: int | None) -> tuple[list[int], int]:
-    """The numbers of the messages behind `floor` (None: of the overlap), in order, and the next floor.
+    """Return the numbers of the messages after `floor` (None: of those in the overlap), in order, and the next floor.
 
-    Messages younger than HINT are left out: theirs may well be on its way. Every message up to the next floor is
-    settled: no transaction can add one there any more. Numbers alone, as each process asks for them again and again:
-    to read their times took ten times as long. And from PostgreSQL as one array: to make 40,000 rows of Python holds up
+    Messages younger than HINT are left out, because their hints may be under way. The next floor is settled: no
+    transaction can add a message up to there any more. Each process asks again and again, so only numbers are read:
+    with the times it took ten times as long. PostgreSQL returns them as one array: building 40,000 Python rows holds up
     the event loop three times as long.
     """
     settled = _settled(Now())
@@ -124,12 +130,12 @@ def positions(floor: int | None) -> tuple[list[int], int]:
 
 
 def messages(numbers: list[int]) -> tuple[StoredMessage, ...]:
-    """The messages with these numbers, in the journal's order."""
+    """Return the messages with these numbers, in the journal's order."""
     return _stored(Message.objects.filter(seq__in=numbers).order_by("seq"))
 
 
 def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
-    """The active staff members with these primary keys, and what they may do now."""
+    """Return the active staff members with these primary keys, by key, with their current rights."""
     users = get_user_model().objects.filter(pk__in=list(ids), is_active=True, is_staff=True)
     return {
         user.pk: StaffMember(
@@ -147,12 +153,12 @@ def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
 
 
 def ended_sessions(digests: Iterable[str]) -> set[str]:
-    """Those of `digests` whose login session was signed out."""
+    """Return those of `digests` whose login session was signed out."""
     return set(EndedSession.objects.filter(digest__in=list(digests)).values_list("digest", flat=True))
 
 
 def quick_messages() -> QuickMessages:
-    """The active quick messages in their order, as the wire shows them, by kind and language."""
+    """Return the active quick messages by kind and language, in order and in the form of the wire."""
     found: QuickMessages = {(kind, lang): () for kind in get_args(Kind) for lang in get_args(Lang)}
     for row in QuickMessage.objects.filter(active=True):
         kind = cast(Kind, row.kind)
@@ -164,25 +170,25 @@ def quick_messages() -> QuickMessages:
 
 
 def blocked() -> frozenset[str]:
-    """The conversations whose visitors may not write now."""
+    """Return the conversations whose visitors may not write now."""
     return frozenset(map(str, Block.objects.filter(until__gt=Now()).values_list("conversation_id", flat=True)))
 
 
 def ping() -> None:
-    """Ask the database for an answer; raises django.db.Error where it gives none."""
+    """Ask the database for an answer. Raise django.db.Error if it gives none."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
 def missing_migrations() -> list[str]:
-    """What this version knows and the database has not, in order. What a newer version has added does no harm."""
+    """Return the migrations of this version that the database lacks, in order. Others are ignored."""
     loader = MigrationLoader(connection)
     known = (node for leaf in loader.graph.leaf_nodes() for node in loader.graph.forwards_plan(leaf))
     return [f"{app}.{name}" for app, name in dict.fromkeys(known) if (app, name) not in loader.applied_migrations]
 
 
 def stored(row: Message) -> StoredMessage:
-    """`row` as plain data."""
+    """Return `row` as plain data."""
     return StoredMessage(
         seq=row.seq,
         message_id=str(row.id),

@@ -1,4 +1,4 @@
-"""What is older than it may be goes, a little at a time, so that nobody who writes or reads waits for it."""
+"""The deletion of expired rows, in small batches, so that no writer or reader waits for it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from django.db.models.functions import Now
 
 from messaging.models import Block, Conversation, EndedSession, ErasedConversation, Message
 
-BATCH = 1_000  # rows of one transaction
-NOTED = timedelta(days=31)  # longer than any token or session that a note could still be about lives
+BATCH = 1_000  # rows per transaction
+NOTED = timedelta(days=31)  # longer than the life of any token or session that a note can be about
 
 
 def prune(before: datetime) -> Iterator[tuple[str, int]]:
-    """Delete the messages that were sent before then, the conversations that are empty since, and what else is past.
+    """Delete messages sent before `before`, conversations that are empty and as old, and other expired rows.
 
-    Yields what it has deleted, and how many, after each transaction: whoever stops there has lost nothing, and several
+    Yield the kind and number of rows deleted, after each transaction. The caller may stop at any time, and several
     processes may do it at once.
     """
     yield from _in_turns("messages", partial(_messages, before))
@@ -38,7 +38,7 @@ def _in_turns(name: str, delete: Callable[[], int]) -> Iterator[tuple[str, int]]
         if not deleted:
             return
         yield name, deleted
-        time.sleep(time.monotonic() - began)  # half of the time is everybody else's
+        time.sleep(time.monotonic() - began)  # leave half of the time to other work of the database
 
 
 def _messages(before: datetime) -> int:
@@ -48,14 +48,14 @@ def _messages(before: datetime) -> int:
 
 @transaction.atomic
 def _empty_conversations(before: datetime) -> int:
-    """A block keeps its conversation for as long as it counts."""
+    """Delete empty conversations, except those with a valid block. Return their number."""
     empty = Conversation.objects.filter(
         ~Exists(Message.objects.filter(conversation=OuterRef("pk"))),
         ~Exists(Block.objects.filter(conversation=OuterRef("pk"), until__gt=Now())),
         last_message_at__lt=before,
     ).values_list("pk", flat=True)
-    # One that is being written to is locked by who does it, and stays. Once it is locked here, writers wait, and begin
-    # it anew. The second look sees what was written in between.
+    # A conversation that is being written to is locked by the writer, and stays. Once it is locked here, writers wait,
+    # and then create it anew. The second query sees the messages that were written before the lock.
     locked = list(empty.select_for_update(skip_locked=True)[:BATCH])
     return _delete(Conversation, list(empty.filter(pk__in=locked)))
 
@@ -66,7 +66,7 @@ def _past(model: type[models.Model], time_field: str, by: timedelta) -> int:
 
 
 def _delete(model: type[models.Model], keys: list[object]) -> int:
-    """By their keys: the database then looks at no other row."""
+    """Delete rows by their keys, so that the database looks at no other row. Return their number."""
     if keys:
         model._default_manager.filter(pk__in=keys).delete()
     return len(keys)

@@ -1,4 +1,4 @@
-"""Reads of the journal whose answer serves more than the one who asked."""
+"""Reads of the journal whose answers are shared by several callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """A cache of one value: what `read` returned, for `seconds` by `clock`."""
+    """A cache of one value: the result of `read`, kept for `seconds` by `clock`."""
 
     def __init__(self, read: Callable[[], Awaitable[T]], seconds: float, clock: Callable[[], float]) -> None:
         self._read = read
@@ -22,7 +22,7 @@ class Remembered(Generic[T]):
 
     async def value(self) -> T:
         if self._found is None or self._clock() - self._found[0] > self._seconds:
-            if self._asking is None or self._asking.done():  # one asks for all who wait: that can be a thousand
+            if self._asking is None or self._asking.done():  # one read for all callers, up to a thousand
                 self._asking = asyncio.create_task(self._ask())
                 self._asking.add_done_callback(_heard)
             return await asyncio.shield(self._asking)
@@ -35,10 +35,10 @@ class Remembered(Generic[T]):
 
 
 class Together(Generic[K, T]):
-    """One `read` for the keys that one turn of the event loop asks for, and those that come while one is under way.
+    """One `read` for all keys that are requested in one turn of the event loop, or while another read is under way.
 
-    1,000 visitors who come back at once would be 1,000 reads, and a change of threads for each. Raises
-    StoreUnavailable when there is no answer within `seconds`.
+    Otherwise 1,000 visitors who reconnect at once would cause 1,000 reads, each with a change of threads. `value`
+    raises StoreUnavailable if there is no answer within `seconds`.
     """
 
     def __init__(self, read: Callable[[set[K]], Awaitable[Mapping[K, T]]], seconds: float) -> None:
@@ -66,6 +66,6 @@ class Together(Generic[K, T]):
 
 
 def _heard(read: asyncio.Task[Any]) -> None:
-    """Its failure is told to those who wait for it; that nobody did, for too long, is nothing to log."""
+    """Retrieve the error of `read`, so that asyncio does not log it if all callers have timed out meanwhile."""
     if not read.cancelled():
         read.exception()

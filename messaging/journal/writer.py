@@ -1,4 +1,4 @@
-"""Group commit: whatever waits when the writer thread is free shares one transaction, and its acks one fsync."""
+"""Group commit: all messages that wait when the writer thread is free share one transaction, and one fsync."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,13 @@ from messaging.service.contracts import Appended, NewMessage, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500  # messages of one transaction
-# Where so many wait already, more are waited for, if they are not enough by themselves: each transaction costs as much
-# as ten messages, here, in PostgreSQL and on the way to receivers. (PostgreSQL's commit_siblings and commit_delay.)
+BATCH = 500  # messages per transaction
+# If at least COMPANY but fewer than ENOUGH messages wait, the thread waits for more: each transaction costs as much as
+# ten messages, here, in PostgreSQL and on the way to receivers. (Like PostgreSQL's commit_siblings and commit_delay.)
 COMPANY, ENOUGH = 4, 64
 GATHER_SECONDS = 0.005
 WAITING = 10_000  # messages that may wait for the thread; more are refused at once
-RETRY_SECONDS = 1.5  # how long one batch tries to reach the database
+RETRY_SECONDS = 1.5  # for how long a batch tries to reach the database
 
 Committed = Callable[[int, float], None]
 _Settled = tuple[asyncio.Future[Appended], Outcome | StoreUnavailable]
@@ -35,9 +35,10 @@ class _Waiting:
 
 
 class Writer:
-    """Appends on a thread of its own: neither the event loop nor Django's shared thread ever waits for a commit.
+    """A thread that appends messages, so that neither the event loop nor Django's shared thread waits for a commit.
 
-    `begin`: called by that thread before anything else.
+    `committed`: called after each batch with its number of messages and the seconds that it took. `begin`: called by
+    the thread before anything else.
     """
 
     def __init__(self, name: str, committed: Committed, begin: Callable[[], None]) -> None:
@@ -52,9 +53,10 @@ class Writer:
         return self._queue.qsize()
 
     def submit(self, new: NewMessage) -> asyncio.Future[Appended]:
-        """A future that raises IdConflict, ConversationNotFound, or StoreUnavailable (unknown outcome: retry, same id).
+        """Return a future with the result of the append.
 
-        Raises StoreUnavailable at once where too many messages wait already.
+        It raises IdConflict, ConversationNotFound, or StoreUnavailable (outcome unknown: retry with the same id). Raise
+        StoreUnavailable at once if too many messages wait already.
         """
         if self.waiting >= WAITING:
             raise StoreUnavailable(f"{WAITING} messages wait for the database")
@@ -63,7 +65,7 @@ class Writer:
         return future
 
     def close(self) -> None:
-        """Commit what waits, then end the thread."""
+        """Commit the messages that wait, then end the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -81,7 +83,7 @@ class Writer:
                         last = True
                         break
                     batch.append(waiting)
-            # Nobody waits for one that is done already: its sender was told to try again.
+            # Skip futures that have already timed out: their senders were asked to try again.
             self._settle([waiting for waiting in batch if not waiting.future.done()])
             if last:
                 break
@@ -99,7 +101,7 @@ class Writer:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             by_loop.setdefault(waiting.future.get_loop(), []).append((waiting.future, outcome))
         for loop, settled in by_loop.items():
-            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop has closed: there is no caller left
                 loop.call_soon_threadsafe(_resolve, settled)
 
 
@@ -114,9 +116,9 @@ def _resolve(settled: "list[_Settled]") -> None:
 
 
 def _retrying(batch: list[NewMessage]) -> Sequence[Outcome | StoreUnavailable]:
-    """Commit `batch`, again and again for RETRY_SECONDS while the database can't be reached.
+    """Commit `batch`; retry for RETRY_SECONDS while the database can't be reached. Return the outcomes.
 
-    Doing it again is safe even where a commit's answer was lost: the unique constraint turns it into duplicates.
+    A retry is safe even if the answer to a commit was lost: the unique constraint turns it into duplicates.
     """
     deadline = time.monotonic() + RETRY_SECONDS
     while True:
@@ -131,7 +133,7 @@ def _retrying(batch: list[NewMessage]) -> Sequence[Outcome | StoreUnavailable]:
         except DatabaseError:
             if len(batch) == 1:
                 raise
-            # One message that the database refuses must not take the others with it.
+            # One message that the database refuses must not fail the others.
             return [outcome for new in batch for outcome in _one(new)]
 
 

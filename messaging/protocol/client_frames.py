@@ -1,4 +1,4 @@
-"""The frames that a client sends; `frames` has them all, and what the server sends. Pure."""
+"""The frames that a client sends. `frames` re-exports them beside the frames that the server sends. Pure."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from messaging.protocol.fields import Lang, Op, Role
 
 @dataclass(frozen=True, slots=True)
 class Identify:
-    """Who the connection belongs to. `version` 1 is the predecessor's form."""
+    """A connection's role, and the token that proves it. `version` 1 is the predecessor's form."""
 
     type: Role
     version: int = 1
@@ -20,7 +20,7 @@ class Identify:
 
 @dataclass(frozen=True, slots=True)
 class SetConnectionType:
-    """Version 1's other `identify`."""
+    """Version 1's alternative to `identify`."""
 
     type: Role
     token: str | None = None
@@ -28,7 +28,10 @@ class SetConnectionType:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """`content` None: version 1's button, which means the default quick message. `to`: a conversation's id."""
+    """A message to send. `content` None: version 1's button, which means the default quick message.
+
+    `to`: the id of a conversation.
+    """
 
     content: str | None
     id: str | None = None
@@ -38,7 +41,7 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Messages after `since`, or before `before`, or the newest ones where neither is given."""
+    """A request for messages after `since`, or before `before`, or for the newest ones if neither is given."""
 
     id: str
     conversation: str | None = None
@@ -49,7 +52,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class MarkRead:
-    """Everything up to the message with the id `up_to` was seen."""
+    """A read position: everything up to the message with the id `up_to` was read."""
 
     up_to: str
     conversation: str | None = None
@@ -65,7 +68,7 @@ class ChangeConversation:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Erase the visitor who asks."""
+    """A request to erase the visitor who sends it."""
 
     id: str
 

@@ -16,9 +16,9 @@ from messaging.protocol.frames import VERSION, ClientFrame, HistoryPage, ServerF
 
 
 def decode(text: str | bytes, version: int) -> ClientFrame:
-    """The frame in `text`, by the rules of the protocol `version` (1 or 2) of its connection.
+    """Return the frame in `text`, decoded by the rules of the connection's protocol `version` (1 or 2).
 
-    Raises ProtocolError, with every code but those that need a store (docs/protocol.md).
+    Raise ProtocolError if the frame is invalid, with any code except those that need a store (docs/protocol.md).
     """
     data = parse(text)
     match data.get("action"):
@@ -65,11 +65,11 @@ def _history(data: Fields) -> frames.History:
 
 
 def encode(frame: ServerFrame) -> str:
-    """`frame` as compact JSON text."""
+    """Return `frame` as compact JSON text."""
     return _json(_payload(frame))
 
 
-# json.dumps would make one for each call.
+# One encoder for all calls: json.dumps would create one for each.
 _json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
@@ -95,9 +95,9 @@ def _payload(frame: "ServerFrame | frames.ConversationState") -> dict[str, Any]:
 
 
 def split_page(page: HistoryPage) -> list[HistoryPage]:
-    """`page` as frames of at most PAGE_LIMIT bytes; all but the last say `more` and `partial`.
+    """Return `page` as frames of at most PAGE_LIMIT bytes; all but the last have `more` and `partial` set.
 
-    What it says of conversations comes behind all messages: in the last frame, or in several last ones.
+    The states of conversations follow all messages: they are in the last frame, or in the last few.
     """
     pages: list[HistoryPage] = []
     messages: list[frames.Message] = []

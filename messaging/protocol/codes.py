@@ -10,13 +10,13 @@ CONTENT_LIMIT = 2_000  # Unicode code points of one message
 CURSOR_LIMIT = 64  # characters
 HISTORY_LIMIT = 100  # messages that one history request may ask for
 HISTORY_DEFAULT = 50
-IDENTIFY_SECONDS = 10  # until the first frame of a connection
-RETRY_MS = 1000  # what a client is told to wait after `unavailable`
-ABNORMAL = 1006  # the close code of a connection that just ended (RFC 6455 section 7.4.1)
+IDENTIFY_SECONDS = 10  # time until the first frame of a connection
+RETRY_MS = 1000  # the wait that the server asks for after `unavailable`
+ABNORMAL = 1006  # the close code of a connection that ended without a close frame (RFC 6455 section 7.4.1)
 
 
 class CloseCode(IntEnum):
-    """Why the server closes. 4000-4099: reconnect. 4400-4499: stop until something changes."""
+    """The server's reason to close. 4000-4099: the client reconnects. 4400-4499: it stops until something changes."""
 
     RESTART = 4001
     SLOW_READER = 4008
@@ -30,7 +30,7 @@ class CloseCode(IntEnum):
 
 
 class ErrorCode(StrEnum):
-    """What one frame did wrong; `RULES` says what follows from it."""
+    """The error in one client frame. `RULES` lists the codes that close the connection."""
 
     BAD_JSON = "bad_json"
     BAD_FRAME = "bad_frame"
@@ -53,7 +53,7 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """After `after` such errors on one connection (in a row, for a passing fault) it closes with `close`."""
+    """The rule to close with `close` after `after` such errors on one connection (in a row, for `unavailable`)."""
 
     close: CloseCode
     after: int = 1
@@ -75,8 +75,8 @@ RULES: dict[ErrorCode, Rule] = {
 class ProtocolError(Exception):
     """A client's frame can't be served; `message` is safe to show to that client.
 
-    `id` is the frame's own id where it had one, `limit` the limit that it passed, `retry_after_ms` when the same
-    frame may be sent again, `by` the name of the person who was faster.
+    `id`: the frame's own id, if it has a valid one. `limit`: the limit that it exceeds. `retry_after_ms`: the time
+    after which the same frame may be sent again. `by`: the name of the staff member who claimed first.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Typed, checked access to the fields of a client frame. Pure; a refusal is a ProtocolError that names the field."""
+"""Typed, checked access to the fields of a client frame. Pure. Invalid fields raise ProtocolError, which names them."""
 
 import json
 import re
@@ -26,7 +26,10 @@ _CONTROLS = {code: None for code in range(0x20) if code != 0x0A}
 
 
 def parse(text: str | bytes) -> "Fields":
-    """The JSON object in `text`. Raises ProtocolError: unsupported, too_large, bad_json, bad_frame."""
+    """Return the JSON object in `text`.
+
+    Raise ProtocolError (unsupported, too_large, bad_json or bad_frame) if there is none.
+    """
     if isinstance(text, bytes):
         raise ProtocolError(ErrorCode.UNSUPPORTED, "Binary frames are not supported; send JSON as text.")
     if len(text) > FRAME_LIMIT or len(text.encode("utf-8", "surrogatepass")) > FRAME_LIMIT:
@@ -48,7 +51,7 @@ _json = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class Fields:
-    """One frame's fields, at the top level or else under `data`: both forms of version 1 exist."""
+    """The fields of one frame, at the top level or else under `data`: version 1 clients use either form."""
 
     __slots__ = ("_data", "_inner", "id")
 
@@ -57,7 +60,7 @@ class Fields:
         self._data = data
         self._inner: dict[str, Any] = inner if isinstance(inner, dict) else {}
         value = self.get("id")
-        # Every error about this frame carries its id, so that the client knows which one is meant.
+        # Every error about this frame carries its id, so that the client knows which frame is meant.
         self.id = value if isinstance(value, str) and _REQUEST_ID.fullmatch(value) else None
 
     def get(self, name: str) -> Any:
@@ -124,7 +127,10 @@ class Fields:
         return key
 
     def content(self) -> str | None:
-        """What a person wrote, cleaned: NFC, no control characters but newlines, trimmed."""
+        """Return the message text, cleaned: NFC, no control characters except newlines, trimmed.
+
+        Return None if the field is missing. Raise ProtocolError (bad_frame, empty or too_long) if it is invalid.
+        """
         content = self.text("content", FRAME_LIMIT)
         if content is None:
             return None

@@ -36,7 +36,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Version 1 gets the first three fields only."""
+    """The answer to `identify`. Version 1 gets only the first three fields."""
 
     TYPE: ClassVar = "identified"
     connection_type: Role
@@ -65,7 +65,10 @@ class ConnectionTypeUpdated:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Committed to the journal. `message_id` and `cursor`: of the message that was written or read, if any."""
+    """The confirmation that a request was committed.
+
+    `message_id`, `cursor`: of the message that was written or read up to, if any.
+    """
 
     TYPE: ClassVar = "ack"
     id: str
@@ -77,7 +80,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class MessageStatus:
-    """Version 1's ack; `success_count`: admin connections addressed."""
+    """Version 1's ack. `success_count`: the number of admin connections."""
 
     TYPE: ClassVar = "messageStatus"
     success_count: int
@@ -88,7 +91,7 @@ class MessageStatus:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`from_`: user or admin. `id`: the client's own, for its author's sockets only."""
+    """A message. `from_`: user or admin. `id`: the author's own id for it, sent to the author's sockets only."""
 
     TYPE: ClassVar = "message"
     message_id: str
@@ -105,7 +108,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ConversationState:
-    """What a history page says of a conversation; no frame of its own. Cursors: of the newest message read."""
+    """The state of a conversation in a history page; not a frame itself. Cursors: of the newest message read."""
 
     conversation: str
     status: Status
@@ -118,7 +121,7 @@ class ConversationState:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """`partial`: the same answer goes on in the next frame."""
+    """An answer to `history`. `partial`: the same answer continues in the next frame."""
 
     TYPE: ClassVar = "history"
     id: str
@@ -131,7 +134,7 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """`by`: which side has seen everything up to the message `up_to`, which is at `cursor`."""
+    """A new read position. `by`: the side that has read everything up to the message `up_to`, which is at `cursor`."""
 
     TYPE: ClassVar = "read"
     conversation: str
@@ -157,7 +160,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How many connections there are; `users` for admins only."""
+    """The number of connections, by role; `users` for admins only."""
 
     TYPE: ClassVar = "presence"
     admins: int
@@ -184,7 +187,7 @@ class ServerShutdown:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """`error` and `message` are the same text: version 1 pages read the first."""
+    """The refusal of a frame. `error` and `message` are the same text: version 1 pages read the former."""
 
     TYPE: ClassVar = "error"
     code: ErrorCode

@@ -1,4 +1,4 @@
-"""What a transport and the service hand to each other: the state of a connection, and the actions to perform. Pure."""
+"""The data that transports and the service exchange: the state of a connection, and the actions to perform. Pure."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,18 +11,18 @@ from messaging.protocol.frames import Conversation as ConversationFrame
 from messaging.protocol.frames import Message, Presence, Read, ServerFrame
 from messaging.service.contracts import ADMINS, conversation_group, staff_group
 
-Refusal = Literal["full", "address"]  # why a transport takes no more connections, at all or from one address
+Refusal = Literal["full", "address"]  # the transport takes no more connections: at all, or from this address
 
 
 @dataclass(slots=True)
 class Connection:
-    """What the service knows of one WebSocket; its transport keeps it and hands it to every call.
+    """The service's state of one WebSocket. The transport keeps it and passes it to every call.
 
-    `held`: whether this process holds the socket. One that a gateway holds is found by its row in the connection
-    store, and frames that the gateway is given get lost one by one, unseen. `address` is a pseudonym of the client's.
-    `greeted`: whether `connect` was asked what to tell it. `resuming`: whether its client came with a cursor.
-    `head` is the newest message cursor that was handed to this connection (its transport moves it on), or, where it
-    is not held, the newest up to which it has read the history. `presence` is what it was told last of who is there.
+    `held`: this process holds the socket. A connection that a gateway holds is found by its row in the connection
+    store, and any single frame given to the gateway can get lost unnoticed. `address`: a pseudonym of the client's
+    address. `greeted`: `connect` has been called for the connection. `resuming`: its client resumes from a cursor.
+    `head`: if held, the newest message cursor handed to this connection (its transport updates it); otherwise the
+    newest cursor up to which it has read the history. `presence`: the counts last sent to it.
     """
 
     id: str
@@ -50,7 +50,7 @@ class Connection:
     strikes: dict[ErrorCode, int] = field(default_factory=dict)
 
     def handed(self, cursor: str) -> None:
-        """Note that the connection was handed what its client has to have at least: the message at `cursor`."""
+        """Note that the message at `cursor` was handed to the connection. No effect if a gateway holds it."""
         if self.held:
             self.head = max(self.head, cursor)
 
@@ -60,7 +60,7 @@ class Connection:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups whose messages this connection gets."""
+        """The groups whose frames this connection gets."""
         if self.role == "admin":
             return ADMINS, self.principal
         return (conversation_group(self.conversation),) if self.conversation else ()
@@ -75,15 +75,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """From now on this connection gets what is published to its `groups`, and nothing else."""
+    """Subscribe this connection to its current `groups`, instead of any earlier ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Send `frame` to every connection of `group` that speaks `min_version`, but for those named by `exclude`.
+    """Send `frame` to every connection of `group` whose version is at least `min_version`, except to `exclude`.
 
-    `exclude` is a connection's id or a principal. Publishing is a hint: a lost one is found in the journal, and what is
-    no message with the next `history` or `identified`.
+    `exclude`: the id of a connection, or a principal. Publishing is only a hint: a lost message is found in the
+    journal, and the next `history` or `identified` makes up for any other lost frame.
     """
 
     group: str
@@ -94,7 +94,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """`reason`: for the close frame, at most 123 bytes (RFC 6455 section 5.5)."""
+    """Close the connection. `reason`: text of the close frame, at most 123 bytes (RFC 6455 section 5.5)."""
 
     code: CloseCode
     reason: str = ""
@@ -102,7 +102,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class CloseGroup:
-    """Close every connection of `group`, whatever it speaks, but the one with the id `exclude`; a hint as well."""
+    """Close every connection of `group`, of any version, except the one with the id `exclude`. Also only a hint."""
 
     group: str
     code: CloseCode
@@ -113,15 +113,15 @@ Action = Reply | Join | Publish | CloseGroup | Close
 
 
 def age(connection: Connection) -> float:
-    """Seconds since it began, by the wall clock."""
+    """Return the seconds since `connection` began, by the wall clock."""
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(connection.connected_at)).total_seconds())
 
 
 def timestamp(moment: datetime | None = None) -> str:
-    """ISO 8601, UTC, milliseconds."""
+    """Return `moment` (default: now) as ISO 8601 text, in UTC, with milliseconds."""
     return _text(moment or datetime.now(UTC))
 
 
-@lru_cache(maxsize=16)  # a message's is asked for by its ack and by each form of its frame
+@lru_cache(maxsize=16)  # the ack of a message and each form of its frame need the same text
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What the service and its two stores say to each other: data and errors, no behaviour. Pure."""
+"""The data and errors that the service exchanges with the journal and the connection store. Pure; no behaviour."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,27 +9,27 @@ from messaging.protocol.fields import Lang, Role
 ADMINS = "admins"
 USERS = "users"
 
-Kind = Literal["visitor", "reply"]  # whose quick message it is
+Kind = Literal["visitor", "reply"]  # sent by visitors, or by staff as a reply
 QuickMessages = dict[tuple[Kind, Lang], tuple[dict[str, str], ...]]
 
 
 def conversation_group(conversation: str) -> str:
-    """The group of one visitor's open pages."""
+    """Return the group of one visitor's open pages."""
     return f"conversation:{conversation}"
 
 
 def staff_group(staff: int) -> str:
-    """The group of one staff member's open pages; it is that person's principal as well."""
+    """Return the group of one staff member's open pages. It is also that person's principal."""
     return f"staff:{staff}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """A place in the journal: the message's number and its commit time (database clock, ms since 1970).
+    """A place in the journal: a message's number and the time of its insert (database clock, ms since 1970).
 
-    Its text is opaque to clients, but texts without `page_of` sort as the messages do. `page_of` marks the end of a
-    history page that goes on: only the connection that got it may continue right behind it, any other one has to
-    re-read an overlap.
+    Its text is opaque to clients, but texts without `page_of` sort in the order of the messages. `page_of` is set at
+    the end of a history page that has a next one. It names the connection that got the page: only that one may continue
+    directly after it, and any other has to re-read an overlap, unless `page_of` is `reader.SETTLED`.
     """
 
     seq: int
@@ -41,7 +41,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """None where the text was never a cursor."""
+        """Return the cursor in `text`, or None if it has another form."""
         seq, _, rest = text.partition(".")
         ms, _, page_of = rest.partition(".")
         try:
@@ -51,12 +51,12 @@ class Cursor:
 
     @staticmethod
     def number(text: str) -> int:
-        """The number of the message that a cursor of our own is at."""
+        """Return the message number in the cursor `text`, whose form is not checked."""
         return int(text.partition(".")[0], 16)
 
 
 START = Cursor(0, 0)  # before the first message
-UNREAD = "~"  # sorts behind every cursor: whoever is told that it is the newest has to look
+UNREAD = "~"  # sorts after every cursor: a client that gets it in a `pong` asks for history
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class StoredConnection:
 
     @property
     def age(self) -> tuple[str, str]:
-        """What connections are sorted by, oldest first."""
+        """The key by which connections are sorted, oldest first."""
         return self.connected_at, self.connection_id
 
     @property
@@ -85,7 +85,7 @@ class StoredConnection:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """What is to be appended, once per (`principal`, `client_id`). An admin's needs a `conversation` that exists."""
+    """A message to append, once per (`principal`, `client_id`). An admin's message needs an existing `conversation`."""
 
     conversation: str
     principal: str
@@ -118,8 +118,10 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """`duplicate`: the same principal had stored it under the same id before. `reopened`: it opened its conversation
-    again.
+    """The result of an append.
+
+    `duplicate`: the principal had already stored this message under the same id. `reopened`: the message has reopened
+    its conversation.
     """
 
     message: StoredMessage
@@ -129,7 +131,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages in the journal's order. `cursor`: where the next page begins, or the head if there is no `more`."""
+    """Messages in the journal's order. `more`: there is another page. `cursor`: see the functions in `reader`."""
 
     messages: tuple[StoredMessage, ...]
     cursor: Cursor
@@ -138,7 +140,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who answers in a conversation: a staff member."""
+    """A claim: the staff member who answers in a conversation."""
 
     staff: int
     name: str
@@ -146,9 +148,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ConversationState:
-    """What holds of a conversation, by the database's clock. `changed_at`: when any of it changed last, None: never.
+    """The current state of a conversation, by the database's clock. `changed_at`: its last change, if any.
 
-    The cursors are those of the newest message that was read.
+    The cursors are those of the newest message that each side has read.
     """
 
     conversation: str
@@ -162,7 +164,7 @@ class ConversationState:
 
 @dataclass(frozen=True, slots=True)
 class StaffMember:
-    """What a staff member may do now. `password_mark` changes with the password."""
+    """A staff member with the current rights. `password_mark` changes with the password."""
 
     id: int
     name: str
@@ -187,7 +189,7 @@ class Blocked(Exception):
 
 
 class AlreadyClaimed(Exception):
-    """Somebody else's claim counts. `by`: that person's name."""
+    """Another staff member holds a valid claim. `by`: that person's name."""
 
     def __init__(self, by: str) -> None:
         super().__init__(by)

@@ -1,4 +1,4 @@
-"""What staff and visitors see of a conversation besides its messages: read positions, claims, its end."""
+"""The rules for the state of a conversation: read positions, claims, blocks, closing, erasing."""
 
 import logging
 from collections.abc import Iterable
@@ -28,19 +28,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLAIM_SECONDS = 120  # how long a claim counts after the last of its holder's connections
+CLAIM_SECONDS = 120  # how long a claim counts after its holder's last connection has ended
 
 
 class Conversations:
-    """`heartbeat_ms`: how often a connection shows that it is there."""
+    """The states of conversations, and the frames that announce changes. `heartbeat_ms`: the interval of pings."""
 
     def __init__(self, journal: "Journal", heartbeat_ms: int) -> None:
         self._journal = journal
-        # Put off at every sign of life, so long that one whose end nobody sees does end it.
+        # Each sign of life renews a claim for this long, so it ends even if the connection's end goes unnoticed.
         self._lease = timedelta(seconds=CLAIM_SECONDS + TOUCH_SECONDS, milliseconds=heartbeat_ms)
 
     async def read(self, connection: Connection, frame: frames.MarkRead) -> list[Action]:
-        """Raises ProtocolError, StoreUnavailable."""
+        """Move a read position; return the ack and, if it has moved, the frames that announce it.
+
+        Raise ProtocolError if the frame is refused, StoreUnavailable if the journal is unavailable.
+        """
         _needs_version_2(connection, frame.id)
         conversation, by = connection.conversation, connection.role or "user"
         if conversation is None:
@@ -65,7 +68,10 @@ class Conversations:
         return actions
 
     async def change(self, connection: Connection, frame: frames.ChangeConversation) -> list[Action]:
-        """Raises ProtocolError, StoreUnavailable."""
+        """Change a conversation; return the ack and, if anything has changed, the frames that announce it.
+
+        Raise ProtocolError if the frame is refused, StoreUnavailable if the journal is unavailable.
+        """
         _needs_version_2(connection, frame.id)
         conversation = conversation_id(frame.conversation, frame.id)
         may = {"block": connection.may_block, "unblock": connection.may_unblock}.get(frame.op, connection.may_manage)
@@ -82,15 +88,18 @@ class Conversations:
         return [ack, *told([state], frame.op, connection.name)] if changed else [ack]
 
     async def reopened(self, conversation: str) -> list[Publish]:
-        """What follows where a visitor's message has opened a closed conversation."""
+        """Return the frames that announce a conversation which a visitor's message has reopened."""
         try:
             return told(await self._journal.states([conversation]), "reopen")
-        except StoreUnavailable as error:  # the message itself is committed, and is to be acked
+        except StoreUnavailable as error:  # the message itself is committed, and must be acked
             logger.warning("reopening not told", extra={"error": str(error)})
             return []
 
     async def forget(self, connection: Connection, frame: frames.Forget) -> list[Action]:
-        """Erase the visitor's conversation; what others are told. Raises ProtocolError, StoreUnavailable."""
+        """Erase the visitor's conversation; return the actions that notify others.
+
+        Raise ProtocolError if the frame is refused, StoreUnavailable if the journal is unavailable.
+        """
         _needs_version_2(connection, frame.id)
         conversation = connection.conversation
         if conversation is None:
@@ -101,29 +110,31 @@ class Conversations:
         return [*told_erased(erased, exclude=connection.id)]
 
     async def sign_of_life(self, connection: Connection) -> list[Publish]:
-        """Let the claims of `connection`'s staff member go on; what others are told of claims that have ended."""
+        """Renew the claims of `connection`'s staff member; return frames that announce expired claims of any staff."""
         if connection.staff is None:
             return []
         try:
             await self._journal.renew_claims(connection.staff, self._lease)
             return told(await self._journal.lapsed_claims(), "release")
-        except StoreUnavailable as error:  # the next one does it
+        except StoreUnavailable as error:  # the next sign of life renews them
             logger.warning("claims not renewed", extra={"error": str(error)})
             return []
 
     async def last_of(self, staff: int) -> None:
-        """The last connection of a staff member has ended."""
+        """Let a staff member's claims expire CLAIM_SECONDS from now, since the last connection has ended."""
         try:
             await self._journal.renew_claims(staff, timedelta(seconds=CLAIM_SECONDS))
-        except StoreUnavailable as error:  # they end a little later
+        except StoreUnavailable as error:  # the claims end a little later
             logger.warning("claims not ended", extra={"error": str(error)})
 
     async def of_page(
         self, page: Page, asked_for: str | None, since: Cursor | None
     ) -> tuple[frames.ConversationState, ...]:
-        """What an admin's history says of conversations. `asked_for`: the one that it is of; `since`: where it begins.
+        """Return the states of conversations for an admin's history page.
 
-        Raises StoreUnavailable.
+        They are those of its messages' conversations, of `asked_for` (the requested conversation; None: all) and, if
+        all were requested from the cursor `since`, of those that changed. Raise StoreUnavailable if the journal is
+        unavailable.
         """
         ids = {message.conversation for message in page.messages} | ({asked_for} if asked_for else set())
         found = list(await self._journal.states(ids))
@@ -135,7 +146,7 @@ class Conversations:
 
 
 def conversation_id(text: str, request: str | None, otherwise: str = "No such conversation.") -> str:
-    """The id as the journal has it. Raises ProtocolError not_found."""
+    """Return the id `text` as the journal writes it. Raise ProtocolError (not_found) if it is not a UUID."""
     try:
         return str(UUID(text))
     except ValueError:
@@ -148,7 +159,7 @@ def _needs_version_2(connection: Connection, id: str | None) -> None:
 
 
 def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -> list[Publish]:
-    """All admins, the one who did it included: how the conversation stands is told in one way only."""
+    """Return the frames for all admins, including the one who acted, so that all learn a state in the same way."""
     return [
         Publish(
             ADMINS,
@@ -168,7 +179,7 @@ def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -
 
 
 def told_erased(erased: ConversationState, *, exclude: str = "") -> list[Publish | CloseGroup]:
-    """All admins, and the visitor's own connections but `exclude`, which end."""
+    """Return the frames for all admins and for the visitor's connections except `exclude`, and close the latter."""
     to_admins = told([erased], "forget")
     visitor = conversation_group(erased.conversation)
     to_visitor = [Publish(visitor, publish.frame, min_version=2, exclude=exclude) for publish in to_admins]

@@ -1,4 +1,4 @@
-"""Who a connection belongs to and what it may do."""
+"""The visitor or staff member that a connection belongs to, and the rights of the connection."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ from messaging.service.registry import Registry
 if TYPE_CHECKING:
     from messaging.journal.journal import Journal
 
-RECHECK_SECONDS = 300  # between two looks at the rights of an admin who is watched as well
+RECHECK_SECONDS = 300  # between two checks of the rights of an admin whose transport checks them as well
 
 
 class Identity:
-    """`retention_days`: cursors older than this can't be resumed from."""
+    """The identities of connections. `retention_days`: clients can't resume from cursors older than this."""
 
     def __init__(self, journal: "Journal", registry: Registry, retention_days: int, clock: Callable[[], float]) -> None:
         self._journal = journal
@@ -33,12 +33,15 @@ class Identity:
         if frame.version == 1:
             return [Join(), Reply(frames.Identified(frame.type, timestamp()))]
         connection.lang = frame.lang
-        # Who was erased comes back as somebody new: that is no history lost.
+        # An erased visitor comes back as a new one: that does not count as a resume that lost history.
         connection.resuming = frame.since is not None and named in (None, connection.conversation)
         return [Join(), Reply(await self._identified(connection, frame.id, frame.since))]
 
     async def begin_anew(self, connection: Connection) -> frames.Identified:
-        """Make a visitor's connection that of a new visitor. Raises StoreUnavailable."""
+        """Turn a visitor's connection into that of a new visitor; return its `identified` frame.
+
+        Raise StoreUnavailable if a store is unavailable.
+        """
         await self._registry.remove(connection)
         connection.conversation, connection.head = str(uuid4()), ""
         await self._registry.touch(connection)
@@ -69,9 +72,10 @@ class Identity:
         )
 
     async def become(self, connection: Connection, role: Role, token: str | None, version: int) -> str | None:
-        """Give `connection` its role and protocol version. Returns the visitor whom `token` names, erased or not.
+        """Give `connection` its role and protocol version. Return the visitor named by `token`, erased or not.
 
-        Raises ProtocolError: unauthorized, forbidden. Raises StoreUnavailable.
+        Return None if it names none. Raise ProtocolError (unauthorized, forbidden) if the connection may not have this
+        role, StoreUnavailable if a store is unavailable.
         """
         if connection.role not in (None, role):
             raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its role.")
@@ -87,7 +91,7 @@ class Identity:
             named = tokens.read_visitor(token or "")
             known = (
                 None if named is None or await self._journal.erased(named) else named
-            )  # one who was erased is nobody
+            )  # the token of an erased visitor is ignored
             visitor = known or connection.conversation or str(uuid4())
             if connection.conversation not in (None, visitor):
                 raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its visitor.")
@@ -98,9 +102,9 @@ class Identity:
         return named
 
     async def recheck(self, connection: Connection) -> None:
-        """Look again at an admin's rights when that is due: at each frame where no process watches the connection.
+        """Check an admin's rights again if due: every RECHECK_SECONDS, or at each frame through a gateway.
 
-        Raises ProtocolError: unauthorized, forbidden. Raises StoreUnavailable.
+        Raise ProtocolError (unauthorized, forbidden) if they are lost, StoreUnavailable if the journal is unavailable.
         """
         if connection.staff is None:
             return
@@ -108,9 +112,9 @@ class Identity:
             await self._check_rights(connection, connection.staff)
 
     async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, ProtocolError]]:
-        """Those of `connections` whose staff member may no longer have them, and why.
+        """Return those of `connections` whose staff member may no longer have them, each with the reason.
 
-        Rights that were given or taken meanwhile, but for the one to read, are noted on the connection.
+        Other rights that were granted or withdrawn meanwhile are updated on the connections that stay.
         """
         admins = [connection for connection in connections if connection.staff is not None]
         members = await self._journal.staff_members({connection.staff or 0 for connection in admins})
@@ -144,14 +148,14 @@ class Identity:
             connection.checked_at = self._clock()
 
     async def _recoverable(self, since: str | None, head: Cursor, visitor: str | None) -> bool:
-        """Whether history after `since` is complete: it is a place that this journal had and still has."""
+        """Return whether history after `since` is complete: this journal reached that place and has not pruned it."""
         cursor = Cursor.parse(since or "")
         if cursor is None:
             return False
         kept_since = (time.time() - self._retention_days * 86_400) * 1000
         if cursor.seq != START.seq and cursor.ms < kept_since:
             return False
-        # What staff read last may have been erased since; behind it, the journal goes on as ever.
+        # The message that staff read last may have been erased since; the journal after it is still complete.
         return cursor.seq <= head.seq or (visitor is None and cursor.seq <= await self._journal.last_number())
 
 

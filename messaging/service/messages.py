@@ -1,4 +1,4 @@
-"""What may be written and read, by whom, and who is told."""
+"""The rules for messages: who may write and read them, and who gets them."""
 
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -34,13 +34,16 @@ class Messages:
         self._conversations = conversations
 
     async def append(self, connection: Connection, frame: frames.SendMessage) -> Appended:
-        """Commit what `connection` sent. Raises ProtocolError, StoreUnavailable."""
+        """Commit the message that `connection` sent.
+
+        Raise ProtocolError if it is refused, StoreUnavailable if the journal is unavailable.
+        """
         content, quick = frame.content, frame.quick
         if content is None:
             default = await self._default_quick_message()
             content, quick = default["content"], default["key"]
         elif quick and quick not in await self._quick_keys(connection):
-            quick = ""  # pages show what is counted, and words of a visitor's own are not for them
+            quick = ""  # pages show the keys that are counted: visitors must not put words of their own there
         new = NewMessage(
             conversation=self._recipient(connection, frame),
             principal=connection.principal,
@@ -61,7 +64,7 @@ class Messages:
         except ConversationNotFound:
             if connection.conversation is None:
                 raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
-            # Erased in another tab: who comes back is somebody new, and sends the message again as that one.
+            # Erased in another tab: the client reconnects as a new visitor, and sends the message again as that one.
             text = "This conversation was erased; reconnect."
             raise ProtocolError(ErrorCode.UNAVAILABLE, text, id=frame.id, retry_after_ms=RETRY_MS) from None
 
@@ -86,7 +89,10 @@ class Messages:
         return quick[0]
 
     async def history(self, connection: Connection, frame: frames.History) -> list[Action]:
-        """The page that `connection` asked for. Raises ProtocolError, StoreUnavailable."""
+        """Return the replies with the page that `connection` asked for.
+
+        Raise ProtocolError if the request is refused, StoreUnavailable if the journal is unavailable.
+        """
         if connection.version == 1:
             raise ProtocolError(ErrorCode.UNKNOWN_ACTION, "History needs an identify with v 2.", id=frame.id)
         conversation = self._readable(connection, frame)
@@ -107,7 +113,7 @@ class Messages:
             return
         if page.messages:
             connection.handed(str(page.messages[-1].cursor))
-        if not connection.held and frame.conversation is None:  # one conversation is not all that an admin reads
+        if not connection.held and frame.conversation is None:  # an admin who reads one conversation has not read all
             connection.head = max(connection.head, str(Cursor(page.cursor.seq, page.cursor.ms)))
 
     def _readable(self, connection: Connection, frame: frames.History) -> str | None:
@@ -138,7 +144,7 @@ class Messages:
 
 
 def publishes(message: StoredMessage, sender: Connection | None = None) -> list[Publish]:
-    """Who gets `message`, and in what form; `sender` has its ack and gets no copy."""
+    """Return the frames of `message` for the groups that get it. `sender` gets no copy, since it gets the ack."""
     connection_id = sender.id if sender else None
     exclude = connection_id or ""
     own = _frame(message, with_id=True, connection_id=connection_id)

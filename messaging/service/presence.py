@@ -1,4 +1,4 @@
-"""Who is told how many people are there, and when."""
+"""The rules for presence frames: which connections get them, and when."""
 
 from collections.abc import Iterable
 
@@ -8,26 +8,27 @@ from messaging.service.actions import Action, Connection, Publish, Reply, timest
 from messaging.service.contracts import ADMINS
 from messaging.service.registry import Registry
 
-RATE = Rate(1, 2.0)  # how often those whom a gateway holds are told of somebody who comes or goes
+RATE = Rate(1, 2.0)  # how often admins on a gateway are notified that a connection has begun or ended
 
 
 class Presence:
-    """An admin is told every change of the numbers, a visitor whether anybody is there to read."""
+    """Presence frames. Admins get every change of the counts, visitors only whether any staff are connected."""
 
     def __init__(self, registry: Registry, limiter: Limiter) -> None:
         self._registry = registry
         self._limiter = limiter
 
     def news(self, connections: Iterable[Connection], counts: dict[str, int]) -> list[tuple[Connection, list[Action]]]:
-        """What those of `connections` are told that were told something else last."""
+        """Return presence frames for the connections whose last-sent counts differ. Version 1 gets none."""
         concerned = [connection for connection in connections if connection.role and connection.version > 1]
         found = [(connection, _news(connection, counts)) for connection in concerned]
         return [(connection, actions) for connection, actions in found if actions]
 
     async def came_or_went(self, connection: Connection) -> list[Action]:
-        """What the admins are told of a connection that a gateway holds, where nobody looks every two seconds.
+        """Return the presence frame for admins if `connection`, held by a gateway, has just identified or ended.
 
-        Only the first of those who come or go within RATE is told of; the others are, with the next `pong`.
+        No process checks the counts of a gateway's connections every two seconds. Only the first change within RATE is
+        published; admins get the others with their next `pong`.
         """
         if connection.held or connection.role is None:
             return []

@@ -1,4 +1,7 @@
-"""The service's side of the connection store: nothing that a person does fails because the store is down."""
+"""The service's access to the connection store.
+
+While the store is unavailable no frame fails, except those that register a connection held by a gateway.
+"""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +20,7 @@ TOUCH_SECONDS = 60  # between two refreshes of a connection's row
 
 
 class Registry:
-    """Who is connected. `pod` names this process in the rows that it writes."""
+    """The connections in the store. `pod`: the name of this process in the rows that it writes."""
 
     def __init__(self, connections: "ConnectionStore", pod: str, clock: Callable[[], float]) -> None:
         self._connections = connections
@@ -25,9 +28,9 @@ class Registry:
         self._clock = clock
 
     async def touch(self, connection: Connection) -> None:
-        """Write `connection`'s row, whole, with a new time to live.
+        """Write the whole row of `connection`, with a new time to live.
 
-        Raises StoreUnavailable where messages would not find the connection without it.
+        Raise StoreUnavailable if that fails and a gateway holds the connection: no message would reach it.
         """
         connection.touched_at = self._clock()
         try:
@@ -35,13 +38,14 @@ class Registry:
         except StoreUnavailable as error:
             if not connection.held:
                 raise
-            # Messages do not depend on it, and the next touch writes the whole row.
+            # A held connection gets its messages without the row, and the next touch writes the whole row.
             logger.warning("connection not stored", extra={"connection": connection.id, "error": str(error)})
 
     async def touch_if_due(self, connection: Connection) -> bool:
-        """Whether it was due; always for a gateway's connection, which says seldom that it is there.
+        """Refresh the row of `connection` if that is due. Return whether it was.
 
-        Its row outlives it anyway, and is written but once: every write is billed.
+        A connection held by a gateway always counts as due, since it pings rarely. But its row is not written again: it
+        outlives the connection anyway, and every write is billed.
         """
         if not connection.held:
             return True
@@ -56,11 +60,11 @@ class Registry:
         try:
             await self._connections.remove_connection(self._row(connection))
         except StoreUnavailable as error:
-            # Its row goes with its time to live.
+            # The row expires with its time to live.
             logger.warning("connection not removed", extra={"connection": connection.id, "error": str(error)})
 
     async def last_of(self, principal: str) -> bool:
-        """Whether a staff member, by principal, is known to have no connection."""
+        """Return whether a staff member, given by principal, has no connection left; False if that is unknown."""
         try:
             return await self._connections.count(principal) == 0
         except StoreUnavailable as error:
@@ -68,18 +72,18 @@ class Registry:
             return False
 
     async def admins(self) -> int:
-        """How many admin connections there are; 0 where nobody knows."""
+        """Return the number of admin connections; 0 if the store is unavailable."""
         presence = await self.presence("user")
         return presence["admins"] if presence else 0
 
     async def presence(self, role: Role) -> dict[str, int] | None:
-        """The counts that `role` may see; None where nobody knows."""
+        """Return the numbers of connections that `role` may see; None if the store is unavailable."""
         try:
             presence = {"admins": await self._connections.count(ADMINS)}
             if role == "admin":
                 presence["users"] = await self._connections.count(USERS)
         except StoreUnavailable as error:
-            logger.debug("presence unknown", extra={"error": str(error)})  # the store says that it is down, once
+            logger.debug("presence unknown", extra={"error": str(error)})  # the store itself logs once that it is down
             return None
         return presence
 

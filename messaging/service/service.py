@@ -1,7 +1,7 @@
-"""The product's rules: what follows from a client's frame. They live in this package and nowhere else.
+"""The product's rules: the actions that follow from a client's frame. They live in this package and nowhere else.
 
-The service awaits only the stores and the limiter that it was given, and answers with actions; a transport performs
-them in order.
+The service awaits only the stores and the limiter that it was given, and returns actions; a transport performs them in
+order.
 """
 
 import logging
@@ -36,14 +36,15 @@ _REFUSALS: dict[Refusal, tuple[ErrorCode, str]] = {
     "full": (ErrorCode.UNAVAILABLE, "This server is full; try again."),
     "address": (ErrorCode.RATE_LIMITED, "Too many connections from one address; try again."),
 }
-RESTART_MS = 100  # within which it is told to come back when this process stops; whoever drains spreads the telling
+RESTART_MS = 100  # upper limit of the reconnect delay that a stopping process sends; the drain spreads the sending
 
 
 class MessagingService:
-    """`heartbeat_ms`: how often clients are asked to ping. `retention_days`: how long messages are kept.
+    """The service that transports call.
 
-    `limiter` and `rates`: how often people may write. `pod`: the name of this process in the connection store.
-    `clock`: the seconds by which intervals are measured.
+    `limiter` and `rates`: the rate limits. `heartbeat_ms`: the interval at which clients are asked to ping.
+    `retention_days`: how long messages are kept. `pod`: the name of this process in the connection store. `clock`:
+    returns seconds, to measure intervals.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class MessagingService:
         self._presence = Presence(self._registry, limiter)
 
     async def connect(self, connection: Connection, refusal: Refusal | None = None) -> list[Action]:
-        """What a new connection is told, or why its transport can't serve it."""
+        """Return the greeting for a new connection, or the refusal if its transport can't serve it."""
         connection.greeted = True
         if refusal is not None:
             code, text = _REFUSALS[refusal]
@@ -76,12 +77,15 @@ class MessagingService:
         return [Reply(frames.Connection(connection.id, timestamp(), self._heartbeat_ms))]
 
     def restart(self) -> list[Action]:
-        """What a connection is told when its process stops; the delay keeps those told at once from coming as one."""
+        """Return the actions for a connection whose process stops.
+
+        The random delay keeps clients that get them at the same time from reconnecting at the same time.
+        """
         delay = random.randrange(RESTART_MS)  # noqa: S311  not a secret
         return [Reply(frames.ServerShutdown(timestamp(), delay)), Close(CloseCode.RESTART, f'{{"in":{delay}}}')]
 
     async def receive(self, connection: Connection, text: str | bytes) -> list[Action]:
-        """What follows from one frame. The frames of one connection are to be handed over one after another."""
+        """Return the actions that follow from one frame. Frames of one `connection` must be passed one at a time."""
         try:
             frame = decode(text, connection.version)
         except ProtocolError as error:
@@ -98,7 +102,7 @@ class MessagingService:
         return actions
 
     def unavailable(self, connection: Connection, text: str | bytes, error: StoreUnavailable) -> list[Action]:
-        """What follows from a frame that could not be handed over, or not be finished: its transport's store failed."""
+        """Return the actions for a frame that was not served, or not completely, as the transport's store failed."""
         try:
             frame = decode(text, connection.version)
         except ProtocolError as refused:
@@ -106,39 +110,45 @@ class MessagingService:
         return _unavailable(connection, frame, error)
 
     async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
-        """What those of `connections` are told that have lost the right to be admins: signed out, password changed,
-        deactivated, right taken. Raises StoreUnavailable.
+        """Return, with their actions, those of `connections` that have lost the right to be admins.
+
+        Their staff member has signed out, changed the password, was deactivated, or lost the right to read. Raise
+        StoreUnavailable if the journal is unavailable.
         """
         found = await self._identity.revoked(connections)
         return [(connection, _refuse(connection, error, after=1)) for connection, error in found]
 
     async def disconnect(self, connection: Connection) -> list[Action]:
-        """Forget a connection that has ended; what others are told."""
+        """Forget a connection that has ended; return the actions that notify others."""
         await self._registry.remove(connection)
         if connection.role == "admin" and await self._registry.last_of(connection.principal):
             await self._conversations.last_of(connection.staff or 0)
         return await self._presence.came_or_went(connection)
 
     async def counts(self, role: Role) -> dict[str, int] | None:
-        """What `role` may know of who is there; None where nobody knows."""
+        """Return the numbers of connections that `role` may see; None if the connection store is unavailable."""
         return await self._registry.presence(role)
 
     def presence(
         self, connections: Iterable[Connection], counts: dict[str, int]
     ) -> list[tuple[Connection, list[Action]]]:
-        """What those of `connections` are told for whom it has changed who is there: `counts`, as an admin knows them
-        where there is one among them.
+        """Return presence frames for those of `connections` whose last-sent counts are out of date.
+
+        `counts`: as `counts("admin")` returns them, or `counts("user")` if there is no admin among `connections`.
         """
         return self._presence.news(connections, counts)
 
     async def present(self) -> tuple[list[int], int]:
-        """Numbers of the newest messages, and the floor to hand to `missed` first. Raises StoreUnavailable."""
+        """Return the numbers of recent messages, and the floor for the first call of `missed`.
+
+        Raise StoreUnavailable if the journal is unavailable.
+        """
         return await self._journal.positions(None)
 
     async def missed(self, known: Container[int], floor: int) -> tuple[list[Publish], int]:
-        """What was committed behind message number `floor` but is not in `known` (numbers), and the next floor.
+        """Return Publish actions for messages after number `floor` that are not in `known`, and the next floor.
 
-        Raises StoreUnavailable.
+        `known`: message numbers. Raise StoreUnavailable if the journal is unavailable.
         """
         numbers, floor = await self._journal.positions(floor)
         lost = [number for number in numbers if number not in known]
@@ -176,7 +186,7 @@ class MessagingService:
         ack = Reply(frames.Ack(frame.id, None, None, timestamp(), duplicate=False))
         try:
             identified = await self._identity.begin_anew(connection)
-        except StoreUnavailable as error:  # erased it is: its visitor becomes somebody new by coming back
+        except StoreUnavailable as error:  # it is erased; the client reconnects as a new visitor
             logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
             return [ack, *told, Close(CloseCode.RESTART)]
         return [Join(), ack, Reply(identified), *told]
@@ -186,13 +196,13 @@ class MessagingService:
         actions: list[Action] = [Reply(frames.Pong(timestamp(), frame.id, cursor))]
         if await self._registry.touch_if_due(connection):
             actions += await self._conversations.sign_of_life(connection)
-        # Where a gateway holds the connection, nobody looks for it between two frames.
+        # If a gateway holds the connection, no process checks presence for it between two frames.
         if not connection.held and connection.role and (counts := await self.counts(connection.role)):
             actions += [action for _, told in self.presence([connection], counts) for action in told]
         return actions
 
     async def _newest(self, connection: Connection) -> str:
-        """The newest message that `connection` should have; UNREAD where nobody can say that it has."""
+        """Return the cursor of the newest message that `connection` should have; UNREAD if it may lack that message."""
         if connection.held:
             return connection.head
         newest = str(await self._journal.head(connection.conversation))
@@ -213,7 +223,7 @@ class MessagingService:
         else:
             sent = timestamp(message.created_at)
             answer = Reply(frames.Ack(message.client_id, message.message_id, cursor, sent, appended.duplicate))
-        # A duplicate is published again: the process that stored it may have died before it could.
+        # A duplicate is published again: the process that stored it may have died before publishing it.
         told: list[Action] = [*joined, answer, *publishes(message, sender=connection)]
         if appended.reopened:
             told += await self._conversations.reopened(message.conversation)
@@ -228,7 +238,7 @@ def _unavailable(connection: Connection, frame: ClientFrame, error: StoreUnavail
     logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
     text = "Not available right now; try again."
     refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
-    # Half identified, a gateway's connection is one that nobody finds: its client has to start anew.
+    # A connection held by a gateway gets no messages while it is half identified: its client has to reconnect.
     lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType)
     return _refuse(connection, refusal, after=1 if lost else None)
 

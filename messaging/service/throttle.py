@@ -1,4 +1,4 @@
-"""How often people may write, and connections say who they are."""
+"""The limits on how often people may write, and connections may identify."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from messaging.service.actions import Connection
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The limits of the wire protocol; None: no limit."""
+    """The rate limits of the wire protocol. None: no limit."""
 
     visitor: Rate | None
     address: Rate | None
@@ -21,12 +21,15 @@ class Rates:
 
 
 class Throttle:
-    """Raises ProtocolError rate_limited, with the time after which the same frame may come again."""
+    """The rate limits of connections.
+
+    Its methods raise ProtocolError (rate_limited), with the time after which the same frame may be sent again.
+    """
 
     def __init__(self, limiter: Limiter, rates: Rates, clock: Callable[[], float]) -> None:
         self._limiter = limiter
         self._rates = rates
-        # Of one connection each: who holds it is the only one who needs to know.
+        # Each bucket belongs to one connection, so only the process that holds the connection needs it.
         self._identifies = MemoryLimiter(clock)
 
     async def identify(self, connection: Connection, id: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What people wait for costs the same however much was said: by PostgreSQL's plans, not by a clock."""
+"""The cost of the hot paths, which does not grow with the journal: measured by PostgreSQL's plans, not by a clock."""
 
 import json
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 
 SIZE = Size(messages=200_000, conversations=60_000)
 LARGE = {"messaging_message", "messaging_conversation"}
-# Of a large table: what a list counts and a search looks through, or a little more where not every row is of interest.
-# The largest are 20,000 messages that are searched for words; a statement that looks at all has 200,000.
+# The rows of a large table that one statement may read: those that a list counts or a search looks through, and some
+# more that a filter drops. The largest search looks for words in 20,000 messages; the whole table has 200,000.
 ROWS_OF_A_STATEMENT = 40_000
 
 Plans = dict[str, list[tuple[str, dict[str, Any]]]]
@@ -23,7 +23,7 @@ Plans = dict[str, list[tuple[str, dict[str, Any]]]]
 
 @pytest.fixture(scope="module")
 def plans(postgres: Postgres, kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Plans:
-    """Every statement that the product sends on each of its hot paths, and what PostgreSQL did for it."""
+    """Return, by hot path, each statement that the product sends and the plan by which PostgreSQL executed it."""
     database = postgres.create_database("archive", PREPARED)
     fill(database, SIZE)
     directory = tmp_path_factory.mktemp("archive")
@@ -43,7 +43,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def looked_at(node: dict[str, Any]) -> int:
-    """The rows that a scan of a large table has read."""
+    """Return the number of rows that a scan of a large table has read, or 0 for any other node."""
     if node.get("Relation Name") not in LARGE:
         return 0
     removed = sum(node.get(f"Rows Removed by {what}", 0) for what in ("Filter", "Index Recheck", "Join Filter"))
@@ -64,7 +64,7 @@ def is_whole(node: dict[str, Any]) -> bool:
 
 
 def test_no_statement_of_a_hot_path_reads_more_rows_than_a_search_may(plans: Plans) -> None:
-    """A plan may have an index and still read all that it knows, looking for something that is not there."""
+    """A plan may use an index and still read all of it, looking for a row that does not exist."""
     rows = {
         (path, sql): sum(map(looked_at, nodes(plan))) for path, statements in plans.items() for sql, plan in statements
     }

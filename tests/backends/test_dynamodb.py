@@ -1,4 +1,4 @@
-"""What DynamoDB adds to the promise of a store, and what is kept of a gateway's connections."""
+"""The promises of the DynamoDB store beyond those of every store, and the saved states of a gateway's connections."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.stored_connections import admin, visitor
 from tests.support.waiting import eventually
 
-PATIENCE = 30.0  # seconds for what has a bound of its own, much lower; boto3's is minutes
+PATIENCE = 30.0  # seconds for code with a much lower limit of its own; boto3's own limit is minutes
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ async def states(dynamodb_table: DynamoDBTable) -> AsyncIterator[ConnectionState
 
 
 def outdate(table: DynamoDBTable) -> None:
-    """Everything in it expires now, and stays: DynamoDB takes up to two days to remove it."""
+    """Let all items of `table` expire now but stay, since DynamoDB takes up to two days to remove them."""
     client = table.ministack.client("dynamodb")
     off = {"Enabled": False, "AttributeName": "expires_at"}
-    client.update_time_to_live(TableName=table.name, TimeToLiveSpecification=off)  # ministack looks every minute
+    client.update_time_to_live(TableName=table.name, TimeToLiveSpecification=off)  # ministack deletes every minute
     for item in table.items():
         client.put_item(TableName=table.name, Item=item | {"expires_at": {"N": str(int(time.time()))}})
 
@@ -173,7 +173,7 @@ async def test_a_table_that_does_not_answer_is_unavailable_and_serves_again_when
     work = partial(CALLS[call], store, states, visitor("v1", "c1"))
     await eventually(lambda: succeeds(work), "DynamoDB answers", PATIENCE)
     purpose = "states" if call in ("load", "save", "take") else "connections"
-    # One of several requests may still be late, and the next one in time.
+    # The log may go on: one of several requests may still be too late, and the next one in time.
     assert caplog.messages[:2] == [f"DynamoDB down for {purpose}", f"DynamoDB up for {purpose}"]
     await store.close()
     await states.close()
@@ -231,5 +231,5 @@ async def test_what_is_kept_is_not_logged_however_much_else_is(
     caplog.set_level("DEBUG")
     await states.save("c1", {"name": "a secret name"})
     assert await states.load("c1") == {"name": "a secret name"}
-    assert caplog.records  # of urllib3, for one
+    assert caplog.records  # other records are there, such as those of urllib3
     assert "secret" not in caplog.text

@@ -1,4 +1,4 @@
-"""What was said as a file: whole, in order, and nothing in it that a spreadsheet would execute."""
+"""The export of messages to a file: complete, in order, and without text that a spreadsheet would execute."""
 
 import csv
 import io
@@ -93,7 +93,7 @@ def test_every_message_is_exported_once_and_in_order_whatever_a_page_holds(
     exported: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = [str(number) for number in range(10)]
-    for content in said:  # each in a conversation of its own
+    for content in said:  # each in its own conversation
         say(content)
     for page in (1, 3, 5, 10, 11):
         monkeypatch.setattr(export, "PAGE", page)
@@ -158,7 +158,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(format: str, postgres: Postgre
     say("one", "two")
     database = postgres.url(connection.settings_dict["NAME"])
     read, write = os.pipe()
-    os.close(read)  # as early as `head` can end
+    os.close(read)  # the reader ends as early as `head` can
     ended = subprocess.run(
         [sys.executable, "manage.py", "messaging_export", "--format", format],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Fan-out: who is handed what, once and in one order, and what happens while the channel layer is away."""
+"""Fan-out: each frame reaches the right connections once and in one order, also while the channel layer is down."""
 
 import asyncio
 import itertools
@@ -138,7 +138,7 @@ async def test_what_is_no_message_is_handed_on_every_time(hub: Hub) -> None:
     hub.publish([publish(1), Publish(ADMINS, read), Publish(ADMINS, read)])
     hub.publish([Publish(ADMINS, read)])
     cursors = [await member.next() for _ in range(4)]
-    assert cursors == [cursor(1), "", "", ""]  # nor does it move what the connection has to have
+    assert cursors == [cursor(1), "", "", ""]  # only a message moves the cursor of a connection
 
 
 async def test_a_group_is_closed_behind_all_frames_but_for_the_excluded(hub: Hub) -> None:
@@ -155,7 +155,7 @@ async def test_a_group_is_closed_behind_all_frames_but_for_the_excluded(hub: Hub
 async def test_who_is_there_is_told_once_and_again_when_it_changes(hub: Hub, service: MessagingService) -> None:
     member = Member()
     member.connection = Connection("v", role="user", version=2, conversation=str(uuid4()))
-    hub.join(member, [USERS, *member.connection.groups])  # two groups, and one member
+    hub.join(member, [USERS, *member.connection.groups])  # in two groups, but notified once
     await eventually(lambda: bool(member.performed), "the number is told")
     admins = [Connection(f"a{number}", role="admin", version=2, staff=number) for number in range(2)]
     for admin in admins:

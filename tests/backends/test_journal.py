@@ -1,4 +1,4 @@
-"""The journal on PostgreSQL: committed once, in one order, with nothing skipped by a reader."""
+"""The journal on PostgreSQL: messages are committed once and in one order, and no reader skips one."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ VISITOR = str(uuid4())
 
 @pytest.fixture(autouse=True)
 async def orm_thread() -> AsyncIterator[None]:
-    """The thread on which these tests' own ORM calls run gives its connection back."""
+    """Close the database connection of the thread on which the tests' own ORM calls run, after each test."""
     yield
     await sync_to_async(connections.close_all)()
 
@@ -185,7 +185,7 @@ async def test_a_visitor_reads_its_own_conversation_and_staff_read_all(journal: 
 
 
 class Transaction:
-    """A transaction of another process: it inserts at once and commits when it is told to."""
+    """A transaction of another process: `insert` writes its message and `commit` commits it."""
 
     def __init__(self, content: str) -> None:
         self._content = content
@@ -212,7 +212,7 @@ class Transaction:
 
 
 async def overtaken_by(content: str) -> Transaction:
-    """A transaction that has inserted but not committed, while a later one has done both."""
+    """Return a transaction that has inserted but not committed, while a later one with `content` has done both."""
     slow, fast = Transaction("slow"), Transaction(content)
     await asyncio.to_thread(slow.insert)
     await asyncio.to_thread(fast.insert)
@@ -280,7 +280,7 @@ async def test_positions_name_what_came_since_the_floor_and_the_floor_waits_for_
     slow = Transaction("slow")
     await asyncio.to_thread(slow.insert)
     fast = (await journal.append(new("message-2", "fast"))).message
-    assert await journal.positions(floor) == ([], floor)  # its hint may be on the way
+    assert await journal.positions(floor) == ([], floor)  # so new that its hint may still be on its way
     found = await eventually(lambda: journal.positions(floor), "one is found", until=lambda found: found[0])
     assert found == ([fast.seq], floor)
     await asyncio.to_thread(slow.commit)

@@ -1,4 +1,4 @@
-"""Rate limits: what every limiter promises."""
+"""Rate limits: the promises of every limiter."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ async def test_the_bucket_fills_again(limiter: Limiter) -> None:
     while not (wait := await limiter.take([fast])):
         pass
     assert 0 < wait <= 0.2
-    # Real time, as long as the limiter has said: Redis has a clock of its own, and so has each function.
+    # Wait in real time, for as long as the limiter said: Redis has its own clock, and so has each function.
     await asyncio.sleep(wait + 0.05)
     assert await limiter.take([fast]) == 0
 
@@ -122,10 +122,10 @@ async def test_only_the_first_waits_for_a_redis_that_hangs() -> None:
         redis.send_signal(signal.SIGSTOP)
         try:
             assert await limiter.take([bucket()]) == 0
-            # Real time, as Redis is what hangs: with its pause and its time-outs each probe takes 0.3 s.
+            # Wait in real time, because Redis itself hangs: with its pause and its time-outs each probe takes 0.3 s.
             probed = time.monotonic() + 1
             while time.monotonic() < probed:
-                with pytest.raises(StopIteration):  # it has its answer without giving up its turn
+                with pytest.raises(StopIteration):  # it answers without waiting for anything
                     limiter.take([bucket()]).send(None)
                 await asyncio.sleep(0.05)
         finally:

@@ -1,4 +1,4 @@
-"""Limits in DynamoDB: what `test_limits.py` asks of all, and what is peculiar to a table without a clock."""
+"""Limits in DynamoDB: cases that come from a table without a clock. test_limits.py has those of all limiters."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from tests.support.chaos_proxy import ChaosProxy
 from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.waiting import eventually
 
-PATIENCE = 30.0  # seconds for what has a bound of its own, much lower
+PATIENCE = 30.0  # seconds for code with a much lower limit of its own
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def limiter(dynamodb_table: DynamoDBTable) -> AsyncIterator[DynamoDBLimite
 
 @pytest.fixture
 async def make_addresses(dynamodb_table: DynamoDBTable) -> AsyncIterator[Callable[..., DynamoDBAddresses]]:
-    """Makes what functions of their own would have."""
+    """Yield a factory of address counters; each stands for another function."""
     made: list[DynamoDBAddresses] = []
 
     def make(timeout: float = 5) -> DynamoDBAddresses:
@@ -41,7 +41,7 @@ async def make_addresses(dynamodb_table: DynamoDBTable) -> AsyncIterator[Callabl
 
 
 def requests(limiter: DynamoDBLimiter) -> list[str]:
-    """The list that grows with each request that it makes."""
+    """Return a list that grows by the name of each request that `limiter` makes."""
     made: list[str] = []
     events = limiter._table._client.meta.events
     events.register("provide-client-params.dynamodb", lambda model, **_: made.append(model.name))
@@ -51,7 +51,7 @@ def requests(limiter: DynamoDBLimiter) -> list[str]:
 async def test_concurrent_takers_get_the_burst_and_no_more(limiter: DynamoDBLimiter) -> None:
     mine = bucket(Rate(burst=5, seconds=60))
     waits = await asyncio.gather(*(limiter.take([mine]) for _ in range(30)))
-    assert waits.count(0) in (4, 5)  # who read the clock before the first one did may have to wait for that moment
+    assert waits.count(0) in (4, 5)  # a taker with an older clock reading may have to wait
 
 
 async def test_a_bucket_costs_two_requests_at_most(limiter: DynamoDBLimiter) -> None:
@@ -61,7 +61,7 @@ async def test_a_bucket_costs_two_requests_at_most(limiter: DynamoDBLimiter) -> 
         before = len(made)
         await limiter.take([mine])
         costs.append(len(made) - before)
-    assert costs == [1, 2, 2, 1, 1]  # full, neither, neither, empty
+    assert costs == [1, 2, 2, 1, 1]  # the bucket is full, twice neither full nor empty, then empty
 
 
 async def test_a_bucket_is_removed_when_it_is_full_again(

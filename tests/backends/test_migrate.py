@@ -1,4 +1,4 @@
-"""`messaging_migrate`: both databases are brought to what this version needs, by whoever comes first."""
+"""`messaging_migrate`: the first process to run brings both databases to the schema of this version."""
 
 import os
 import re
@@ -29,7 +29,7 @@ MIGRATIONS = len([*(ROOT / "messaging/migrations").glob("0*.py")])
 
 @pytest.fixture
 def database(postgres: Postgres) -> str:
-    """The URL of a new, empty database."""
+    """Return the URL of a new, empty database."""
     return postgres.create_database(f"migrate-{uuid4().hex}")
 
 
@@ -39,7 +39,7 @@ def start(database: str, *arguments: str) -> subprocess.Popen[str]:
         "PATH": os.environ["PATH"],
         "DEPLOYMENT_MODE": "local",
         "SECRET_KEY": SECRET_KEY,
-        "VAR_DIR": tempfile.gettempdir(),  # nothing is left to keep there
+        "VAR_DIR": tempfile.gettempdir(),  # nothing is stored there: database and key are given
         "DATABASE_URL": database,
     }
     return subprocess.Popen(
@@ -118,7 +118,7 @@ def test_a_database_that_is_not_there_is_told_in_one_line() -> None:
 
 
 class TestTheTable:
-    """In mode aws there is one more: of the connection store."""
+    """The second database of mode aws: the table of the connection store."""
 
     @pytest.fixture
     def table(self, dynamodb_table: DynamoDBTable, settings: SettingsWrapper, transactional_db: None) -> DynamoDBTable:

@@ -21,33 +21,33 @@ from tests.support.pgbouncer import PgBouncer
 from tests.support.services import INHERITED, Postgres
 from tests.support.waiting import wait_until
 
-PATIENCE_SECONDS = 60  # for what takes 2 where nobody else uses the machine
+PATIENCE_SECONDS = 60  # for steps that take 2 s on an idle machine
 ADVISORY = """
 SELECT FROM pg_locks WHERE locktype = 'advisory'
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-# But for a transaction that is there to hold a lock.
+# Open transactions, apart from one that only holds a lock.
 TRANSACTIONS = f"SELECT {OTHERS} AND state <> 'idle' AND query NOT LIKE '%advisory_%lock%'"
 LOOKS = f"SELECT query_start {OTHERS} AND query LIKE '%advisory_%lock%'"
 
 
 @pytest.fixture
 def database(postgres: Postgres, kubernetes: Kubernetes) -> str:
-    """The URL of a new database with the product's tables."""
+    """Return the URL of a new database with the product's tables."""
     return postgres.create_database(f"pooled-{uuid4().hex}", PREPARED)
 
 
 @pytest.fixture
 def observer(database: str) -> Iterator[psycopg.Connection]:
-    """A client of the database itself."""
+    """Yield a client of the database itself, not of the pooler."""
     with psycopg.connect(database, autocommit=True) as observer:
         yield observer
 
 
 @pytest.fixture
 def environment(database: str, pooler: PgBouncer, tmp_path: Path) -> dict[str, str]:
-    """The environment of a command that reaches the database through the pooler."""
+    """Return the environment of a command that reaches the database through the pooler."""
     return {name: os.environ[name] for name in INHERITED if name in os.environ} | {
         "DEPLOYMENT_MODE": "local",
         "SECRET_KEY": SECRET_KEY,
@@ -86,7 +86,7 @@ class TestANewDatabase:
         looks: set[datetime] = set()
 
         def waits() -> bool:
-            """Return whether the second process asks for a lock again and again, or waits for one in its database."""
+            """Return whether the second process asks for a lock repeatedly, or waits for one in its database."""
             looks.update(start for (start,) in observer.execute(LOOKS))
             return len(looks) > 6 or bool(observer.execute(f"{ADVISORY} AND NOT granted").fetchall())
 
@@ -112,12 +112,12 @@ def migrating(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def is_stopped_in_between(process: subprocess.Popen[bytes], observer: psycopg.Connection) -> bool:
-    """Stop a process that has begun to migrate; let it go on where it is in the middle of a transaction."""
+    """Stop a process that has begun to migrate, unless it is in a transaction. Return whether it is stopped."""
     assert process.poll() is None
     if observer.execute("SELECT to_regclass('auth_user')").fetchone() == (None,):
         return False
     process.send_signal(signal.SIGSTOP)
-    # More than once: a statement may have been on its way.
+    # Look more than once: a statement may have been on its way.
     if all(observer.execute(TRANSACTIONS).fetchall() == [] for _ in range(20)):
         return True
     process.send_signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""What is old goes, what is wanted goes at once, and nobody who writes meanwhile notices."""
+"""The deletion of old messages, and erasure on request, which do not disturb visitors who write at the same time."""
 
 import threading
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def ago(days: float) -> datetime:
 
 
 def say(*days: float, id: UUID | None = None) -> Conversation:
-    """A conversation with a message of each of so many days ago."""
+    """Return a new conversation with one message for each entry of `days`, written that many days ago."""
     conversation = Conversation.objects.create(id=id or uuid4(), last_message_at=ago(min(days)))
     Message.objects.bulk_create(
         Message(
@@ -146,7 +146,7 @@ def test_logins_that_ran_out_go(command: Command) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_who_writes_meanwhile_is_neither_waited_for_nor_lost(command: Command) -> None:
-    """A visitor comes back after two months, and its message is not committed yet."""
+    """A visitor comes back after two months, and the new message is not committed yet."""
     conversation = say(60)
     written, pruned = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The version before runs on the schema of this one, as it does in a rollout, before an undo, and in the other mode."""
+"""The previous version on the schema of this one, as in a rollout, before an undo, or during a move between modes."""
 
 import re
 import runpy
@@ -13,11 +13,11 @@ from django.db.migrations.operations.base import Operation
 from tests.support.paths import ROOT
 from tests.support.schema_changes import APP, EXPANDING, contractions, use
 
-# A migration that takes something away: the release since which nothing has used that.
+# Each migration that removes something, with the release since which no code has used it.
 CONTRACTIONS: dict[str, str] = {}
 FILES = sorted(path.stem for path in (ROOT / "messaging/migrations").glob("[0-9]*.py"))
-# Versions whose models are those after one of these migrations run on the schema after the last one: all of them, or
-# the one before the last contraction and what came after it.
+# The migrations whose models must work on the schema after the last migration: all of them or, if there are
+# contractions, those from the one before the last contraction on.
 SUPPORTED = FILES[max([0, *(FILES.index(name) - 1 for name in CONTRACTIONS)]) :]
 HARMFUL: list[Operation] = [
     ops.RemoveField("message", "quick"),

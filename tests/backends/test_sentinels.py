@@ -1,4 +1,4 @@
-"""Redis behind Sentinels, some of which are gone or silent, or all of which speak TLS alone."""
+"""Redis behind Sentinels, of which some are down or silent, or all speak TLS only."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ ROW = StoredConnection("v1", "user", "c1", "visitor:c1", 2, "pod-a", "2026-01-01
 
 
 async def is_stored(url: str) -> None:
-    """A process that starts now keeps its connections in that Redis."""
+    """Assert that a process that starts now can store connections in the Redis at `url`."""
     store = RedisStore(url=url, timeout=2)
     await store.store_connection(ROW)
     assert await store.get_connections(USERS) == [ROW]
@@ -28,7 +28,7 @@ async def is_stored(url: str) -> None:
 
 
 async def is_heard(url: str) -> None:
-    """Processes that start now hear each other through it."""
+    """Assert that processes that start now receive each other's hints through the Redis at `url`."""
     config = backends.redis(url, None, ttl=60).layers["default"]["CONFIG"]
     here, there = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
     async with asyncio.timeout(SOON):
@@ -38,7 +38,7 @@ async def is_heard(url: str) -> None:
         assert await here.receive(channel) == {"type": "hint"}
     for layer in (here, there):
         (shard,) = layer._shards
-        await shard._redis.connection_pool.sentinel_manager.aclose()  # the layer forgets them
+        await shard._redis.connection_pool.sentinel_manager.aclose()  # the layer does not close it
         await layer.flush()
 
 

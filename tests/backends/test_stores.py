@@ -1,4 +1,4 @@
-"""The promise of every connection store. A new store passes it by one more entry in STORES."""
+"""The promises of every connection store. To test a new store, add it to STORES."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from tests.support.stored_connections import admin, visitor
 from tests.support.waiting import eventually
 
 STORES: dict[str, str | None] = {
-    # its name: the fixture of its server, where it needs one
+    # name of the store: fixture of its server, if it needs one
     "memory": None,
     "redis": "redis_server",
     "redis_sentinel": "redis_sentinel",
@@ -31,7 +31,7 @@ MakeStore = Callable[..., ConnectionStore]
 
 @pytest.fixture(params=STORES)
 async def make_store(request: pytest.FixtureRequest) -> AsyncIterator[MakeStore]:
-    """Makes stores of one backend, as processes of their own would."""
+    """Yield a factory of stores of one backend; each stands for another process."""
     fixture = STORES[request.param]
     server = request.getfixturevalue(fixture) if fixture else None
     made: list[ConnectionStore] = []
@@ -105,7 +105,7 @@ async def test_touch_brings_back_what_the_store_has_lost(store: ConnectionStore)
 
 async def test_a_connection_that_nobody_touches_is_forgotten(make_store: MakeStore, store: ConnectionStore) -> None:
     began = time.monotonic()
-    store = make_store(ttl=2)  # real seconds: Redis counts them by itself, and DynamoDB rounds them up
+    store = make_store(ttl=2)  # real seconds: Redis has its own clock, and DynamoDB rounds up to seconds
     await store.store_connection(admin("silent"))
     await store.store_connection(admin("alive"))
     store.ttl = 60
@@ -148,7 +148,7 @@ async def test_a_redis_that_does_not_answer_is_unavailable_and_serves_again_when
 
         await eventually(
             fault, "Redis is asked again", until=lambda fault: fault is None
-        )  # it is left alone for a moment
+        )  # after a failure, the store does not use Redis for a moment
         assert await store.get_connections(ADMINS) == [admin("a1")]
         await store.close()
 
@@ -169,7 +169,7 @@ async def test_the_redis_index_drops_members_whose_row_is_gone(redis_server: Red
 async def test_who_was_not_touched_for_a_while_counts_no_more_until_it_is(redis_server: Redis) -> None:
     now = time.time()
     store = RedisStore(url=redis_server.url, clock=lambda: now)
-    await store.store_connection(visitor("silent", "c9"))  # its pod was killed, and nobody removed it
+    await store.store_connection(visitor("silent", "c9"))  # its pod was killed, so no process removed it
     now += SILENT_SECONDS
     assert await store.count(conversation_group("c9")) == 1
     now += 1

@@ -1,4 +1,4 @@
-"""Sockets of one client address: counted over all processes, and what happens to the count when something breaks."""
+"""The number of connections of one client address over all processes, also when something breaks."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from tests.support.services import started
 from tests.support.waiting import SOON, eventually
 
 BACKENDS = {"memory": None, "redis": "redis_server", "redis_cluster": "redis_cluster"}
-LOST_SECONDS = 1  # without a sign of life: a process does not count
+LOST_SECONDS = 1  # without a heartbeat, after which a process does not count
 MakeAddresses = Callable[[], Addresses]
 
 
@@ -49,7 +49,7 @@ shared = pytest.mark.parametrize("make_addresses", ["redis", "redis_cluster"], i
 
 
 async def until_one_more_is(number: int, addresses: Addresses, address: str) -> None:
-    """Return when one more socket would be the one with this number."""
+    """Return when one more connection would have the number `number`."""
 
     async def one_more() -> int:
         found = await addresses.enter(address, "one more")
@@ -100,7 +100,7 @@ async def test_a_process_that_dies_leaves_nothing_behind(make_addresses: MakeAdd
     for socket in "abc":
         await there.enter(address, socket)
     await until_one_more_is(4, here, address)
-    await there.close()  # its sockets have not left
+    await there.close()  # without leave() for its connections
     await until_one_more_is(1, here, address)
 
 
@@ -108,7 +108,7 @@ async def test_a_process_that_dies_leaves_nothing_behind(make_addresses: MakeAdd
 async def test_a_process_that_lives_goes_on_to_count(make_addresses: MakeAddresses, address: str) -> None:
     here, there = make_addresses(), make_addresses()
     assert await there.enter(address, "a") == 1
-    await asyncio.sleep(2 * LOST_SECONDS)  # of the clock of Redis, by which processes are lost
+    await asyncio.sleep(2 * LOST_SECONDS)  # by the clock of Redis, which decides that a process is lost
     await until_one_more_is(2, here, address)
 
 
@@ -150,14 +150,14 @@ async def test_without_redis_each_process_counts_its_own_and_says_so_once(
 
 
 async def test_what_ended_while_redis_was_silent_does_not_count_when_it_is_back(own_redis: Redis, address: str) -> None:
-    """Silent, not dead: it keeps what it was told before."""
+    """Redis hangs but does not die, so it keeps the earlier counts."""
     here, there = RedisAddresses(url=own_redis.url), RedisAddresses(url=own_redis.url)
     for socket in "abc":
         await here.enter(address, socket)
     own_redis.send_signal(signal.SIGSTOP)
     try:
         async with asyncio.timeout(SOON):
-            assert await here.enter(address, "d") == 4  # nobody waits for it for ever
+            assert await here.enter(address, "d") == 4  # the call does not wait forever
         for socket in "abc":
             await here.leave(address, socket)
     finally:
@@ -185,7 +185,7 @@ async def test_an_address_has_so_many_sockets_on_all_pods_together(strict: Deplo
 
 
 async def refusal(url: str) -> tuple[Frame, int | None] | None:
-    """What one more socket is told, and the code it is closed with; None where it is welcome."""
+    """Return the frame and the code with which one more connection is refused, or None if it is accepted."""
     async with open_socket(url, proxy=None) as socket:
         frame = await socket.receive()
         if frame["type"] == "connection":

@@ -1,4 +1,4 @@
-"""What is done in the Django admin, or by a command, is on open pages at once, in every mode."""
+"""Changes made in the Django admin or by a command, which reach open pages at once in every mode."""
 
 import asyncio
 from typing import Any
@@ -20,7 +20,7 @@ def told(conversation: str, op: str, **fields: Any) -> Frame:
 
 
 async def act(deployment: Deployment, action: str, page: Connection, **fields: str) -> None:
-    """What an operator does in the Django admin to the conversation of `page`."""
+    """Apply an action of the Django admin to the conversation of `page`, as an operator."""
     form = {"action": action, "_selected_action": page.conversation} | fields
     await asyncio.to_thread(deployment.session("operator").request, CONVERSATIONS, form)
 

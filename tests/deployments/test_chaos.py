@@ -1,6 +1,6 @@
-"""Nothing lost, nothing twice, order kept: people write through a network that keeps failing, to servers that die.
+"""People who write through a network that keeps failing, to servers that die: no message is lost, doubled or reordered.
 
-Every client follows the documented rules. In the end what each one shows is compared with the database.
+Every client follows the documented rules. At the end, the messages that each one shows are compared with the database.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ async def survive(
     latency: float = 0.0,
     fault: Callable[[Crowd], Awaitable[None]] | None = None,
 ) -> None:
-    """The whole run: everybody talks through a network that cuts a connection every 0 to 120 ms, and `fault`."""
+    """Let all clients write while a connection is cut every 0 to 120 ms and `fault` runs; check the result."""
     with ChaosProxy([(HOST, server.port) for server in deployment.servers]) as proxy:
         proxy.latency = latency
         crowd = Crowd(deployment, proxy)

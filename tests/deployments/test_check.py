@@ -1,4 +1,4 @@
-"""`messaging_check` and `messaging_health`: what they say of backends that work and of those that don't."""
+"""`messaging_check` and `messaging_health`: their reports on backends that work and on backends that fail."""
 
 import json
 import re
@@ -22,7 +22,7 @@ OK = {"database": "ok", "connection_store": "ok", "channel_layer": "ok"}
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> tuple[int, str, str]:
-    """The exit code of `manage.py`, what it printed, and what went wrong."""
+    """Run `manage.py`; return its exit code, its output and its error output."""
     command = [sys.executable, "manage.py", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=dict(environment), capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
@@ -87,7 +87,7 @@ def test_without_redis_messages_are_late_and_none_is_lost(pod: tuple[Pod, Redis]
 
 def test_a_wrong_password_is_told_and_not_repeated(pod: tuple[Pod, Redis]) -> None:
     environment = pod[0].environment | {"REDIS_PASSWORD": "canary"}
-    with pod[1].client() as client:  # whose connection goes on
+    with pod[1].client() as client:  # its connection stays authenticated
         client.config_set("requirepass", "right")
         code, output, error = manage(environment, "messaging_check", "--online")
         client.config_set("requirepass", "")
@@ -127,7 +127,7 @@ def test_what_an_error_of_a_check_says_is_in_the_answer() -> None:
 
 
 def id_of(check: str) -> str:
-    """Return the id that ends the text of a check. Raises AssertionError where there is none."""
+    """Return the id that ends the text of a check. Raise AssertionError if there is none."""
     found = re.search(r"\((messaging\.\w+)\)$", check)
     assert found, check
     return found[1]

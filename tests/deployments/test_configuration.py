@@ -1,4 +1,4 @@
-"""A process starts with a configuration that works, or ends with one line that names what does not."""
+"""The start of a process: it succeeds with a valid configuration, or ends and names every wrong value."""
 
 import os
 import subprocess
@@ -30,11 +30,11 @@ ALL_WRONG = {
     "CSRF_TRUSTED_ORIGINS": "",
 }
 CHECK = ("manage.py", "check", "--tag", "messaging")
-START = ("-c", "import messaging_site.wsgi")  # what Zappa does
+START = ("-c", "import messaging_site.wsgi")  # as Zappa starts Django
 
 
 def settings(expression: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a process that has just this environment and prints an expression over `settings`."""
+    """Run a process that prints an expression over `settings`, with `environment` and the variables that it needs."""
     code = (
         "from messaging_site.conf.env import stop_on_bad_configuration; stop_on_bad_configuration();"
         f"from django.conf import settings; print({expression})"
@@ -164,7 +164,7 @@ call_command("check")
 
 
 def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with just this environment."""
+    """Run Python with only `environment` and PATH."""
     environment = environment | {"PATH": os.environ["PATH"]}
     return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
 

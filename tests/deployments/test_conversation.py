@@ -1,4 +1,4 @@
-"""What one person sees of the protocol, the same in every mode: identity, history, resuming, retrying."""
+"""The protocol as one person meets it: identity, history, resuming, retrying; the same in every mode."""
 
 from tests.support.connections import (
     COUNT,
@@ -29,7 +29,7 @@ def identified(**fields: object) -> Frame:
 
 
 def own(content: str, socket: Connection, **fields: object) -> Frame:
-    """A visitor's message in its own history."""
+    """Return a visitor's message as it appears in that visitor's history."""
     return {
         "type": "message", "messageId": UUID7, "content": content, "timestamp": TIME, "from": "user",
         "cursor": CURSOR, "conversation": socket.conversation, "id": TEXT,
@@ -37,7 +37,7 @@ def own(content: str, socket: Connection, **fields: object) -> Frame:
 
 
 async def say_all(socket: Connection, contents: list[str]) -> list[Frame]:
-    """Sends `contents`; returns them as the visitor's history shows them."""
+    """Send `contents` and return them as the visitor's history shows them."""
     acks = [await socket.say(content) for content in contents]
     shared = ("id", "messageId", "cursor", "timestamp")
     return [
@@ -132,7 +132,7 @@ async def test_a_client_that_comes_back_gets_what_it_missed(deployment: Deployme
         frame = await again.identify(token=socket.token, since=first["cursor"])
         assert (frame["recovered"], frame["cursor"]) == (True, missed[-1]["cursor"])
         page = await again.request("history", id="h", since=first["cursor"])
-        # The overlap repeats what the client may have; it drops the ids that it knows.
+        # The overlap repeats messages that the client may have; the client drops the ids that it knows.
         assert page["messages"] == [first, *missed]
         assert page["more"] is False
 

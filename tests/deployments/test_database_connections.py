@@ -1,4 +1,4 @@
-"""The connections to PostgreSQL that servers hold, however much they are asked."""
+"""The number of connections to PostgreSQL that a server holds, however many requests it serves."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MOST = 6  # connections of a process, as docs/migration.md says
 
 @known_fault("A1")
 def test_a_server_holds_few_connections_however_many_pages_it_serves(tmp_path: Path) -> None:
-    redis, postgres = Redis(), Postgres()  # its own: nobody else is to find it full
+    redis, postgres = Redis(), Postgres()  # its own server, so that no other test finds it full
     with started(redis, postgres), Kubernetes(postgres, tmp_path).deployed(redis.url) as deployment:
         for view in range(1, VIEWS + 1):
             pod = deployment.servers[view % 2]

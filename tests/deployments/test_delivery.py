@@ -1,4 +1,4 @@
-"""Two server processes, or a function: who gets what, wherever they are connected."""
+"""Delivery between two server processes, or within a function: the right people receive each message once."""
 
 import asyncio
 from pathlib import Path
@@ -35,7 +35,7 @@ async def test_every_admin_gets_every_message_once_and_in_one_order(shared_deplo
         visitors = {"ada": ada, "bob": bob, "eve": eve, "kim": kim}
         sent = await asyncio.gather(*(send_many(socket, name) for name, socket in visitors.items()))
         received = [await socket.receive_many(EACH * 4) for socket in (first, second, third)]
-        if shared_deployment.gateway:  # its processes post at the same time: pages sort what they get
+        if shared_deployment.gateway:  # its processes post at the same time, and pages sort the frames
             received = [sorted(frames, key=lambda frame: frame["cursor"]) for frames in received]
         assert received[0] == received[1] == received[2]
         assert [frame["cursor"] for frame in received[0]] == sorted(frame["cursor"] for frame in received[0])
@@ -68,7 +68,7 @@ async def test_a_reply_reaches_every_page_of_that_visitor_and_nobody_else(shared
 
         assert await ada.receive() == reply("for Ada", ada)
         assert await adas_other_page.receive() == reply("for Ada", ada)
-        # Bob's reply was published after Ada's: had he been given hers, it would come first.
+        # Bob's reply was published after Ada's, so if he had received hers, it would come first.
         assert await bob.receive() == reply("for Bob", bob)
         assert [await socket.until_pong() for socket in (ada, adas_other_page, bob)] == [[], [], []]
 
@@ -116,4 +116,4 @@ async def find_each_other(deployment: Deployment) -> None:
         assert await operator.receive() == message("hello", ada.conversation, connectionId=ada.id)
         await operator.say("hello, Ada", to=ada.conversation)
         assert (await ada.receive())["content"] == "hello, Ada"
-    assert "channel layer" not in deployment.log  # neither down nor failing: Redis itself carried it
+    assert "channel layer" not in deployment.log  # it was neither down nor failing: Redis itself carried the frames

@@ -1,4 +1,4 @@
-"""`messaging_demo`: invented visitors, through a deployment that works, stops meanwhile, or should be left alone."""
+"""`messaging_demo`: invented visitors on a deployment that works, on one that stops meanwhile, and refused targets."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Demo"]:
 
 
 class Demo:
-    """Runs the command with settings of its own, as on an operator's machine."""
+    """The command, run with settings of its own, as on an operator's machine."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = {key: os.environ[key] for key in INHERITED if key in os.environ} | dict(environment)
@@ -55,7 +55,7 @@ class Demo:
         )
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
-        """The exit code and the last line."""
+        """Send signal `number`, if any; return the exit code and the last line of output."""
         assert self._process is not None
         if number is not None:
             self._process.send_signal(number)
@@ -69,7 +69,7 @@ class Demo:
 
 
 def _hear_ctrl_c() -> None:
-    """Undo what a shell without job control does to its background processes: they and their children ignore SIGINT."""
+    """Stop ignoring SIGINT, as background processes of a shell without job control and their children do."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -159,7 +159,7 @@ def test_visitors_whom_a_busy_database_keeps_out_at_first_come_back(kubernetes: 
             ("--visitors", "many"),
             "argument --visitors: 'many' must be a whole number from 1 to 1000",
         ),
-        (f"http://{HOST}:1", ("--seconds", "1"), "Connection refused"),  # a port that nobody uses
+        (f"http://{HOST}:1", ("--seconds", "1"), "Connection refused"),  # an unused port
     ],
 )
 def test_it_says_why_it_does_not_begin(url: str, options: tuple[str, ...], said: str) -> None:

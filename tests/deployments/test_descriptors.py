@@ -1,4 +1,4 @@
-"""A server that may open 1,024 descriptors, as a container's processes may without asking for more."""
+"""A server that may open 1,024 descriptors, the number that a container's processes get by default."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ CROWD = 1_100
 
 
 class LimitedPod(Pod):
-    """A pod whose soft limit is SOFT_LIMIT, below its hard one."""
+    """A pod whose soft limit is SOFT_LIMIT, below its hard limit."""
 
     def command(self) -> Sequence[str]:
         return ["sh", "-c", f'ulimit -Sn {SOFT_LIMIT} && exec "$@"', "sh", *super().command()]
@@ -28,7 +28,7 @@ class LimitedPod(Pod):
 
 @contextlib.contextmanager
 def room_for(descriptors: int) -> Iterator[None]:
-    """Raise the soft limit of this process, which holds the other ends, to its hard one."""
+    """Raise the soft limit of this process, which holds the clients' ends, to its hard limit."""
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert most >= descriptors, f"the tests need {descriptors} descriptors: `ulimit -Hn` is {most}"
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -50,7 +50,7 @@ def is_refused(connection: socket.socket) -> bool:
 
 
 def health(pod: Pod) -> object:
-    """Return the answer to the probe, or the error that is there instead of one."""
+    """Return the answer to the probe, or the error that occurred instead."""
     try:
         return probe(pod, "/health")
     except OSError as error:
@@ -68,7 +68,7 @@ async def test_a_crowd_larger_than_the_soft_limit_stops_neither_probes_nor_write
     ):
         (pod,) = deployment.servers
         async with visitor(pod.websocket_url) as page:
-            for _ in range(CROWD):  # they need ask for nothing: each takes a descriptor of the server's
+            for _ in range(CROWD):  # no request is needed: each connection takes a descriptor of the server
                 last = crowd.enter_context(socket.create_connection((HOST, pod.port), SOON))
             await eventually(
                 lambda: psutil.Process(pod.pid).num_fds() > CROWD or is_refused(last), "the last is in, or refused"

@@ -1,6 +1,6 @@
-"""One thing breaks while people write, and comes back: nothing is lost, nothing shown twice, order kept.
+"""Single faults while people write: no message is lost, none is shown twice, and the order is kept.
 
-Each fault has a function, which also asserts that the fault took effect, and what else must hold meanwhile.
+Each fault has a function. It also asserts that the fault took effect, and what else must hold during the fault.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ HOUR = timedelta(hours=1)
 
 Fault = Callable[[FragileStage], Awaitable[None]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first fault of a group starts everything
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first fault of a group starts all services
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def stages() -> Iterator[FragileStages]:
 
 
 async def a_pod_is_killed(stage: FragileStage) -> None:
-    """Its transaction is committed without an ack, and what waited for the next one is gone: both are sent again."""
+    """Kill a pod: its transaction commits without an ack, the messages behind it are lost, and clients resend both."""
     async with stage.in_the_middle() as (pod, transaction):
         pod.kill()
     assert await stage.has_committed(transaction)
@@ -70,9 +70,9 @@ async def every_pod_restarts_in_busy_times(stage: FragileStage) -> None:
 
 
 async def a_pod_stands_still(stage: FragileStage) -> None:
-    """Nobody waits for it: its transaction was sent as a whole, and is committed without it.
+    """Stop a pod: its transaction was sent as a whole, so it is committed without the pod, and no other client waits.
 
-    It lasts until somebody gives it up, which is longer than a reader's overlap.
+    The pod stays stopped until a client gives it up, which takes longer than a reader's overlap.
     """
     async with stage.in_the_middle() as (pod, transaction):
         pod.send_signal(signal.SIGSTOP)
@@ -96,7 +96,7 @@ async def the_clock_of_a_pod_is_an_hour_behind(stage: FragileStage) -> None:
 async def _the_clock_of_a_pod_is_wrong_by(offset: timedelta, stage: FragileStage) -> None:
     right, *_, pod = stage.deployment.servers
     for client in stage.crowd.admins:
-        client.url = right.websocket_url  # a staff token is good for 60 s, by the clock that checks it
+        client.url = right.websocket_url  # a staff token is valid for 60 s, by the clock of the pod that checks it
     changes = wrong_clock(offset)
     await _restart(pod, pod.environment | changes)
     logged = datetime.fromisoformat(json.loads(pod.log.splitlines()[-1])["time"])
@@ -122,9 +122,9 @@ async def acks_alone_are_lost(stage: FragileStage) -> None:
 
 
 async def everybody_is_cut_off_without_a_word(stage: FragileStage) -> None:
-    """Connections are half open: pages and servers are not told, and have to find out."""
+    """Silence all connections: they stay half open, without an error, so pages and servers have to detect it."""
     crowd = stage.crowd
-    crowd.reading.heartbeat = crowd.answering.heartbeat  # else it would find out late
+    crowd.reading.heartbeat = crowd.answering.heartbeat  # otherwise this client would notice late
     stage.network.cut_all()
     await crowd.goes_on()
     await crowd.are_ready(crowd.admins)
@@ -229,7 +229,7 @@ async def postgres_holds_a_lock(stage: FragileStage) -> None:
     await stage.recovers()
 
 
-# Each group has a stage, which two workers can break at the same time.
+# Each group has its own stage, so that two workers can run the groups at the same time.
 FAULTS: dict[str, list[Fault]] = {
     "servers": [
         a_pod_is_killed,
@@ -272,7 +272,7 @@ async def test_nothing_is_lost_or_doubled_when(fault: Fault, stages: FragileStag
 
 @pytest.fixture
 def wrong(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
-    """Two pods, of which the clock of the second is an hour ahead."""
+    """Yield two pods, of which the second has a clock that is an hour ahead."""
     clocks = iter([{}, wrong_clock(HOUR)])
     with kubernetes.deployed(redis_server.url, make=lambda **env: Pod(**env, **next(clocks))) as deployment:
         yield deployment
@@ -283,7 +283,7 @@ async def test_pods_whose_clocks_differ_count_the_same_people(wrong: Deployment)
     right, ahead = wrong.websocket_urls
     async with admin(right, await wrong.admin_token()), visitor(ahead) as page:
         counts = [(await page.identify())["presence"]["admins"] for _ in range(3)]
-        assert 1 in counts  # Redis may be too late for one of them
+        assert 1 in counts  # Redis may answer too late for one of the requests
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whatever a client sends: an answer or a close from the tables of the protocol, never an unhandled exception."""
+"""Garbage from clients: the server answers or closes by the tables of the protocol, without an unhandled exception."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from tests.support.waiting import SOON
 
 
 def close_after(given: list[Frame]) -> int | None:
-    """Return the code with which a server closes when it has given these answers, None if it does not close."""
+    """Return the code with which a server closes after these answers, or None if it does not close."""
     strikes: Counter[str] = Counter()
     for answer in given:
         if answer["type"] == "error":
@@ -31,9 +31,9 @@ def close_after(given: list[Frame]) -> int | None:
 
 
 async def answers(url: str, frames: list[str | bytes]) -> tuple[list[Frame], object]:
-    """Return what the server answers to `frames`, after its welcome, and the code with which it closes, if it does.
+    """Return the server's answers to `frames`, after its welcome, and the code with which it closes, or None.
 
-    A gateway gets each frame when the one before is answered: it would have both served at the same time.
+    A gateway receives each frame after the answer to the one before, because it would serve both at the same time.
     """
     given: list[Frame] = []
     end = new_id()
@@ -50,30 +50,30 @@ async def answers(url: str, frames: list[str | bytes]) -> tuple[list[Frame], obj
                     await socket.websocket.send(last)
             else:
                 await socket.receive()
-                with contextlib.suppress(ConnectionClosed):  # what it said before that is still to be read
+                with contextlib.suppress(ConnectionClosed):  # the frames before the close are read below
                     for data in [*frames, last]:
                         await socket.websocket.send(data)
             while (frame := await _answer(socket)).get("id") != end:
                 given.append(frame)
         except ConnectionClosed:
             assert socket.close_code is not None
-            return given, COUNT if GATEWAY in url else socket.close_code  # there any code is right
+            return given, COUNT if GATEWAY in url else socket.close_code  # behind a gateway any code is right
     return given, None
 
 
 async def _answer(socket: Socket) -> Frame:
-    while (frame := await socket.receive())["type"] in ("connection", "presence"):  # nobody asked for them
+    while (frame := await socket.receive())["type"] in ("connection", "presence"):  # these answer no request
         pass
     validate(frame)
     return frame
 
 
 def test_a_server_answers_every_frame_and_closes_when_the_table_says_so(deployment: Deployment) -> None:
-    # Behind a gateway the same code decodes, and each frame takes a tenth of a second.
+    # Fewer behind a gateway: the same code decodes there, and each frame takes a tenth of a second.
     @settings(max_examples=30 if deployment.gateway else 100, deadline=None)
     @given(frames=st.lists(garbage.filter(bool), min_size=1, max_size=8), identified=st.booleans())
     def answers_and_closes(frames: list[str | bytes], identified: bool) -> None:
-        if deployment.gateway:  # it closes by itself when it gets bytes
+        if deployment.gateway:  # the gateway itself closes when it receives bytes
             frames = [frame for frame in frames if isinstance(frame, str)]
         if identified:
             frames = [encode(identify("user")), *frames]

@@ -1,4 +1,4 @@
-"""A hall: visitors and staff who all come from one address, under the limits that the product has by itself."""
+"""A hall: visitors and staff who all come from one address, under the product's default limits."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ def function(request: pytest.FixtureRequest) -> Iterator[Deployment]:
     deployment: AwsDeployment = request.getfixturevalue("aws_deployment")
     environment = deployment.environment
     deployment.set_environment({name: environment[name] for name in environment.keys() - FOR_TESTS.keys()})
-    deployment.invoke({"manage": "check"})  # by a process that has started since
+    deployment.invoke({"manage": "check"})  # a process with the new environment has started
     try:
         yield deployment
     finally:
@@ -43,7 +43,7 @@ def function(request: pytest.FixtureRequest) -> Iterator[Deployment]:
 
 
 class Hall:
-    """People who stay until everybody has had an answer."""
+    """People who stay connected until all of them have their answers."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -56,7 +56,7 @@ class Hall:
         await self._stack.aclose()
 
     async def visitor_taps(self, number: int) -> str:
-        """Return `ack`, or the way in which the visitor was refused."""
+        """Return `ack`, or the error code or exception with which the visitor was refused."""
         try:
             page = await self._enters(number)
             await page.identify()
@@ -67,7 +67,7 @@ class Hall:
             return repr(refusal)
 
     async def staff_see(self, username: str) -> str:
-        """Return `identified`, or the way in which the staff member was refused."""
+        """Return `identified`, or the exception with which the staff member was refused."""
         try:
             page = await self._enters(0)
             token = await self._deployment.admin_token(username)

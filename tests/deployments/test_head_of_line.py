@@ -1,4 +1,4 @@
-"""A database that hangs for one visitor delays nobody else on the same server."""
+"""A database that hangs for one visitor but delays no other visitor on the same server."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.support.connections import Connection, ack, error, new_id, visitor
 from tests.support.deployments import Deployment, waiting_for_locks
 
 PINGS = 100
-ATTEMPTS = 10  # a server that the machine keeps from working has given up waiting, which shows nothing
+ATTEMPTS = 10  # on a busy machine the server may stop waiting before a ping is answered, which proves nothing
 
 
 async def test_pings_are_answered_while_the_database_keeps_others_waiting(kubernetes_deployment: Deployment) -> None:
@@ -24,7 +24,7 @@ async def test_pings_are_answered_while_the_database_keeps_others_waiting(kubern
 async def pings_come_first(
     deployment: Deployment, writing: Connection, reading: Connection, pinging: Connection
 ) -> bool:
-    """Send pings until there were PINGS or one of the others has its answer; return whether any was answered first."""
+    """Send pings until PINGS are answered or another connection has its answer; return whether any ping came first."""
     id, answered = new_id(), 0
     with psycopg.connect(deployment.database) as holder:
         holder.execute("LOCK TABLE messaging_message IN ACCESS EXCLUSIVE MODE")
@@ -33,7 +33,7 @@ async def pings_come_first(
         waiting = [asyncio.create_task(socket.receive()) for socket in (writing, reading)]
         while answered < PINGS and not any(answer.done() for answer in waiting):
             assert await pinging.until_pong() == []
-            # Its own looks into the journal make a pod wait as well.
+            # There may be more than two, because the pod's own reads of the journal may wait as well.
             if waiting_for_locks(deployment) >= 2 and not any(answer.done() for answer in waiting):
                 answered += 1
         # Leaving the block ends the transaction, and with it the lock.

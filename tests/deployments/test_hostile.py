@@ -1,4 +1,4 @@
-"""Hostile clients: what they cost the server is bounded, and nobody else waits for them."""
+"""Hostile clients: their cost to the server is bounded, and no other client waits for them."""
 
 import asyncio
 import contextlib
@@ -25,14 +25,15 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.slow
 
 CROWD = 20
-PINGS = 50  # of each, one after another
-TURN_SECONDS = 0.02  # of processor time; the longest that were seen are of 0.004
-# As in production, after what `attack` writes first. Without a limit, commits are what a fast sender is there for.
+PINGS = 50  # per client, one after another
+TURN_SECONDS = 0.02  # of processor time; the longest turns that were seen took 0.004
+# Rate limits are on, as in production, with room for the messages that `attack` writes first. Without a limit, a fast
+# sender would mainly cause commits.
 LIMITS = {"RATE_LIMIT_VISITOR": "70/2"}
 
 
 class WatchedPod(Pod):
-    """A pod that tells how long the turns of its event loop take."""
+    """A pod that reports how long the turns of its event loop take."""
 
     @property
     def turns(self) -> Path:
@@ -40,7 +41,7 @@ class WatchedPod(Pod):
 
     def command(self) -> Sequence[str]:
         self.environment["TURNS"] = str(self.turns)
-        self.environment.pop("COVERAGE_PROCESS_CONFIG", None)  # it takes processor time of its own
+        self.environment.pop("COVERAGE_PROCESS_CONFIG", None)  # measuring coverage takes processor time
         return [sys.executable, "-m", "tests.support.watched_server"]
 
 
@@ -62,13 +63,13 @@ def pod(kubernetes: Kubernetes, redis_server: Redis, limits: dict[str, str]) -> 
 
 
 def resident(pod: Pod) -> float:
-    """Megabytes of memory that the process holds."""
+    """Return the memory that the process holds, in MiB."""
     status = Path(f"/proc/{pod.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 class Attacker:
-    """A process of hostile clients; nothing of it is left on the server when `end` returns."""
+    """A process of hostile clients; all of them have closed their connections when `end` returns."""
 
     def __init__(self, kind: str, pod: Pod, token: str = "") -> None:
         self.kind = kind
@@ -81,7 +82,7 @@ class Attacker:
         self._input, self._output = self._process.stdin, self._process.stdout
 
     async def begin(self) -> None:
-        """Return when each of its clients has attacked once."""
+        """Return when each of the clients has attacked once."""
         assert await asyncio.to_thread(self._say) == "begun\n"
 
     async def end(self) -> None:
@@ -108,7 +109,7 @@ async def attack(request: pytest.FixtureRequest, pod: WatchedPod) -> AsyncIterat
 
 
 async def peak_growth(pod: Pod, attack: Attacker, done: Callable[[], bool]) -> float:
-    """By how many megabytes the process grows until `done`, while somebody else uses it."""
+    """Return by how many MiB at most the process grows until `done`, while another visitor uses it."""
     before = peak = resident(pod)
     await attack.begin()
     async with visitor(pod.websocket_url) as page:
@@ -130,13 +131,13 @@ async def test_a_reader_that_reads_nothing_costs_bounded_memory_and_is_closed(
 
 @pytest.mark.parametrize("attack", ["pings_unread"], indirect=True)
 async def test_pongs_that_nobody_reads_cost_bounded_memory(attack: Attacker, pod: WatchedPod) -> None:
-    """Until both attackers are closed: until then, a server without a limit would go on to buffer pongs for them."""
+    """Run until both attackers are closed; a server without a limit would go on to buffer pongs for them until then."""
     assert await peak_growth(pod, attack, lambda: pod.log.count("reader stalled") >= 2) < 16
 
 
 @pytest.mark.parametrize("attack", ["sender"], indirect=True)
 async def test_a_sender_that_is_faster_than_its_handler_costs_bounded_memory(attack: Attacker, pod: WatchedPod) -> None:
-    """Until 200 messages are committed: a server that reads on meanwhile would have 200 MB of others by then."""
+    """Run until 200 messages are committed; a server that reads on meanwhile would hold 200 MB of further messages."""
     before = value(pod, *ACCEPTED)
     assert await peak_growth(pod, attack, lambda: value(pod, *ACCEPTED) > before + 200) < 16
 
@@ -151,9 +152,9 @@ DRIPPED = {
 
 
 async def test_whatever_drips_in_byte_by_byte_is_cut(pod: WatchedPod) -> None:
-    """Were each byte to begin the time anew, these would go on for longer than a test may take.
+    """If each byte restarted the time limit, these requests would last longer than a test may take.
 
-    When exactly they are cut is for tests/unit/test_flow.py.
+    tests/unit/test_flow.py tests the exact time at which they are cut.
     """
 
     async def drip(begun: bytes, dripped: bytes) -> bool:
@@ -177,7 +178,7 @@ async def test_whatever_drips_in_byte_by_byte_is_cut(pod: WatchedPod) -> None:
 
 async def test_1100_connections_are_1000_served_ones_and_100_that_are_told_to_come_back(pod: WatchedPod) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        few = asyncio.Semaphore(10)  # at a time: who reads the close too late finds the connection reset
+        few = asyncio.Semaphore(10)  # at a time: a client that reads the close too late finds the connection reset
 
         async def connected() -> tuple[Frame, int | None]:
             async with few:
@@ -186,7 +187,7 @@ async def test_1100_connections_are_1000_served_ones_and_100_that_are_told_to_co
                 )
                 first = json.loads(await page.recv())
                 if first["type"] == "connection":
-                    await page.send('{"action":"ping"}')  # whoever says nothing for 10 s is closed
+                    await page.send('{"action":"ping"}')  # a client that sends nothing for 10 s is closed
                     assert json.loads(await page.recv())["type"] == "pong"
                     return {"type": "connection"}, None
                 await page.wait_closed()
@@ -200,9 +201,9 @@ async def test_1100_connections_are_1000_served_ones_and_100_that_are_told_to_co
 @pytest.mark.parametrize("limits", [LIMITS], ids=["limited"])
 @pytest.mark.parametrize("attack", ATTACKS, indirect=True)
 async def test_others_do_not_wait_for_a_hostile_client(attack: Attacker, pod: WatchedPod) -> None:
-    """Nobody has to wait for more than a turn of the event loop, so no turn may take long.
+    """Each client waits for the current turn of the event loop, so no turn may take long.
 
-    Turns are measured in the server's own processor time: other processes on this machine do not count.
+    Turns are measured in the server's own processor time, which excludes other processes on this machine.
     """
     async with contextlib.AsyncExitStack() as stack:
         crowd = [await stack.enter_async_context(websocket(pod.websocket_url, proxy=None)) for _ in range(CROWD)]
@@ -219,7 +220,7 @@ async def test_others_do_not_wait_for_a_hostile_client(attack: Attacker, pod: Wa
 
 
 async def ping(crowd: list[ClientConnection]) -> None:
-    """Each of `crowd` sends PINGS pings, the next one when the last one is answered."""
+    """Send PINGS pings from each of `crowd`, each one after the answer to the one before."""
 
     async def ping_on(page: ClientConnection) -> None:
         for _ in range(PINGS):

@@ -1,4 +1,4 @@
-"""Sockets that nobody uses for longer than the time-outs underneath, and more of them than its pools hold."""
+"""Connections that are idle for longer than the time-outs below them, and more connections than the pools hold."""
 
 import asyncio
 import contextlib
@@ -14,12 +14,12 @@ from tests.support.services import started
 pytestmark = pytest.mark.slow
 
 CROWD = 150  # redis-py's pool holds 100 connections
-IDLE_SECONDS = 6.5  # redis-py gives up reading after 5 s, and so do some layers; all else is set to 1 s here
+IDLE_SECONDS = 6.5  # redis-py and some layers stop reading after 5 s; all other time-outs are set to 1 s here
 
 
 @pytest.fixture
 def own_redis() -> Iterator[Redis]:
-    redis = Redis("--timeout", "1")  # it too drops who is idle
+    redis = Redis("--timeout", "1")  # Redis too drops idle clients
     with started(redis):
         yield redis
 
@@ -38,7 +38,7 @@ async def test_a_crowd_of_idle_sockets_still_receives(hasty_deployment: Deployme
         crowd = await asyncio.gather(*pages)
         await asyncio.sleep(IDLE_SECONDS)
         with own_redis.client() as client:
-            assert list(client.scan_iter("connection:*")) == []  # the store has forgotten them all
+            assert list(client.scan_iter("connection:*")) == []  # all rows in the store have expired
         await asyncio.gather(*(socket.say("hello") for socket in crowd))
         told = await operator.receive_many(CROWD)
         assert {frame["conversation"] for frame in told} == {socket.conversation for socket in crowd}

@@ -1,4 +1,4 @@
-"""What nobody may find in any log: what people wrote, who they are, secrets, and lines that somebody else composed."""
+"""The contents that no log may have: messages, identities, secrets, and lines that a client composed."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-# Long enough for SECRET_KEY, found nowhere else, and of no character that a log would write differently.
+# Long enough for SECRET_KEY, found nowhere else, and without characters that a log would write differently.
 CONTENT, SECRET, PASSWORD = (f"canary-{name}-{new_id()}{new_id()}" for name in ("content", "secret", "password"))
 PRINTABLE = re.compile(r"[ -~]*")
 FORGED = "2026-11-22 10:00:00,000 WARNING forged: line"
@@ -39,7 +39,7 @@ def redis_with_password() -> Iterator[Redis]:
 @pytest.fixture
 def secretive(kubernetes: Kubernetes, redis_with_password: Redis) -> Iterator[Deployment[Pod]]:
     secrets = {"SECRET_KEY": SECRET, "REDIS_PASSWORD": PASSWORD}
-    # Limits are asked of Redis, and a proxy's word is believed: both could end up in a log.
+    # Limits are kept in Redis, and the proxy's header is trusted, so both could end up in a log.
     more = {"RATE_LIMIT_VISITOR": "1000/0.001", "TRUSTED_PROXY_COUNT": "1", "LOG_LEVEL": "DEBUG"}
     with kubernetes.deployed(redis_with_password.url, secrets | more) as deployment:
         yield deployment
@@ -75,7 +75,7 @@ async def test_no_log_has_what_people_write_or_a_secret(
 
 
 async def misbehave(url: str) -> None:
-    """Frames and tokens that make no sense, until the server has enough."""
+    """Send frames and tokens that make no sense, until the server closes the connection."""
     unfinished = f'{{"action": "{CONTENT}"'
     frames: list[str | bytes] = [f'["{CONTENT}"]', f'{{"action": ["{CONTENT}"]}}', CONTENT.encode(), *[unfinished] * 5]
     async with connect(url) as stranger:
@@ -90,7 +90,7 @@ async def misbehave(url: str) -> None:
 
 
 async def mistake(page: Connection) -> None:
-    """A message, again, another one under its id, one that is too long, an action that does not exist."""
+    """Send a message, the same again, another one under its id, one that is too long, and an unknown action."""
     id = new_id()
     await page.say(CONTENT, id=id)
     assert await page.request("sendMessage", id=id, content=CONTENT) == ack(id, duplicate=True)
@@ -100,7 +100,7 @@ async def mistake(page: Connection) -> None:
 
 
 async def lose_the_database(deployment: Deployment, page: Connection) -> None:
-    """A lock that lasts until the server has given up, then the end of all sessions of the database."""
+    """Lock the database until the server has given up, then end all of its sessions."""
     id = new_id()
     with psycopg.connect(deployment.database, autocommit=True) as session:
         with session.transaction():
@@ -116,7 +116,7 @@ async def lose_the_database(deployment: Deployment, page: Connection) -> None:
 
 
 async def say_at_last(page: Connection) -> None:
-    """Says it until it is acked; what others are sent meanwhile does not matter here."""
+    """Send a message until it is acked, and ignore all other frames."""
     id = new_id()
     answer = partial(page.request, "sendMessage", id=id, content=CONTENT)
     await eventually(answer, "it is acked", until=lambda told: (told["type"], told.get("id")) == ("ack", id))
@@ -150,14 +150,14 @@ HANDSHAKE = (
 
 
 def send(pod: Pod, request: str) -> None:
-    """Sends a request and waits for the beginning of its answer, or for the end of the connection."""
+    """Send a request and wait for the first byte of its answer, or for the end of the connection."""
     with socket.create_connection((HOST, pod.port), timeout=60) as raw:
         raw.sendall(f"{request}\r\n".encode())
         raw.recv(1)
 
 
 def events(pod: Pod, message: str) -> list[dict[str, Any]]:
-    """The lines of the log that say `message`."""
+    """Return the lines of the log whose message is `message`."""
     return [line for line in map(json.loads, pod.log.splitlines()) if line["message"] == message]
 
 
@@ -167,7 +167,7 @@ async def test_what_is_logged_for_one_connection_never_has_the_ids_of_another(se
         pages = {"ada": ada, "bob": bob}
         sent = {page.id: [f"{name}-{new_id()}" for _ in range(20)] for name, page in pages.items()}
         for first, second in zip(sent[ada.id], sent[bob.id], strict=True):
-            await ada.send("sendMessage", id=first, content=CONTENT)  # both are under way at the same time
+            await ada.send("sendMessage", id=first, content=CONTENT)  # both are being served at the same time
             await bob.send("sendMessage", id=second, content=CONTENT)
         for page in pages.values():
             await page.receive_many(20)
@@ -210,7 +210,7 @@ async def test_what_staff_change_and_hand_out_is_in_the_audit_log(secretive: Dep
     assert said == [(event, staff) for event in ("staff logged in", *CHANGES, "messages exported")]
     assert [line["object"] for line in events(pod, "group deleted")] == groups
     assert (audit[-1]["format"], audit[-1]["messages"]) == ("csv", 1)
-    assert len({line["request"] for line in audit}) == len(audit) - 1  # both groups were deleted by one
+    assert len({line["request"] for line in audit}) == len(audit) - 1  # one request deleted both groups
     assert CONTENT not in pod.log
 
 
@@ -221,13 +221,13 @@ async def test_what_staff_do_to_conversations_is_in_the_audit_log(secretive: Dep
     async with visitor(here) as page, admin(there, token) as operator:
         await page.say(CONTENT)
         await operator.receive()
-        for op in [op for op in ops for _ in range(2)]:  # what is so already is no change
+        for op in [op for op in ops for _ in range(2)]:  # each op twice: repeating it changes nothing
             id = new_id()
             await operator.send("conversation", id=id, conversation=page.conversation, op=op)
             while (await operator.receive()).get("id") != id:
                 pass
     changes = events(secretive.servers[1], "conversation changed")
-    assert [line["op"] for line in changes] == [*ops[:4], "block", "block", "unblock"]  # a block begins anew
+    assert [line["op"] for line in changes] == [*ops[:4], "block", "block", "unblock"]  # a second block begins anew
     assert {line["object"] for line in changes} == {page.conversation}
     assert {line["connection"] for line in changes} == {operator.id}
     assert len({line["frame"] for line in changes}) == len(changes)

@@ -1,4 +1,4 @@
-"""What a network loses without telling anybody: one ack, and nothing else."""
+"""The silent loss of one ack on the network, and of no other frame."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from tests.support.services import HOST
 
 @pytest.fixture
 def deployment(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment[Pod]]:
-    """Pods with a database of their own: nobody else's messages are in it."""
+    """Yield pods with a database of their own, which has no messages of other tests."""
     with kubernetes.deployed(redis_server.url) as deployment:
         yield deployment
 

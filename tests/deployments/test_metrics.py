@@ -1,4 +1,4 @@
-"""Metrics: what is counted, under which names, and that no client makes a series of its own."""
+"""Metrics: the events that are counted, the names of the metrics, and a number of series that no client can raise."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from tests.support.redis_services import Redis
 from tests.support.services import HOST, started
 from tests.support.waiting import eventually, wait_until
 
-SERIES = 500  # of one process
+SERIES = 500  # per process
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_a_client_that_comes_back_resumes_or_has_a_gap(pods: Deployment[Po
         acked = await erased.say("forget me")
         token = erased.token
         await erased.request("forget", id=new_id())
-    async with connect(pod.websocket_url) as again:  # somebody new, with no history that could have a gap
+    async with connect(pod.websocket_url) as again:  # a new visitor, whose history can not have a gap
         await again.request("identify", v=2, type="user", token=token, since=acked["cursor"])
     assert (value(pod, "messaging_resume_total", "ok"), value(pod, "messaging_resume_total", "gap")) == (1, 1)
 
@@ -129,7 +129,7 @@ def test_a_page_is_counted_by_the_class_of_its_status(pods: Deployment[Pod]) -> 
     def counted() -> dict[str, float]:
         return {status: value(pod, "messaging_http_request_seconds_count", status) for status in metrics.STATUSES}
 
-    # A client has its answer a moment before it is counted.
+    # A request is counted a moment after the client has its answer.
     wait_until(lambda: counted() == {"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 2, "5xx": 0}, "they are counted")
 
 

@@ -1,4 +1,4 @@
-"""A site moves from pods to API Gateway and back while people write. docs/migration.md says it in commands."""
+"""The move of a site from pods to API Gateway and back while people write; docs/migration.md has the commands."""
 
 import asyncio
 from functools import partial
@@ -16,28 +16,28 @@ pytestmark = pytest.mark.timeout(300)
 
 async def test_live_traffic_moves_to_aws_and_back(site: Site) -> None:
     crowd = site.crowd()
-    logged = len(site.aws.log)  # by tests before this one
+    logged = len(site.aws.log)  # by earlier tests
     await site.aws.forgets_the_past()
     async with traffic(crowd, site.aws.database):
         await site.admins_are(0)
-        site.lead(to_aws=(True, False))  # both at once, half of the people on each
+        site.lead(to_aws=(True, False))  # both serve, with half of the people on each
         await asyncio.to_thread(site.restart_pods)
         await site.admins_are(1)
         await crowd.goes_on()
-        site.lead(to_aws=(True, True))  # cut over
+        site.lead(to_aws=(True, True))  # all people move to AWS
         await asyncio.to_thread(site.stop_pods)
         await site.admins_are(2)
         await crowd.goes_on()
         await asyncio.to_thread(site.start_pods)  # and back
         site.lead(to_aws=(False, False))
-        drain = partial(asyncio.to_thread, site.aws.manage, "messaging_drain")  # again: somebody was on the way there
+        drain = partial(asyncio.to_thread, site.aws.manage, "messaging_drain")  # again: a client was on its way
         await eventually(drain, "nobody is there", CALM_SECONDS, until=lambda told: "connected now: 0" in told)
         await site.admins_are(0)
     assert "Traceback" not in site.aws.log[logged:] + site.pods.log
 
 
 async def test_what_is_said_on_one_side_is_read_on_the_other(site: Site) -> None:
-    """Pods look into the log every two seconds, API Gateway's clients whenever they ping."""
+    """Pods look into the journal every two seconds, clients of API Gateway whenever they ping."""
     pod, gateway = site.pods.websocket_urls[0], site.aws.websocket_urls[0]
     here, there = [await site.everywhere.admin_token(name) for name in ("operator", "colleague")]
     async with admin(pod, here) as on_pod, admin(gateway, there) as on_aws, visitor(pod) as page:

@@ -1,4 +1,4 @@
-"""What the server writes to a WebSocket before it is open, and after its client has closed it: nothing."""
+"""No frames are written to a WebSocket before it is open or after its client has closed it."""
 
 import asyncio
 import json
@@ -22,13 +22,16 @@ TEXT, CLOSE = 1, 8  # opcodes
 
 @pytest.fixture
 def network(redis_server: Redis) -> Iterator[ChaosProxy]:
-    """What is between the servers and Redis."""
+    """Yield the network between the servers and Redis."""
     with ChaosProxy([(HOST, redis_server.port)]) as network:
         yield network
 
 
 async def receive(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Opcode and payload of the next frame (RFC 6455 section 5.2). Raises asyncio.IncompleteReadError at the end."""
+    """Return opcode and payload of the next frame (RFC 6455 section 5.2).
+
+    Raise asyncio.IncompleteReadError if the connection has ended.
+    """
     first, length = await reader.readexactly(2)
     if length > 125:
         length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8))
@@ -45,7 +48,7 @@ async def test_who_is_being_let_in_when_the_server_stops_is_told_once_the_socket
     url = f"redis://{HOST}:{network.port}/0"
     with kubernetes.deployed(url, pods=1, SOCKETS_PER_ADDRESS="10", SHUTDOWN_TIMEOUT="0") as deployment:
         (pod,) = deployment.servers
-        network.blackhole = True  # a handshake waits for the count of its address' sockets, as long as it may
+        network.blackhole = True  # the handshake waits for the count of its address in Redis until the time-out
         async with asyncio.timeout(4 * SOON), asked(pod, HANDSHAKE) as (reader, _):
             await eventually(lambda: open_sockets(pod) == 1, "it is being let in")
             pod.send_signal(signal.SIGTERM)
@@ -63,13 +66,13 @@ async def test_what_waits_for_a_reader_is_not_sent_behind_its_close(kubernetes_d
     async with visitor(pod.websocket_url) as page:
         for _ in range(60):
             await page.say("x" * 1900)
-        # A server that is kept from reading the close in time rightly sends all before it: that shows nothing yet.
+        # Repeat, because a server that reads the close late rightly sends all answers before it; that proves nothing.
         await eventually(lambda: waits_in_vain(pod, page), "an answer is not sent", 4 * SOON)
 
 
 async def waits_in_vain(pod: Pod, page: Connection) -> bool:
-    """Whether the last of several answers was not sent any more to a tab of `page` that closes and only then reads."""
-    history = frame({"action": "history", "id": "h", "limit": 60})  # 130 kB of answer
+    """Return whether the last of several answers was not sent to a tab of `page` that closes and only then reads."""
+    history = frame({"action": "history", "id": "h", "limit": 60})  # an answer of 130 kB
     async with asked(pod, HANDSHAKE) as (reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(frame({"action": "identify", "v": 2, "type": "user", "token": page.token}))
@@ -77,7 +80,7 @@ async def waits_in_vain(pod: Pod, page: Connection) -> bool:
             pass
         id = new_id()
         writer.write(history * 3 + frame({"action": "sendMessage", "id": id, "content": "last"}))
-        assert (await page.receive())["content"] == "last"  # all is served
+        assert (await page.receive())["content"] == "last"  # all frames are served
         writer.write(frame((1000).to_bytes(2), CLOSE))
         assert await page.until_pong() == []
         received = [await receive(reader)]

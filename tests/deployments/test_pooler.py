@@ -1,4 +1,4 @@
-"""Servers behind PgBouncer in transaction mode, where no two transactions need share a connection to PostgreSQL."""
+"""Servers behind PgBouncer in transaction mode, where each transaction may use another connection to PostgreSQL."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.support.known_faults import known_fault
 from tests.support.pgbouncer import PgBouncer
 from tests.support.waiting import eventually
 
-ANSWER_SECONDS = 10  # until a statement that waits is cancelled: 2, and what a busy machine adds
+ANSWER_SECONDS = 10  # until a waiting statement is cancelled: 2 s, and the delay of a busy machine
 PAGES = (
     "messaging/conversation/",
     "messaging/conversation/?q=hello",
@@ -44,20 +44,20 @@ WAITING = (
 
 @contextlib.contextmanager
 def transactions(pooled: Deployment, pooler: PgBouncer) -> Iterator[list[psycopg.Connection]]:
-    """Clients of the pooler that hold all its connections to the database, ten at least."""
+    """Yield clients of the pooler that hold all its connections to the database, at least ten."""
     with contextlib.ExitStack() as stack:
         observer = stack.enter_context(psycopg.connect(pooled.database, autocommit=True))
         clients: list[psycopg.Connection] = []
         while len(clients) < 10 or observer.execute(IDLE).fetchall():
             client = stack.enter_context(psycopg.connect(pooler.url(pooled.database)))
-            client.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it may have somebody else's
+            client.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it may be another client's
             clients.append(client)
         yield clients
 
 
 @pytest.fixture
 def pooled(pooled_deployment: Deployment, pooler: PgBouncer) -> Deployment:
-    """Pods, and ten connections to their database: statements of one client go by all of them in turn."""
+    """Return pods whose pooler has ten connections to the database and uses all of them in turn for each client."""
     with transactions(pooled_deployment, pooler):
         return pooled_deployment
 
@@ -80,9 +80,9 @@ async def test_a_statement_that_waits_for_too_long_is_cancelled(
 ) -> None:
     fields = {"content": "hello"} if action == "sendMessage" else {}
     async with visitor(pooled.websocket_urls[0]) as page:
-        await page.say("hello")  # the server's own connections to the pooler are there
+        await page.say("hello")  # the server has opened its connections to the pooler
         with (
-            transactions(pooled, pooler),  # the statement comes by another one to the database than those before it
+            transactions(pooled, pooler),  # the next statement uses another connection to the database than before
             psycopg.connect(pooled.database, autocommit=True) as observer,
             psycopg.connect(pooled.database) as holder,
         ):
@@ -94,7 +94,7 @@ async def test_a_statement_that_waits_for_too_long_is_cancelled(
 
 
 def waiting(observer: psycopg.Connection) -> set[tuple[int, datetime]]:
-    """Return the statements of the database that wait for a lock, by their process and their beginning."""
+    """Return the statements of the database that wait for a lock, each as process id and start time."""
     return set(observer.execute(WAITING).fetchall())
 
 

@@ -1,4 +1,4 @@
-"""What the server refuses, with which error, and which connections it then closes; the same in every mode."""
+"""The errors with which the server refuses frames, and the connections that it then closes; the same in every mode."""
 
 import pytest
 
@@ -30,7 +30,7 @@ async def test_the_fifth_senseless_frame_closes(bad: BadFrame, deployment: Deplo
         answers = []
         for _ in range(5):
             await socket.send_raw(bad.data)
-            if deployment.gateway:  # of frames that are served at the same time, not each is counted
+            if deployment.gateway:  # if frames are served at the same time, not all of them are counted
                 answers.append(await socket.receive())
         last, code = await socket.until_closed()
         assert (answers + last, code) == ([error(**bad.answer)] * 5, 4400)
@@ -44,7 +44,7 @@ async def test_other_errors_do_not_count_towards_the_fifth(deployment: Deploymen
 
 
 def padded(size: int) -> str:
-    """A ping of `size` bytes, each character of the padding two bytes long."""
+    """Return a ping of `size` bytes, padded with characters of two bytes."""
     frame = '{"action":"ping","id":"p","x":"%s"}'
     room = size - len(frame % "")
     return frame % ("ä" * (room // 2) + "x" * (room % 2))

@@ -1,4 +1,4 @@
-"""What every answer says to the browser, and what guards the login."""
+"""The security headers of every answer, the protection of the login, and packages without known holes."""
 
 from importlib.metadata import version
 from urllib.error import HTTPError
@@ -8,8 +8,8 @@ from packaging.version import Version
 
 from tests.support.deployments import PASSWORD, Deployment, StaffSession
 
-# The first releases without: CVE-2026-44545 and CVE-2026-44546 (daphne), CVE-2024-41671 and CVE-2024-41810 (Twisted),
-# CVE-2026-5766 (Django), and the ones before them.
+# The first releases without these: CVE-2026-44545 and CVE-2026-44546 (daphne), CVE-2024-41671 and CVE-2024-41810
+# (Twisted), CVE-2026-5766 (Django), and the holes before them.
 FLOORS = {"daphne": "4.2.2", "Twisted": "24.7", "Django": "5.2.14", "channels": "4.3.2"}
 
 CONNECT = "connect-src 'self'"

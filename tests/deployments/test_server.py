@@ -1,4 +1,4 @@
-"""The server as an operator and a hostile client meet it: drain, backpressure, limits."""
+"""The server process: draining, stopping while work is under way, faults of the service, and its two ports."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from tests.support.waiting import SOON, eventually
 
 PAGES = 300
 SHUTDOWN_SECONDS = 8
-CLOCK_SECONDS = 0.01  # what times in frames and logs may be off
+CLOCK_SECONDS = 0.01  # tolerance for times in frames and logs
 SLOT_SECONDS = SHUTDOWN_SECONDS * 0.75 / PAGES
 
 
@@ -46,7 +46,7 @@ def ended(pod: Pod) -> bool:
 
 
 async def drains(pod: Pod) -> None:
-    """Returns when the server has been told to stop and takes no connection any more."""
+    """Tell the server to stop, and return when it accepts no more connections."""
     pod.send_signal(signal.SIGTERM)
     await eventually(lambda: probe(pod, "/ready")[0] == 503, "not ready")
     assert probe(pod, "/health") == (200, {"status": "alive"})
@@ -92,24 +92,24 @@ async def test_sigterm_sends_every_socket_elsewhere_and_leaves_nothing_behind(
 
 
 def kept(client: redis.Redis, ids: set[str]) -> int:
-    """How many of these connections have something in the store."""
+    """Return how many of these connections still have an entry in the store."""
     keys = client.scan_iter("connection*")
     members = [client.zrange(key, 0, -1) if client.type(key) == "zset" else [key.partition(":")[2]] for key in keys]
     return len(ids & {member for found in members for member in found})
 
 
 def counted(client: redis.Redis) -> dict[str, str]:
-    """How many sockets of an address each process has that gives signs of life, by the process' name."""
+    """Return how many connections of an address each live process counts, by the name of the process."""
     alive = client.zrange("sockets:processes", 0, -1)
     keys = [key for key in client.scan_iter("sockets:*") if client.type(key) == "hash"]
     return {str(name): str(count) for key in keys for name, count in client.hgetall(key).items() if name in alive}
 
 
 def told_before_their_turn(pod: Pod, last_frames: list[Frame]) -> list[int]:
-    """Return the numbers of those whom the server told to come back before the slot of that number had begun.
+    """Return the numbers of the connections that were sent elsewhere before the slot of that number had begun.
 
-    There is a slot for each, so never more are told than whose slots have begun. A machine that stands still makes a
-    server late, but not early.
+    There is a slot for each connection, so the connections sent elsewhere are never more than the slots that have
+    begun. A machine that stands still makes a server late, but not early.
     """
     (begun,) = (line["time"] for line in map(json.loads, pod.log.splitlines()) if "server drains" in line["message"])
     began = datetime.fromisoformat(begun).timestamp()
@@ -145,7 +145,7 @@ async def test_what_is_under_way_when_the_process_stops_is_committed_and_acked(p
 
 
 async def login(pods: Deployment[Pod]) -> bytes:
-    """The request of a staff member who logs in."""
+    """Return the request with which a staff member logs in."""
     pod, session = pods.servers[0], pods.session("operator")
     await asyncio.to_thread(session.request, "/admin/login/")
     token = session.cookies["csrftoken"]
@@ -158,14 +158,14 @@ async def login(pods: Deployment[Pod]) -> bytes:
 
 
 def largest_file(pod: Pod) -> tuple[Path, bytes]:
-    """The path and the content of what is largest under /static/."""
+    """Return path and content of the largest file under /static/."""
     root = Path(pod.environment["STATIC_ROOT"])
     file = max((path for path in root.rglob("*.*") if path.is_file()), key=lambda path: path.stat().st_size)
     return file.relative_to(root), file.read_bytes()
 
 
 async def test_requests_that_are_under_way_when_the_process_stops_are_answered(pods: Deployment[Pod]) -> None:
-    """One waits for the database, one is still being sent, and the answer to one is not read."""
+    """One request waits for the database, one is still being sent, and the answer to one is not read."""
     pod, request = pods.servers[0], await login(pods)
     path, content = largest_file(pod)
     get = f"GET /static/{path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
@@ -178,7 +178,7 @@ async def test_requests_that_are_under_way_when_the_process_stops_are_answered(p
             served, _ = await stack.enter_async_context(asked(pod, request))
             await eventually(lambda: waiting_for_locks(pods) == 1, "one waits for the database")
             coming, upload = await stack.enter_async_context(asked(pod, request[:-1]))
-            await asyncio.to_thread(probe, pod, "/health")  # by then the server has read what is there of it
+            await asyncio.to_thread(probe, pod, "/health")  # by then the server has read the part that was sent
             pod.send_signal(signal.SIGTERM)
             await eventually(lambda: "server waits for 3 requests" in pod.log, "it waits")
             upload.write(request[-1:])
@@ -199,7 +199,7 @@ async def test_a_second_signal_ends_the_process_at_once(pods: Deployment[Pod]) -
     async with visitor(pod.websocket_url), visitor(pod.websocket_url):
         await drains(pod)
         pod.send_signal(signal.SIGTERM)
-        # The second of two sockets would be told after 22 minutes.
+        # Otherwise the second of the two connections would be sent elsewhere after 22 minutes.
         await eventually(lambda: ended(pod), "the process ends")
     assert "second signal: server ends at once" in pod.log
     assert "sockets left" not in pod.log
@@ -208,7 +208,7 @@ async def test_a_second_signal_ends_the_process_at_once(pods: Deployment[Pod]) -
 async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     async with visitor(pod.websocket_url) as page:
-        behind_a_proxy = pod.environment | {"http_proxy": "http://127.0.0.1:9"}  # which probes do not ask
+        behind_a_proxy = pod.environment | {"http_proxy": "http://127.0.0.1:9"}  # which the command does not use
         drained = asyncio.create_task(asyncio.to_thread(manage, behind_a_proxy, "messaging_drain"))
         frames, code = await page.until_closed()
         assert (frames[-1]["type"], code) == ("serverShutdown", 4001)

@@ -1,4 +1,4 @@
-"""Two sites on one Redis, each with a database of its own there: neither hears of the other."""
+"""Two sites on one Redis, each with its own Redis database, so that neither receives messages of the other."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ Sites = tuple[Deployment, Deployment]
 
 @pytest.fixture(scope="module")
 def sites(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Sites]:
-    """One pod, and two pods of another site: what comes from the one that one is not on came by Redis."""
+    """Yield one pod, and two pods of another site: a frame from the other pod of that site has come through Redis."""
     with (
         kubernetes.deployed(redis_server.url, pods=1) as staging,
         kubernetes.deployed(redis_server.url.removesuffix("/0") + "/1") as production,
@@ -33,7 +33,7 @@ async def test_staff_are_shown_the_messages_of_their_own_site(sites: Sites) -> N
         visitor(here) as ada,
     ):
         await stranger.say("to staging")
-        await other.receive()  # Redis has told everybody
+        await other.receive()  # Redis has notified all processes
         await ada.say("to production")
         assert await operator.receive() == message("to production", ada.conversation, connectionId=ada.id)
         assert await operator.until_pong() == []
@@ -53,7 +53,7 @@ async def test_staff_are_told_what_was_erased_on_their_own_site(sites: Sites) ->
             admin(there, await production.admin_token()) as operator,
         ):
             await stranger.request("forget", id=new_id())
-            await other.receive()  # Redis has told everybody
+            await other.receive()  # Redis has notified all processes
             await ada.say("to production")
             assert await operator.receive() == message("to production", ada.conversation, connectionId=ada.id)
             assert await operator.until_pong() == []

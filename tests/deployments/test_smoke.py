@@ -1,4 +1,4 @@
-"""`messaging_smoke`: it goes through where the deployment works, and says what does not where it doesn't."""
+"""`messaging_smoke`: it passes if the deployment works, and otherwise names the part that does not."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def smoke(tmp_path: Path) -> Smoke:
 
 @pytest.fixture(scope="module")
 def services(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[dict[str, int]]:
-    """The port of one pod of each role, by the name of its Service."""
+    """Yield the port of one pod of each role, by the name of its Service."""
     with kubernetes.deployed(redis_server.url) as deployment:
         shared = {name: deployment.servers[0].environment[name] for name in ("DATABASE_URL", "STATIC_ROOT")}
         pods = {name: Pod(SERVICE_ROLE=role, REDIS_URL=redis_server.url, **shared) for name, role in ROLES.items()}
@@ -40,7 +40,7 @@ def services(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[dict[str, 
 
 @pytest.fixture(scope="module")
 def paths(services: Mapping[str, int]) -> dict[str, list[int]]:
-    """Where each path of the Ingress leads."""
+    """Return the ports of the pods to which each path of the Ingress leads."""
     return {path: [services[name]] for path, name in manifests("production").routes.items()}
 
 
@@ -142,7 +142,7 @@ def test_it_leaves_one_conversation_and_no_login(smoke: Smoke, local_deployment:
     sessions, conversations, messages = counted()
     assert smoke(local_deployment.servers[0].origin) == 0, smoke.output
     assert counted() == [sessions, conversations + 1, messages + 2]
-    local_deployment.session("operator").token()  # whoever was logged in still is
+    local_deployment.session("operator").token()  # the earlier login is still valid
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An admin's connection lives as long as the right to it, on whichever pod either is."""
+"""The end of staff connections when their right ends, also if that happens on another pod."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ CHANGES = {
 
 
 async def ends(deployment: Deployment, username: str, change: Callable[[], object]) -> None:
-    """`change` (blocking) closes `username`'s connections on both pods, and nobody else's."""
+    """Assert that `change` (blocking) closes the connections of `username` on both pods, and no other connection."""
     here, there = deployment.websocket_urls
     tokens = [await deployment.admin_token(username) for _ in range(2)]
     async with (

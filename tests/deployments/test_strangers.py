@@ -1,4 +1,4 @@
-"""Nobody becomes an admin, and nobody reads another conversation, without the right to; the same in every mode."""
+"""No client becomes staff or reads another conversation without the right to do so; the same in every mode."""
 
 from collections.abc import Awaitable, Callable
 from urllib.error import HTTPError
@@ -32,7 +32,7 @@ async def of_an_account_that_is_gone(deployment: Deployment) -> str:
 
 
 def forged(forgery: str) -> Token:
-    """Return what makes a forgery of an operator's token."""
+    """Return a function that forges an operator's token."""
 
     async def token(deployment: Deployment) -> str:
         grant = tokens.read_admin(await deployment.admin_token())
@@ -79,7 +79,7 @@ async def test_an_admins_token_gives_a_visitor_no_right_of_an_admin(deployment: 
         await ada.say("before")
         await stranger.say("a visitor's message", to=ada.conversation)
         await ada.say("after")
-        (own,) = (await stranger.request("history", id="h"))["messages"]  # and nothing came live in between
+        (own,) = (await stranger.request("history", id="h"))["messages"]  # and no other frame arrived before
         assert (own["content"], own["from"]) == ("a visitor's message", "user")
         assert await ada.until_pong() == []
         await stranger.send("history", id="h", conversation=ada.conversation)
@@ -95,7 +95,7 @@ async def test_staff_without_the_right_get_no_token(deployment: Deployment) -> N
 
 @pytest.mark.parametrize("change", ["is_active = False", "is_staff = False", "set_password('another one')"])
 async def test_rights_are_read_when_the_token_is_used(change: str, deployment: Deployment) -> None:
-    minted = deployment.run(  # an account of its own: other tests go on using the ones that exist
+    minted = deployment.run(  # a new account, because other tests go on using the existing ones
         "from django.contrib.auth.models import User; from messaging.models import password_mark\n"
         "from messaging.tokens import mint_admin\n"
         f"user = User.objects.create_superuser('leaver-{new_id()}', password='one')\n"
@@ -113,7 +113,7 @@ async def test_rights_are_read_when_the_token_is_used(change: str, deployment: D
         ("https://example.org", 403),
         ("http://127.0.0.1:1", 403),
         ("http://127.0.0.1.example.org", 403),
-        ("file://127.0.0.1", 400),  # daphne's WebSocket library refuses what is no site itself
+        ("file://127.0.0.1", 400),  # daphne's WebSocket library itself refuses origins that are no sites
         ("null", 400),
     ],
 )

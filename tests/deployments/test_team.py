@@ -1,4 +1,4 @@
-"""What staff and visitors see of each other beside the messages, the same in every mode."""
+"""The read positions, claims, blocks and presence that staff and visitors see, the same in every mode."""
 
 from functools import partial
 
@@ -35,7 +35,7 @@ def done(*, duplicate: bool = False) -> Frame:
 
 
 async def change(socket: Connection, conversation: str, op: str) -> Frame:
-    """The answer to an op."""
+    """Send an op and return the answer."""
     return await socket.request("conversation", id="c", conversation=conversation, op=op)
 
 
@@ -48,7 +48,7 @@ async def change_told(
     status: str = "open",
     **expected: object,
 ) -> None:
-    """An op that all admins are told in the same words, the one who did it as well."""
+    """Send an op; assert that all staff, including its sender, receive the same frame."""
     assert await change(operator, ada.conversation, op) == done()
     for socket in (operator, *others):
         assert await socket.receive() == told(ada, status, op, **expected)
@@ -145,7 +145,7 @@ async def test_a_blocked_visitor_is_told_and_may_write_again_when_staff_say(depl
         assert await ada.until_closed() == ([], COUNT if deployment.gateway else 4403)
     async with admin(there, await deployment.admin_token("manager")) as manager:
         await change_told(manager, [], ada, "unblock", by="manager")
-        # Until a message is taken, each one ends its connection.
+        # Until a message is accepted, each message ends its connection.
         again = partial(answer_to, here, ada.token)
         await eventually(again, "the visitor may write", until=lambda told: told["type"] == "ack")
 
@@ -183,7 +183,7 @@ async def test_a_visitor_who_asks_for_it_is_forgotten_everywhere(deployment: Dep
         gone = {"conversation": before, "status": "erased", "timestamp": TIME}
         page = await operator.request("history", id="h", conversation=before)
         assert (page["messages"], page["conversations"]) == ([], [gone])
-        # The same connection goes on as somebody else's, both ways.
+        # The same connection is now that of a new visitor, for sending and for receiving.
         ada.conversation = frame["conversation"]
         await ada.say("hello again")
         assert (await operator.receive())["conversation"] == ada.conversation != before
@@ -222,7 +222,7 @@ async def test_quick_messages_come_in_the_language_that_was_asked_for(deployment
 
 
 async def until_told(socket: Connection, expected: Frame) -> None:
-    """Return when this is what `socket` was told last of who is there; on a gateway a ping may bring it."""
+    """Return when `expected` is the last presence that `socket` received; behind a gateway a ping may bring it."""
 
     async def told() -> Frame:
         assert await socket.until_pong() == []

@@ -1,4 +1,4 @@
-"""Traces: what one message does in two processes is one trace, as a collector gets it."""
+"""Traces: the spans of one message in two processes form one trace at the collector."""
 
 import asyncio
 import subprocess
@@ -26,7 +26,7 @@ CONTENT = f"canary-{new_id()}"
 
 
 class Collector:
-    """Takes OTLP over HTTP, as the OpenTelemetry Collector does. `spans` has each with its service's name."""
+    """A receiver of OTLP over HTTP, like the OpenTelemetry Collector. `spans` has each span with its service's name."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://{HOST}:{port}"
@@ -54,7 +54,7 @@ def collector() -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, *arguments: object) -> None:
-            """Not on standard error."""
+            """Log nothing to standard error."""
 
     server = ThreadingHTTPServer((HOST, 0), Handler)
     taken = Collector(server.server_address[1])
@@ -72,7 +72,7 @@ def collector() -> Iterator[Collector]:
 def traced(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[tuple[Deployment, Collector]]:
     with collector() as taken:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": taken.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-        # Limits are asked of Redis: what a message waits for there is part of its trace.
+        # The limiter asks Redis for each message, so the wait for Redis is part of the message's trace.
         variables["RATE_LIMIT_VISITOR"] = "1000/0.001"
         with kubernetes.deployed(redis_server.url, variables) as deployment:
             here, there = deployment.servers
@@ -103,7 +103,7 @@ async def test_one_trace_goes_from_the_visitors_frame_to_the_delivery_in_another
     roots = {span.name for _, span in taken.spans if not span.parent_span_id}
     assert {name for name in roots if "/" not in name} == {
         "messaging send"
-    }  # a ping is none, nor what nobody asked for
+    }  # neither a ping nor work without a request has a root span
     assert [body for body in taken.bodies if CONTENT.encode() in body] == []
 
 

@@ -1,4 +1,4 @@
-"""Every variable of docs/configuration.md: a wrong value ends a pod or a function, with one line that says so."""
+"""Every variable of docs/configuration.md: a wrong value ends a pod or a function, with one line that names it."""
 
 import re
 
@@ -14,9 +14,9 @@ POD: tuple[Kind, ...] = ("pod",)
 FUNCTION: tuple[Kind, ...] = ("function",)
 BOTH = POD + FUNCTION
 RIGHT: dict[Kind, dict[str, str]] = {"pod": PRODUCTION, "function": AWS}
-RAISED = "django.core.exceptions.ImproperlyConfigured: "  # what Lambda logs, and answers to who invoked it
+RAISED = "django.core.exceptions.ImproperlyConfigured: "  # Lambda logs this and returns it to the caller
 
-# A wrong value of each, what is said to be allowed, and which kinds of process read it.
+# A wrong value of each variable, the error text about allowed values, and the kinds of process that read it.
 WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "DEPLOYMENT_MODE": ("k8s", "must be one of local, kubernetes, aws", BOTH),
     "VERSION": ("1.0 (beta)", "must be up to 128 printable characters", BOTH),
@@ -53,16 +53,16 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "OTEL_SDK_DISABLED": ("perhaps", "must be true or false", BOTH),
     "MESSAGING_PUBLISH_DELAY_MS": ("long", "must be a whole number from 0 to 60000", BOTH),
 }
-# Every text may be a password, but not every file can be read.
+# Any text may be a password, but not every file can be read.
 UNREADABLE: dict[str, tuple[Kind, dict[str, str], str]] = {
     "REDIS_PASSWORD": ("pod", {"REDIS_PASSWORD_FILE": "/nowhere"}, "must be a readable file path")
 }
-# Set by the platforms alone, to what they like. What the mode that follows needs is told with them.
+# Only the platforms set these, to any value. The error also names the settings that the detected mode needs.
 DETECTED: dict[str, tuple[Kind, dict[str, str], str]] = {
     "KUBERNETES_SERVICE_HOST": ("pod", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "is set, so this is no laptop"),
     "AWS_LAMBDA_FUNCTION_NAME": ("function", {"AWS_LAMBDA_FUNCTION_NAME": "f"}, "is set, so this is no laptop"),
 }
-# Right by themselves, and wrong where they are.
+# Values that only the kind of process, its environment or a closer look shows to be wrong.
 ELSEWHERE: list[tuple[str, Kind, dict[str, str], str]] = [
     ("STATIC_ROOT", "pod", {"STATIC_ROOT": "/nowhere"}, "Run `python manage.py collectstatic`"),
     ("WEBSOCKET_PUBLIC_URL", "pod", {"WEBSOCKET_PUBLIC_URL": "ws://chat.example.org/ws"}, "is not a wss URL"),
@@ -98,7 +98,7 @@ def test_a_wrong_value_ends_it_with_one_line_that_names_it(number: int, starts: 
     lines = output.splitlines()
     assert code == 1
     if kind == "pod":
-        lines = [line for line in lines if name in line]  # beside it: that nobody has collected static files here
+        lines = [line for line in lines if name in line]  # another line may report that no static files are collected
         assert output.startswith("configuration: ")
         assert len(lines) == 1, output
     else:

@@ -1,4 +1,4 @@
-"""The predecessor's pages: their frames, in both variants, get exactly the answers that they know; in every mode."""
+"""The predecessor's pages: both variants of their frames get exactly the answers that they know, in every mode."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ NOW = 1_763_805_600_000  # the predecessor's pages send Date.now() along
 
 
 def top(action: str, **fields: object) -> Frame:
-    """The built pages: fields at the top level."""
+    """Return a frame of the built pages, with its fields at the top level."""
     return {"action": action, **fields, "timestamp": NOW, "type": "user"}
 
 
 def nested(action: str, **fields: object) -> Frame:
-    """The shared adapter on AWS: fields under `data`."""
+    """Return a frame of the shared adapter on AWS, with its fields under `data`."""
     return {"action": action, "data": {**fields, "timestamp": NOW, "type": "user"}}
 
 
@@ -79,7 +79,7 @@ async def test_a_message_is_stored_and_reaches_the_admins(
         frame = await operator.receive()
         assert frame == message
         history = await operator.request("history", id="h", conversation=frame["conversation"])
-        del message["connectionId"]  # connections are not kept
+        del message["connectionId"]  # the journal does not store connections
         assert history["messages"] == [message]
 
 
@@ -116,7 +116,7 @@ async def test_an_error_has_the_text_that_the_pages_read(deployment: Deployment)
 
 
 async def test_a_version_1_user_gets_no_frame_of_version_2(deployment: Deployment) -> None:
-    """Its page takes every frame that it does not know for the success of a message."""
+    """A version 1 page takes every frame that it does not know for the success of a message."""
     url, token = deployment.websocket_urls[0], await deployment.admin_token()
     async with connect(url) as page, connect(url) as same_visitor, admin(url, token) as operator:
         await same_visitor.identify()

@@ -1,4 +1,4 @@
-"""The fixtures of the tests of pages."""
+"""Fixtures of the page tests."""
 
 from tests.support.browser import (  # noqa: F401
     inbox_deployment,

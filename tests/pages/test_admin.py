@@ -1,4 +1,4 @@
-"""What an operator can do in the Django admin, and what each of them may not."""
+"""The actions that operators may take in the Django admin, and the rights that each action needs."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ NAMES_IN_THE_BROWSER = "import {visitorName} from './static/messaging/conversati
 
 
 def converse(*contents: str, id: UUID | None = None, **fields: Any) -> Conversation:
-    """A conversation in which a visitor has written `contents`."""
+    """Return a new conversation in which a visitor has written `contents`."""
     conversation = Conversation.objects.create(id=id or uuid4(), **fields)
     Message.objects.bulk_create(
         Message(
@@ -72,12 +72,12 @@ def act(client: Client, action: str, *chosen: Conversation | Message, **fields: 
 
 
 def said(answer: "Answer") -> list[str]:
-    """What the page tells the person who acted."""
+    """Return the notices that the page shows to the person who acted."""
     return [str(message) for message in answer.context["messages"]]
 
 
 def noted() -> list[tuple[str | None, str]]:
-    """What Django's log says, and of what."""
+    """Return the entries of Django's admin log, each as object id and text."""
     return list(LogEntry.objects.order_by("pk").values_list("object_id", "change_message"))
 
 
@@ -199,7 +199,7 @@ def test_a_list_of_very_many_rows_says_more_and_counts_no_further(
 def test_words_are_looked_for_in_the_newest_messages_that_the_filters_leave(
     admin_client: Client, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what is older is found where its day was chosen."""
+    """Older messages are found if their day is chosen."""
     newer = converse("Wo ist der Ausgang?", "Danke")
     old = conversation.messages.get()
     Message.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=40))
@@ -247,7 +247,7 @@ def test_closing_and_reopening_have_the_effect_of_the_wires_frames(admin_client:
     one, two = converse("one"), converse("two")
     assert said(act(admin_client, "close", one, two)) == ["2 conversations closed."]
     assert Conversation.objects.filter(closed_at=None).count() == 0
-    assert Conversation.objects.filter(changed_at=None).count() == 0  # what pages that were away ask for
+    assert Conversation.objects.filter(changed_at=None).count() == 0  # so pages that were away learn of the change
     assert said(act(admin_client, "close", one)) == ["Nothing has changed."]
     assert said(act(admin_client, "reopen", one)) == ["1 conversation reopened."]
     assert Conversation.objects.get(closed_at=None) == one
@@ -351,7 +351,7 @@ def test_an_operator_adds_a_quick_message(admin_client: Client) -> None:
         ("soon", "reply", "in einer Minute"),
     ]
     page = admin_client.get(QUICK_MESSAGES).content.decode()
-    assert page.index("Soon") < page.index("Please speak German")  # the kinds are apart
+    assert page.index("Soon") < page.index("Please speak German")  # the list is grouped by kind
 
 
 # --- Exporting ----------------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ def test_operators_may_work_in_german(spoken_german: Client, conversation: Conve
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_server_sends_an_export_in_parts(async_client: AsyncClient) -> None:
-    """Under ASGI Django would collect a plain iterator before it sends any of it, and warns."""
+    """Under ASGI, Django would collect a plain iterator before it sends any part, and warn."""
     user = await User.objects.acreate_superuser("ada")
     await async_client.aforce_login(user)
     conversation = await Conversation.objects.acreate(id=OTTER)

@@ -1,4 +1,4 @@
-"""The Django admin's pages that are ours to answer for, in Chromium: nothing for axe, nothing refused by the policy."""
+"""This project's pages of the Django admin, in Chromium: axe finds no violation, and the CSP refuses nothing."""
 
 import pytest
 from playwright.sync_api import ViewportSize, expect
@@ -38,7 +38,7 @@ def test_axe_finds_no_violation(people: People, own_deployment: Deployment, size
     found["erase"] = violations(admin)
     admin.goto(f"{origin}/admin/messaging/block/add/")
     found["add a block"] = violations(admin)
-    admin.get_by_role("button", name="Save", exact=True).click()  # a form without an answer
+    admin.get_by_role("button", name="Save", exact=True).click()  # the form is empty
     expect(admin.locator(".errornote")).to_be_visible()
     found["refused block"] = violations(admin)
     admin.get_by_label("Conversation:").fill(conversation)
@@ -52,7 +52,7 @@ def test_axe_finds_no_violation(people: People, own_deployment: Deployment, size
     found["add a quick message"] = violations(admin)
     admin.goto(f"{origin}/admin/messaging/conversation/{conversation}/history/")
     found["history"] = violations(admin)
-    people.errors.clear()  # axe itself makes style elements to read the admin's imported style sheets
+    people.errors.clear()  # axe itself adds style elements, to read the admin's imported style sheets
     assert {name: texts for name, texts in found.items() if texts} == {}
 
 

@@ -1,4 +1,4 @@
-"""What people see: both pages in Chromium, against the server that `make run` starts."""
+"""Both pages in Chromium as people see them, against the server that `make run` starts."""
 
 import asyncio
 import re
@@ -86,7 +86,7 @@ def test_a_message_that_waits_survives_a_reload(people: People, origin: str) -> 
     reloaded = visitor.context.new_page()
     reloaded.goto(f"{origin}/user/")
     wait_for_thread(reloaded, *sent("patience"))
-    wait_for_thread(visitor, *sent("patience"))  # by its sibling
+    wait_for_thread(visitor, *sent("patience"))  # the other tab has sent it
 
 
 def test_a_draft_survives_a_reload(people: People, origin: str) -> None:
@@ -113,7 +113,7 @@ def test_tabs_that_open_at_once_are_one_visitor_and_show_the_same(people: People
 
 def test_a_message_that_the_server_refuses_can_be_discarded(people: People, origin: str) -> None:
     visitor = people.visitor(origin)
-    write(visitor, "\x01")  # nothing is left of it at the server
+    write(visitor, "\x01")  # nothing is left without control characters
     item = visitor.get_by_role("log").get_by_role("listitem")
     expect(item).to_contain_text("Not sent: nothing is left of it")
     item.get_by_role("button", name="Discard").click()
@@ -169,7 +169,7 @@ def test_a_phone_shows_one_pane_and_goes_back(people: People, origin: str) -> No
 def test_nothing_is_lost_doubled_or_reordered_on_a_bad_network(
     people: People, own_deployment: Deployment[LocalServer]
 ) -> None:
-    """Every connection of either page is cut again and again while both sides write."""
+    """Both sides write while every connection of either page is cut again and again."""
     rounds = 30
     with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
         origin = f"http://{HOST}:{proxy.port}"
@@ -227,7 +227,7 @@ def test_what_people_write_is_text_wherever_it_is_shown(people: People, own_depl
         wait_until(lambda: texts(page) == PAYLOADS, "they are read again", within=40)
         assert_only_text(page, "[data-part=content], [data-part=last]")
 
-    addresses: list[str] = []  # of the messages' pages, the newest first
+    addresses: list[str] = []  # of the pages of messages, newest first
     for begin in range(0, len(PAYLOADS), SHOWN):
         admin.goto(f"{origin}/admin/messaging/message/?p={begin // SHOWN + 1}")
         wait_until(
@@ -295,7 +295,7 @@ def show_names(people: People, deployment: Deployment[LocalServer]) -> None:
 
 
 def contents(page: Page, selector: str) -> list[str]:
-    """What the elements hold, to the character."""
+    """Return the exact text of each element that `selector` finds."""
     found: list[str] = page.evaluate(
         "selector => [...document.querySelectorAll(selector)].map(e => e.textContent)", selector
     )
@@ -303,7 +303,10 @@ def contents(page: Page, selector: str) -> list[str]:
 
 
 def assert_only_text(page: Page, selector: str) -> None:
-    """No script ran, what `selector` finds holds no element but links, and its direction reaches nothing around it."""
+    """Assert that no script ran, and that the elements found by `selector` hold only text and links.
+
+    Their text direction must not reach the text around them.
+    """
     assert page.evaluate("() => [window.hacked, document.querySelectorAll('[onload], [onerror]').length]") == [None, 0]
     elements = page.evaluate(
         """selector => [...document.querySelectorAll(selector)].flatMap((element) =>

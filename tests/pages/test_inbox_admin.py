@@ -1,4 +1,4 @@
-"""The lists of the Django admin on an inbox of five days: what they count, filter and find."""
+"""The lists of the Django admin on an inbox of five days: their counts, filters and searches."""
 
 import re
 from unicodedata import normalize
@@ -16,7 +16,7 @@ EVERYBODY = inbox.threads()
 
 
 def counted(deployment: Deployment, path: str, **query: str) -> int:
-    """Return how many rows the list there says that it has."""
+    """Return the number of rows that the list at `path` reports."""
     address = f"{deployment.servers[0].origin}/admin/messaging/{path}/?{urlencode(query)}"
     status, _, page = fetch(address, Cookie=f"sessionid={SESSION}operator")
     assert status == 200
@@ -85,5 +85,5 @@ def test_axe_finds_no_violation(people: People, inbox_deployment: Deployment, si
         page.goto(f"{origin}/admin/messaging/{path}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         found[path] = violations(page)
-    people.errors.clear()  # axe itself makes style elements to read the admin's imported style sheets
+    people.errors.clear()  # axe itself adds style elements, to read the admin's imported style sheets
     assert {path: faults for path, faults in found.items() if faults} == {}

@@ -1,4 +1,4 @@
-"""The live page on an inbox of five days: what it lists, finds, filters and counts, and where threads open."""
+"""The live page on an inbox of five days: its list, search, filters and counts, and where threads open."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.support.deployments import Deployment
 from tests.support.known_faults import known_fault
 from tests.support.waiting import wait_until
 
-SOON_MS = 2_000  # for what a page that is live shows without asking anybody
+SOON_MS = 2_000  # for content that a live page shows without a request
 
 
 def rows(page: Page) -> Locator:
@@ -23,11 +23,11 @@ def messages(page: Page) -> Locator:
 
 
 def choose(page: Page, name: str) -> None:
-    page.get_by_role("radio", name=re.compile(rf"^{name}\b")).check()  # behind it there may be a number
+    page.get_by_role("radio", name=re.compile(rf"^{name}\b")).check()  # a number may follow the name
 
 
 def opened(page: Page, origin: str, thread: inbox.Thread) -> Locator:
-    """The newest message of `thread`, which is open."""
+    """Open `thread` and return its newest message."""
     page.goto(f"{origin}/admin/live/#{thread.id}")
     wait_until_live(page)
     newest = messages(page).filter(has_text=thread.texts[-1]).last
@@ -177,7 +177,7 @@ def test_a_thread_can_be_read_at_four_times_the_size(people: People, inbox_deplo
     opened(page, origin, inbox.LONG_THREAD)
     box = page.get_by_role("log").bounding_box()
     assert box is not None
-    assert box["height"] >= 44  # some two lines
+    assert box["height"] >= 44  # about two lines
 
 
 @known_fault("E11")

@@ -1,4 +1,4 @@
-"""The visitor's page of people who have talked with the staff for days, with eight quick messages below."""
+"""The page of visitors who have talked with the staff for days, with eight quick messages below the thread."""
 
 import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, expect
@@ -10,13 +10,13 @@ from tests.support.browser import DESKTOP, PHONE, People, violations, wait_until
 from tests.support.deployments import Deployment
 from tests.support.known_faults import known_fault
 
-SOON_MS = 2_000  # for what a page that is live shows without asking anybody
+SOON_MS = 2_000  # for content that a live page shows without a request
 LANDSCAPE = {"width": PHONE["height"], "height": PHONE["width"]}
 TOUCH = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
 
 
 def visitor_of(people: People, origin: str, thread: inbox.Thread, **options: object) -> Page:
-    """The page of the visitor who is in this conversation."""
+    """Return the page of the visitor of `thread`."""
     context = people.profile(**options)
     token = tokens.mint_visitor(str(thread.id))
     context.add_cookies([{"name": COOKIE, "value": token, "url": f"{origin}/user/"}])

@@ -1,4 +1,4 @@
-"""What Lighthouse says of the visitor's page as it is deployed: everything but speed, which depends on the machine."""
+"""The report of Lighthouse on the deployed visitor's page: all categories but speed, which depends on the machine."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 
 LIGHTHOUSE = ROOT / "node_modules/.bin/lighthouse"
 GATED = ("accessibility", "best-practices", "seo")
-PERFORMANCE = os.environ.get("PERFORMANCE")  # `make lighthouse` asks for it, and no test depends on it
+PERFORMANCE = os.environ.get("PERFORMANCE")  # set by `make lighthouse`; no test depends on it
 SECONDS = 110
 
 
@@ -24,7 +24,7 @@ def test_lighthouse_finds_nothing_to_improve(kubernetes_deployment: Deployment, 
     page = f"{kubernetes_deployment.servers[0].origin}/user/"
     found = lighthouse(page, tmp_path / "report.json", *GATED)
     scores = {name: round(category["score"] * 100) for name, category in found["categories"].items()}
-    print(scores)  # `make lighthouse` shows it
+    print(scores)  # for `make lighthouse`
     if PERFORMANCE:
         print("performance:", performance(page, tmp_path / "performance.json"))
     failed = [
@@ -38,7 +38,7 @@ def test_lighthouse_finds_nothing_to_improve(kubernetes_deployment: Deployment, 
 
 
 def performance(page: str, report: Path) -> str:
-    """The score, or why there is none: a trace of Chromium, which it is made of, sometimes has no beginning."""
+    """Return the score, or why there is none: Chromium's trace, which the score comes from, may lack its beginning."""
     try:
         found = lighthouse(page, report, "performance")
     except subprocess.TimeoutExpired:
@@ -51,7 +51,7 @@ def performance(page: str, report: Path) -> str:
 
 
 def lighthouse(page: str, report: Path, *categories: str) -> dict[str, Any]:
-    """What it found. Raises subprocess.CalledProcessError, TimeoutExpired."""
+    """Return the report of Lighthouse. Raise subprocess.CalledProcessError or TimeoutExpired if there is none."""
     command = [
         str(LIGHTHOUSE),
         page,

@@ -1,4 +1,4 @@
-"""The live page of the staff: every state that it can be in, the desk's whole job, a flood, the tally and the stage."""
+"""The live page of the staff: all of its states, a team's whole work, a flood, the tally and the stage."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ from tests.support.waiting import wait_until
 Result = TypeVar("Result")
 SMALL: ViewportSize = {"width": 320, "height": 568}
 LONGEST_TASK_MS = 200
-# What the page would have shown and played outside of itself.
+# Records the notifications and sounds of the page instead of showing and playing them.
 WATCH_ALERTS = """
 window.notified = [];
 window.blips = 0;
@@ -62,18 +62,18 @@ async def _write(url: str, messages: Sequence[dict[str, str]]) -> str:
 
 
 def apart(work: Coroutine[Any, Any, Result]) -> Result:
-    """What `work` returns: this thread's event loop is Playwright's."""
+    """Return the result of `work`, run in another thread, since Playwright uses the event loop of this one."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
 
 
 def visitor_writes(deployment: Deployment, *contents: str, **fields: str) -> str:
-    """A new visitor's id, who has written all of this and gone."""
+    """Write `contents` as a new visitor, disconnect, and return the visitor's id."""
     return apart(_write(deployment.websocket_urls[0], [{"content": content} | fields for content in contents]))
 
 
 def crowd_writes(deployment: Deployment, count: int, prefix: str = "message", **fields: str) -> None:
-    """Each message by a visitor of its own, fifty at a time."""
+    """Write `count` messages, each by another visitor, fifty at a time."""
 
     async def crowd() -> None:
         room = asyncio.Semaphore(50)
@@ -92,7 +92,7 @@ def rows(page: Page) -> Locator:
 
 
 def lines(page: Page) -> list[str]:
-    """What was last said in each conversation of the list."""
+    """Return the last message of each conversation in the list."""
     return page.locator("[data-part=last]").all_text_contents()
 
 
@@ -105,7 +105,7 @@ def open_row(page: Page, content: str) -> None:
 
 
 def choose(page: Page, name: str) -> None:
-    page.get_by_role("radio", name=re.compile(rf"^{name}\b")).check()  # behind it there may be a number
+    page.get_by_role("radio", name=re.compile(rf"^{name}\b")).check()  # a number may follow the name
 
 
 def press(page: Page, *keys: str) -> None:
@@ -119,7 +119,7 @@ def focused(page: Page) -> str:
 
 
 def look_at(page: Page, state: str) -> None:
-    """Light and dark, and for pictures in every size; then the page is as it was."""
+    """Check the page with axe and take pictures of it for `make screenshots`; then restore its size."""
     inspect(page, state, SMALL)
     page.set_viewport_size(DESKTOP)
 
@@ -130,7 +130,7 @@ def is_grey(page: Page, selector: str) -> bool:
 
 
 def altered(page: Page, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
-    """From its next connection on, frames of the server reach the page as `change` leaves them; None: they do not."""
+    """Pass frames of the server through `change`, from the next connection on; None drops the frame."""
 
     def route(socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
@@ -199,7 +199,7 @@ def test_a_server_that_stops_says_so_before_it_is_missed(
 ) -> None:
     server = own_deployment.servers[0]
     page = people.staff(server.origin)
-    page.route("**/admin/live/token/", lambda route: None)  # a next server: a refusal at once would be what it says
+    page.route("**/admin/live/token/", lambda route: None)  # no answer: a refusal would change the status
     server.send_signal(signal.SIGTERM)
     expect(status(page)).to_have_text(re.compile(r"^Not live since .+\. Switching server …$"))
     page.unroute("**/admin/live/token/")
@@ -211,19 +211,19 @@ def test_a_server_that_stops_says_so_before_it_is_missed(
 def test_a_silent_link_is_found_dead_and_nothing_looks_live(
     people: People, own_deployment: Deployment[LocalServer]
 ) -> None:
-    """Nothing tells the browser: packets just stay away."""
+    """The browser gets no error: packets just stop arriving."""
     with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
         page = people.staff(f"http://{HOST}:{proxy.port}")
         visitor_writes(own_deployment, "hello")
         wait_for_lines(page, "hello")
         proxy.silence_all()
         proxy.refusing = True
-        page.context.set_offline(True)  # or it would take until the next heartbeat
+        page.context.set_offline(True)  # otherwise the page would notice at the next heartbeat
         expect(status(page)).to_have_text(re.compile("^Not live since"))
         assert is_grey(page, "#list")
         page.context.set_offline(False)
         proxy.refusing = False
-        proxy.cut_all()  # the silent ones end at last
+        proxy.cut_all()  # ends the silent connections
         wait_until_live(page)
 
 
@@ -268,11 +268,11 @@ def test_a_conversation_that_its_visitor_erases_goes_away_while_it_is_open(
 def test_an_open_conversation_that_is_old_is_there_after_a_reconnect(
     people: People, own_deployment: Deployment[LocalServer], recovered: bool
 ) -> None:
-    """The newest message is erased meanwhile. `recovered` False: the server has to begin anew, as from a backup."""
+    """The newest message is erased meanwhile. If `recovered` is False, the server reports a gap, as after a restore."""
     server = own_deployment.servers[0]
     page = people.staff(server.origin)
     conversation = visitor_writes(own_deployment, "an old one")
-    page.goto(f"{server.origin}/admin/live/#{conversation}")  # a pointer that stayed in the list would hold it still
+    page.goto(f"{server.origin}/admin/live/#{conversation}")  # a pointer over the list would keep it still
     crowd_writes(own_deployment, 100)
     newest = visitor_writes(own_deployment, "the newest")
     wait_until(lambda: lines(page)[-1:] == ["an old one"] and len(lines(page)) == 102, "all are there", within=40)
@@ -280,7 +280,7 @@ def test_an_open_conversation_that_is_old_is_there_after_a_reconnect(
     def answer(frame: dict[str, Any]) -> dict[str, Any]:
         if frame["type"] != "identified":
             return frame
-        assert frame["recovered"]  # what was erased is no history that got lost
+        assert frame["recovered"]  # an erased message is no gap in the history
         return frame | {"recovered": recovered}
 
     altered(page, answer)
@@ -344,7 +344,7 @@ def test_two_admins_see_who_answers_what_is_read_and_what_is_done(people: People
     for page in (ada, bob):
         expect(page).to_have_title(re.compile(r"^\(1\) Live"))
     open_conversation(ada)
-    expect(bob).to_have_title(re.compile("^Live"))  # the team has read it
+    expect(bob).to_have_title(re.compile("^Live"))  # a colleague has read it
     expect(rows(bob).get_by_text("Unread:")).to_be_hidden()
 
     open_conversation(bob)
@@ -369,7 +369,7 @@ def test_who_loses_the_race_for_a_conversation_is_told_who_won(people: People, o
     origin = own_deployment.servers[0].origin
     visitor_writes(own_deployment, "hello")
     ada, bob = people.staff(origin), people.staff(origin, "manager")
-    altered(bob, lambda frame: None if frame["type"] == "conversation" else frame)  # so bob clicks before he can know
+    altered(bob, lambda frame: None if frame["type"] == "conversation" else frame)  # bob does not see the claim
     bob.reload()
     for page in (ada, bob):
         open_conversation(page)
@@ -502,7 +502,7 @@ def test_the_whole_job_is_done_by_keyboard(people: People, own_deployment: Deplo
     press(page, "Control+Enter")
     wait_for_thread(page, *sent("first", "Hello! What can I do for you?"))
     press(page, "Escape", "r")
-    page.keyboard.type("j k c e b 1 ?")  # in a field these are text
+    page.keyboard.type("j k c e b 1 ?")  # in a text field these are no shortcuts
     press(page, "Control+Enter")
     wait_for_thread(page, *sent("first", "Hello! What can I do for you?", "j k c e b 1 ?"))
     press(page, "Escape", "b")
@@ -533,7 +533,7 @@ def test_keys_that_are_characters_can_be_switched_off_for_good(people: People, o
     assert focused(page) not in ("search", "text")
 
 
-# --- What arrives ---------------------------------------------------------------------------------------------
+# --- Arrivals -------------------------------------------------------------------------------------------------
 
 
 def test_arrivals_move_neither_the_focus_nor_what_a_person_looks_at(people: People, own_deployment: Deployment) -> None:
@@ -563,7 +563,7 @@ def test_an_open_conversation_stays_where_it_is_read(people: People, own_deploym
     log.hover()
 
     def scrolled_up() -> bool:
-        page.mouse.wheel(0, -5000)  # the log may not have been ready for the first turn
+        page.mouse.wheel(0, -5000)  # the log may not react to the first turn of the wheel
         at: float = log.evaluate("log => log.scrollTop")
         return at == 0
 
@@ -605,7 +605,7 @@ def test_a_flood_is_told_in_summary(people: People, own_deployment: Deployment) 
     def told() -> list[int]:
         return [int(found[1]) for text in page.evaluate("told") if (found := news.match(text))]
 
-    wait_until(lambda: sum(told()) >= 99, "the flood is told", within=40)  # one may have been read out alone
+    wait_until(lambda: sum(told()) >= 99, "the flood is told", within=40)  # one message may have been read out alone
     assert len(told()) <= 5
 
 
@@ -627,7 +627,7 @@ def test_sound_and_notifications_come_when_they_were_asked_for(people: People, o
     page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
     visitor_writes(own_deployment, "secret")
     wait_until(lambda: page.evaluate("notified") == [["1 new message", ""]], "a notification without the text")
-    assert page.evaluate("blips") == 2  # one to show what it sounds like
+    assert page.evaluate("blips") == 2  # the setting itself plays one sound, as a sample
 
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("checkbox", name="Notifications show what was written").check()
@@ -640,7 +640,7 @@ def test_sound_and_notifications_come_when_they_were_asked_for(people: People, o
 
 
 def figures(page: Page) -> list[list[str]]:
-    """Each quick message, and how often it was sent in one and in ten minutes."""
+    """Return, for each quick message, its label and how often it was sent in one and in ten minutes."""
     found: list[list[str]] = page.locator("#tally-rows tr").evaluate_all(
         """rows => rows.map(row => ["label", "one", "ten"].map(
             part => row.querySelector(`[data-part=${part}]`).textContent))"""
@@ -659,7 +659,7 @@ def test_the_tally_counts_what_was_tapped_before_and_after_it_was_opened(
     crowd_writes(own_deployment, 3, quick="speak-german")
     page.get_by_role("link", name="Tally").click()
     wait_for_figures(page, ["Please speak German", "3", "3"])
-    crowd_writes(own_deployment, 120, quick="speak-german")  # more than the newest page of history
+    crowd_writes(own_deployment, 120, quick="speak-german")  # more than one page of history
     wait_for_figures(page, ["Please speak German", "123", "123"])
     look_at(page, "live-tally")
     page.reload()

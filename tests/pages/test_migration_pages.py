@@ -1,4 +1,4 @@
-"""A site moves from pods to API Gateway and back under the pages that people have open."""
+"""The move of a site from pods to API Gateway and back, under pages that people have open."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the two pages and the token endpoint answer, and to whom."""
+"""The answers of the two pages and of the token endpoint, for each kind of client."""
 
 import json
 import re
@@ -92,7 +92,7 @@ def test_a_script_gets_its_texts_in_the_language_of_the_page(client: Client) -> 
 
 
 def keys(script: str) -> set[str]:
-    """Of the texts that a script asks for: `text(…)` names them, or what it takes them from does."""
+    """Return the keys of the texts that a script uses: strings in the arguments of `text(…)` and in their sources."""
     found = set()
     for argument in re.findall(r"(?<!function )\btext\(((?:\([^)]*\)|[^(),])*)", script):
         sources = [argument]
@@ -117,15 +117,15 @@ def keys(script: str) -> set[str]:
 )
 def test_a_page_has_the_texts_that_its_scripts_ask_for_and_no_other(scripts: tuple[str, ...], texts: Texts) -> None:
     asked = {key for name in scripts for key in keys((STATIC / f"{name}.js").read_text())}
-    forms = {f"{key}One" for key in asked}  # of a count of one
+    forms = {f"{key}One" for key in asked}  # for a count of one
     errors = {key for key in TEXTS if key.startswith("failed_")}
     assert asked == {*TEXTS, *texts} - forms - errors
 
 
 def test_the_scripts_know_the_close_codes_by_the_names_of_the_protocol() -> None:
-    """And write them down in one place."""
+    """The scripts write the codes in one file only."""
     codes = re.findall(r"^  (\w+): (4\d{3}),", (STATIC / "link.js").read_text(), re.MULTILINE)
-    known = CloseCode.__members__ | {"BLOCKED": CloseCode.FORBIDDEN}  # an error that closes with another one's code
+    known = CloseCode.__members__ | {"BLOCKED": CloseCode.FORBIDDEN}  # `blocked` closes with another error's code
     assert {name.upper(): int(code) for name, code in codes}.items() <= known.items()
     assert {rule.close for rule in RULES.values() if rule.after == 1} <= {int(code) for _, code in codes}
     written = {file.name for file in STATIC.glob("*.js") if re.search(r"\w(?: =|:) 4\d{3}\b", file.read_text())}

@@ -1,4 +1,4 @@
-"""Pages in browsers that keep nothing or forbid WebSockets, and on machines with a wrong clock."""
+"""Pages in browsers without storage, cookies or WebSockets, and on machines with a wrong clock."""
 
 import re
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ NO_WEBSOCKETS = """window.WebSocket = class extends EventTarget {
 
 
 def restricted(people: People, origin: str, script: str) -> Page:
-    """The visitor's page in a browser that `script` has taken something from."""
+    """Return the visitor's page in a browser from which `script` has removed a feature."""
     page = people.profile().new_page()
     page.add_init_script(script)
     page.goto(f"{origin}/user/")

@@ -1,4 +1,4 @@
-"""The scripts and styles as a browser gets them: small, under names that may be kept for ever."""
+"""The scripts and styles as a browser gets them: small, and under names that may be cached for ever."""
 
 import gzip
 import re
@@ -7,10 +7,10 @@ from urllib.request import Request
 
 from tests.support.deployments import Deployment, opener
 
-# Bytes of JavaScript on the wire. The visitor's page comes over bad networks.
+# Limits of JavaScript on the wire, in bytes. The visitor's page comes over bad networks.
 MOST = 8_000
 MOST_LIVE = 14_000
-LATER = {"alerts", "tally"}  # what the live page loads when somebody asks for it
+LATER = {"alerts", "tally"}  # modules that the live page loads on demand
 
 
 def get(url: str) -> tuple[bytes, dict[str, str]]:
@@ -20,7 +20,7 @@ def get(url: str) -> tuple[bytes, dict[str, str]]:
 
 
 def scripts_of(page: str, html: str) -> dict[str, bytes]:
-    """Every module that the page loads at its start, compressed, by its URL."""
+    """Return every module that the page loads at its start, compressed, by its URL."""
     waiting = [urljoin(page, source) for source in re.findall(r'<script type="module" src="([^"]+)"', html)]
     found: dict[str, bytes] = {}
     while waiting:

@@ -1,4 +1,4 @@
-"""German and English: every text of the pages is translated, and everybody gets the language that they ask for."""
+"""German and English: every text of the pages is translated, and each person gets the language they ask for."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 
 CATALOG = Path("locale/de/LC_MESSAGES/django.po")
 COMPILED = CATALOG.with_suffix(".mo")
-# `make messages` searches everything in its directory: no more than this is needed.
+# `make messages` searches its whole directory, and needs no more than these.
 SEARCHED = ("Makefile", "manage.py", "aws", "k8s", "locale", "messaging", "messaging_site", "templates")
 
 
@@ -28,12 +28,12 @@ def test_every_text_has_its_german(flaw: str) -> None:
 
 def test_the_catalog_is_what_make_messages_makes_of_the_sources(tmp_path: Path) -> None:
     for name in SEARCHED:
-        if (ROOT / name).is_dir():  # bytecode comes and goes meanwhile
+        if (ROOT / name).is_dir():  # bytecode may change during the copy
             shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / COMPILED).unlink()
-    # The services and the environment are there: this runs in it.
+    # Do not make the services and the environment, in which this test already runs.
     output("make", "-o", "services", "-o", ".venv/.runtime", f"RUN={sys.executable}", "messages", cwd=tmp_path)
     assert (tmp_path / CATALOG).read_text() == (ROOT / CATALOG).read_text()
     assert output("msgunfmt", str(COMPILED), cwd=tmp_path) == output("msgunfmt", str(COMPILED))
@@ -50,7 +50,7 @@ def test_a_page_speaks_the_language_that_the_browser_prefers(
     assert f'<html lang="{language}">' in answer.content.decode()
     assert answer["Content-Language"] == language
     assert "Accept-Language" in answer["Vary"]
-    assert answer["Cache-Control"] == "private, no-cache"  # whatever the cookie says, no cache answers for the site
+    assert answer["Cache-Control"] == "private, no-cache"  # the language may depend on a cookie: no cache may answer
 
 
 @pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""The visitor's page: every state that it can be in, and what it keeps through all of them."""
+"""The visitor's page: all of its states, and the texts and messages that it keeps through all of them."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def bubble(page: Page, content: str) -> Any:
 
 
 def unanswered(page: Page) -> None:
-    """From now on this page's connections open, and nobody answers."""
+    """Let the next connections of `page` open but never answer."""
     page.route_web_socket("**/ws", lambda _: None)
 
 
@@ -165,7 +165,7 @@ def test_without_a_network_it_says_so_and_goes_on_when_it_is_back(
 def test_a_network_that_goes_silent_is_not_taken_for_somebody_who_is_there(
     people: People, own_deployment: Deployment[LocalServer]
 ) -> None:
-    """The browser says that it is offline, and leaves the WebSocket open."""
+    """The browser reports that it is offline, but leaves the WebSocket open."""
     with ChaosProxy([(HOST, own_deployment.servers[0].port)]) as proxy:
         page = people.visitor(f"http://{HOST}:{proxy.port}")
         with staff(own_deployment):
@@ -200,7 +200,7 @@ def test_a_server_that_drains_is_left_without_a_word_unless_it_takes_long(
 
 
 def test_who_is_too_fast_sees_when_it_goes_on_and_loses_nothing(people: People, prepared_database: Path) -> None:
-    """The page is told to wait for a minute, which passes when the test has looked at it."""
+    """The server makes the page wait for a minute, which passes after the test has inspected the page."""
 
     def told_to_wait(socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
@@ -270,7 +270,7 @@ def test_a_page_that_the_server_does_not_understand_asks_to_be_reloaded(people: 
 
 def test_a_refused_message_can_be_copied_retried_and_discarded(people: People, origin: str) -> None:
     page = people.visitor(origin, permissions=["clipboard-read", "clipboard-write"])
-    write(page, "\x01")  # nothing is left of it at the server
+    write(page, "\x01")  # nothing is left without control characters
     write(page, "a good one")
     refused = page.get_by_role("log").get_by_role("listitem").filter(has_text="Not sent")
     expect(refused).to_contain_text("Not sent: nothing is left of it")

@@ -66,12 +66,12 @@ def test_half_an_hour_of_silence_changes_nothing(people: People, origin: str) ->
     page.goto(f"{origin}/user/")
     wait_until_live(page)
     before = page.locator("body").aria_snapshot()
-    for _ in range(30 * 60 // 5):  # less than a page waits for an answer, which takes real time
+    for _ in range(30 * 60 // 5):  # each step is shorter than a page's patience; an answer takes real time
         page.clock.run_for(5_000)
         wait_until(lambda: page.evaluate("asked === answered"), "what was asked is answered")
     assert page.evaluate("sockets") == 1
     assert page.evaluate("pings") >= 30 * 60 // 25 - 1
-    assert page.evaluate("asked - pings") == 2  # who it is, and the history
+    assert page.evaluate("asked - pings") == 2  # `identify` and `history`
     assert page.locator("body").aria_snapshot() == before
     write(page, "still here")
     page.clock.run_for(1_000)
@@ -80,7 +80,7 @@ def test_half_an_hour_of_silence_changes_nothing(people: People, origin: str) ->
 
 @pytest.fixture
 def people_with_a_past(browser: Browser) -> Iterator[People]:
-    """People whose browser keeps a page that they leave, for their way back, as browsers do: Playwright forbids it."""
+    """Yield people whose browser keeps a page that they leave, as browsers do; Playwright disables that by default."""
     keeping = launch(browser.browser_type, ignore_default_args=["--disable-back-forward-cache"])
     with people_at(keeping) as people:
         yield people
@@ -108,7 +108,7 @@ def test_who_comes_back_by_the_back_button_finds_the_page_as_it_was_and_live(
     page.goto(f"{origin}/admin/")
     with staff(own_deployment) as colleague:
         colleague.reply("while you were away")
-    page.go_back(wait_until="commit")  # no page is loaded
+    page.go_back(wait_until="commit")  # the page is restored, not loaded
     wait_for_thread(page, *sent("hello", "while you were away"))
     wait_until_live(page)
     assert page.evaluate("events") == ["loaded", "closed", "restored"]
@@ -177,7 +177,7 @@ def test_everything_can_be_done_with_the_keyboard(people: People, origin: str) -
 
 
 def press(page: Page, *names: str) -> None:
-    """Tab forward; it reaches these, one after another, and each shows that it has the focus."""
+    """Press Tab for each of `names`; assert that the element with that name gets the focus and shows it."""
     for name in names:
         page.keyboard.press("Tab")
         focused = page.locator(":focus-visible")

@@ -1,4 +1,4 @@
-"""The visitor's page without a script: its forms do what the script would, in every mode, by the same service."""
+"""The visitor's page without scripts: its forms do the script's work through the same service, in every mode."""
 
 import contextlib
 import re
@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 
 class Form:
-    """A browser that runs no script, of one visitor."""
+    """A visitor's browser that runs no scripts."""
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
@@ -44,14 +44,14 @@ class Form:
         return status
 
     def press(self, path: str = "/user/send/", **fields: str) -> int:
-        """Return the status of the page that the form of the last page leads to; that page is the last one then."""
+        """Submit the form on the current page; return the status of the next page, which becomes the current one."""
         hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', self.page))
         status, self.page = self._open(path, hidden | fields)
         return status
 
     @property
     def messages(self) -> list[tuple[str, bool]]:
-        """What the page shows, and whether it is this visitor's own."""
+        """The contents of the messages on the page, and for each whether it is this visitor's own."""
         found = re.findall(r'data-own="(\w+)">\s*<p class="message-content" dir="auto">(.*?)</p>', self.page, re.DOTALL)
         return [(unescape(content), own == "true") for own, content in found]
 
@@ -79,7 +79,7 @@ async def test_a_form_writes_to_the_staff_and_shows_what_they_answer(deployment:
 async def test_what_is_sent_twice_is_stored_once(form: Form) -> None:
     page = form.page
     for content in ("once", "once", "another"):
-        form.page = page  # by a second tap, or the back button
+        form.page = page  # as after a second tap, or the back button
         form.submit(content=content)
     assert form.messages == [("once", True), ("another", True)]
 
@@ -152,7 +152,7 @@ def test_a_blocked_visitor_is_refused_by_the_form(prepared_database: Path) -> No
             "from messaging.models import *; Block.objects.create(conversation=Conversation.objects.get())\n"
         )
         deployment.servers[0].kill()
-        deployment.servers[0].start()  # a block takes effect within seconds, and here at once
+        deployment.servers[0].start()  # so the block takes effect at once, not within seconds
         assert form.submit(content="again") == 403
         assert form.notice == "Not sent: you can’t send messages here at the moment"
         assert form.messages == [("something rude", True)]
@@ -187,7 +187,7 @@ def test_a_browser_without_scripts_writes_and_reads_and_one_with_them_goes_on(pe
     wait_for_thread(live)
 
 
-# What a browser that runs no scripts shows, once it may run axe: the <noscript> and the rules that go with it.
+# Keeps the page as a browser without scripts shows it, with <noscript> and its rules, when scripts may run for axe.
 STILL_PLAIN = """() => {
     for (const element of document.querySelectorAll("noscript")) {
         const shown = document.createElement("div");
@@ -208,9 +208,9 @@ def test_axe_finds_nothing_on_a_page_whose_scripts_do_not_run(people: People, or
         browser.send("Emulation.setScriptExecutionDisabled", {"value": not run})
 
     def inspect_plain(state: str) -> None:
-        page.wait_for_load_state()  # a script that loads later would run
+        page.wait_for_load_state()  # otherwise a script that loads later would run
         plain = page.locator("body").inner_text().split()
-        let_scripts_run(True)  # axe is one
+        let_scripts_run(True)  # axe is a script
         page.evaluate(STILL_PLAIN)
         wait_until(lambda: page.locator("body").inner_text().split() == plain, f"{state} shows what it did")
         inspect(page, state)

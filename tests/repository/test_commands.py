@@ -1,6 +1,6 @@
-"""Every command that is named is there and has the options that are told: in a document, message, comment or workflow.
+"""Commands named in a document, message, comment or workflow: each exists and has the options given there.
 
-Commands are looked for in backticks and blocks of documents, and in all of the files that run or name them.
+The tests search the backticks and blocks of documents, and all files that run or name commands.
 """
 
 import fnmatch
@@ -39,26 +39,26 @@ PYTHON = [
 PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if page.name != "CHANGELOG.md"]
 MAKEFILES = [ROOT / "Makefile", *ROOT.glob("*/targets.mk")]
 
-BEGINS = r"(?:^ *|&& |; |run: |@)"  # what stands before a command, but for its environment
+BEGINS = r"(?:^ *|&& |; |run: |@)"  # the text before a command, apart from its environment
 MAKE = re.compile(
     rf"{BEGINS}make((?: +(?:\.?[a-z0-9](?:[\w./-]*\w)?(?![\w*./…-])|[A-Z]+=(?:'[^']*'|\S*)))+)", re.MULTILINE
 )
 MANAGE = re.compile(r"(?<!-q )\bmanage(?:\.py| production) \"?([a-z]+(?:_[a-z]+)*(?: [^`|>#\n\"';)&}]*)?)")
 MODULE = re.compile(r"\bpython3?(?:\.\d+)? (?:-\w+ )*-m ([a-z][\w.]*)")
 SCRIPT = re.compile(r"(?<![\w./-])((?:\.ci|scripts|compose|\.venv/bin|\.github/workflows)/[\w.-]*\w)(?![\w\\])")
-STAND_INS = {"ID": "01976f3e-6c1e-7cc2-b0c5-6d2f8a293f2a"}  # for what a reader puts in
+STAND_INS = {"ID": "01976f3e-6c1e-7cc2-b0c5-6d2f8a293f2a"}  # for the placeholders that a reader replaces
 
 
 @cache
 def text(file: Path) -> str:
-    """Return the text of `file`, and again what it has in backticks, each command in a line of its own."""
+    """Return the text of `file`, followed by its contents in backticks, each command on a line of its own."""
     whole = file.read_text()
     return re.sub(r"\\\n\s*", "", "\n".join([whole, *in_backticks(whole)]))
 
 
 @cache
 def code(file: Path) -> str:
-    """Return that without sentences, in which people make all kinds of things."""
+    """Return `text(file)` without prose, in which "make" is a common verb."""
     if file in PROGRAMS:
         return text(file)
     whole = file.read_text()
@@ -70,13 +70,13 @@ def in_blocks(text: str) -> list[str]:
 
 
 def in_backticks(text: str) -> list[str]:
-    """Return what stands in single backticks, across the ends of lines of a paragraph or a comment."""
+    """Return the contents of single backticks, also those that continue on the next line of a paragraph or comment."""
     found = re.findall(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)", text)
     return [re.sub(r"\n\s*(?:# )?", " ", code) for code in found]
 
 
 def named(pattern: re.Pattern[str], files: Sequence[Path] = (*PROGRAMS, *PAGES, *PYTHON)) -> dict[str, set[str]]:
-    """Return what matches, with the files that name it."""
+    """Return the matches of `pattern`, each with the files that contain it."""
     found: dict[str, set[str]] = {}
     for file in files:
         for match in pattern.findall(code(file) if pattern is MAKE else text(file)):
@@ -86,13 +86,13 @@ def named(pattern: re.Pattern[str], files: Sequence[Path] = (*PROGRAMS, *PAGES, 
 
 @pytest.mark.parametrize(("pattern", "least"), [(MAKE, 50), (MANAGE, 25), (MODULE, 8), (SCRIPT, 8)])
 def test_the_commands_are_found(pattern: re.Pattern[str], least: int) -> None:
-    """Were a pattern to match nothing any more, what is asked of all matches would hold."""
+    """If a pattern matched nothing any more, the tests of all matches would pass."""
     assert len(named(pattern)) >= least
 
 
 @cache
 def targets() -> set[str]:
-    """Return the targets that make knows, files included, as it prints them itself."""
+    """Return the targets that make knows, files included, from make's own output."""
     database = subprocess.run(
         ["make", "--print-data-base", "--no-builtin-rules", "--question", ":"], cwd=ROOT, capture_output=True, text=True
     ).stdout
@@ -101,7 +101,7 @@ def targets() -> set[str]:
 
 
 def asked_of_make(commands: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Return the targets that are asked for: `make image kind-up ENV=staging` asks for two."""
+    """Return the targets in `commands`: `make image kind-up ENV=staging` asks for two."""
     asked: dict[str, set[str]] = {}
     for command, where in commands.items():
         for target in shlex.split(command):
@@ -127,8 +127,8 @@ def test_every_target_that_make_help_lists_is_documented() -> None:
 
 def test_every_command_of_ours_is_documented() -> None:
     ours = {name for name, app in get_commands().items() if app == "messaging"}
-    ours.remove("runserver")  # Django's own, at heart
-    pages = [page for page in PAGES if page.name != "tutorial.md"]  # whose reader writes a new one
+    ours.remove("runserver")  # an extension of Django's own command
+    pages = [page for page in PAGES if page.name != "tutorial.md"]  # its reader writes a new command
     run = {command.split()[0] for command in named(MANAGE, pages)}
     assert ours - run - {name for page in pages for name in re.findall(r"`(messaging_\w+)", page.read_text())} == set()
 
@@ -140,7 +140,7 @@ COMMANDS = {command: where for command, where in named(MANAGE).items() if where 
 def test_every_command_of_django_is_there_and_has_the_options_that_are_told(command: str) -> None:
     name, *arguments = shlex.split(command)
     parser = load_command(name).create_parser("manage.py", name)
-    if arguments:  # a sentence may name a command alone
+    if arguments:  # prose may name a command without arguments
         parser.parse_args([STAND_INS.get(argument, argument) for argument in arguments])  # raises CommandError
 
 

@@ -1,7 +1,7 @@
-"""The documents name what there is, and nothing else; links between them hold, and their JSON is JSON.
+"""The documents: they name what exists and nothing else, their links lead somewhere, and their frames are valid.
 
-What has a test elsewhere: commands in test_commands.py, the protocol in test_schemas.py, the knobs of Kubernetes in
-test_k8s_docs.py. The tutorial is done from its first step to its last in test_tutorial.py.
+Tested elsewhere: commands in test_commands.py, the protocol in test_schemas.py, the settings of Kubernetes in
+test_k8s_docs.py. test_tutorial.py follows the tutorial from its first step to its last.
 """
 
 import ast
@@ -18,12 +18,12 @@ from tests.support.configurations import DJANGO
 from tests.support.paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-# What they say to readers, who may do it; the changelog tells of what was.
+# The pages that instruct readers; the changelog describes the past.
 TOLD = {page: page.read_text() for page in PAGES if page.name != "CHANGELOG.md"}
 
 
 def variables_read() -> set[str]:
-    """The names in `env.<function>("NAME", ...)` and `"NAME" in os.environ`."""
+    """Return the names in `env.<function>("NAME", ...)` and `"NAME" in os.environ`."""
     found = set()
     for file in (ROOT / "messaging_site").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -47,7 +47,7 @@ def test_only_the_site_reads_the_environment() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """What links may lead to in `page`: its headings, as GitHub names them."""
+    """Return the anchors to which links in `page` may lead: its headings, as GitHub names them."""
     headings = re.findall(r"^#+ (.+)$", without_blocks(page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

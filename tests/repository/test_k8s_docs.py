@@ -1,4 +1,4 @@
-"""docs/kubernetes.md names every knob that there is."""
+"""The names in docs/kubernetes.md: all components, targets, variables and secrets."""
 
 import re
 
@@ -10,7 +10,7 @@ TARGETS = (ROOT / "k8s" / "targets.mk").read_text()
 
 
 def in_tables(pattern: str) -> set[str]:
-    """The names in the first cells of its tables that match `pattern`."""
+    """Return the names in the first cells of the document's tables that match `pattern`."""
     cells = re.findall(r"^\| ([^|]+) \|", DOCUMENT, re.MULTILINE)
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell) if re.fullmatch(pattern, name)}
 

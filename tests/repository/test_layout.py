@@ -1,4 +1,4 @@
-"""What keeps the tree readable: which way imports go, where the mode is named, no raw HTML."""
+"""The rules of the source tree: the direction of imports, the one place that names the mode, no raw HTML."""
 
 import ast
 import re
@@ -33,7 +33,7 @@ RAW_HTML = re.compile(
 
 
 def sources(*places: str, endings: tuple[str, ...] = (".py",)) -> Iterator[Path]:
-    """The project's own files, without its tests and migrations."""
+    """Yield the project's own files, without its tests and migrations."""
     for place in places:
         path = ROOT / place
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -42,7 +42,7 @@ def sources(*places: str, endings: tuple[str, ...] = (".py",)) -> Iterator[Path]
 
 
 def imports(file: Path) -> set[str]:
-    """The modules that `file` imports when it runs: those under `if TYPE_CHECKING` are not among them."""
+    """Return the modules that `file` imports at run time, without those under `if TYPE_CHECKING`."""
     found: set[str] = set()
     waiting: list[ast.AST] = [ast.parse(file.read_text())]
     while waiting:
@@ -83,7 +83,7 @@ def test_the_service_knows_no_transport_and_no_storage() -> None:
 
 
 def test_the_application_does_not_import_the_site() -> None:
-    files = [file for file in sources("messaging") if "commands" not in file.parts]  # a command starts a program
+    files = [file for file in sources("messaging") if "commands" not in file.parts]  # commands start programs
     found = {(file.name, module) for file in files for module in imports(file)}
     assert {(name, module) for name, module in found if within(module, {"messaging_site"})} == set()
 
@@ -108,7 +108,7 @@ def test_only_the_settings_name_the_mode() -> None:
 
 
 def test_every_file_that_a_source_names_is_there() -> None:
-    """In its comments and docstrings above all: what stands in quotes may be relative to something else."""
+    """Quoted paths are not checked, because they may be relative to another directory."""
     parts = sorted({*PARTS, ".github"})
     path = re.compile(rf"(?<![\w/.\"'-])(?:{'|'.join(map(re.escape, parts))})/[\w./-]*\w\.(?:{'|'.join(ENDINGS)})\b")
     files = [file for part in parts for file in (ROOT / part).rglob("*.*") if file.suffix[1:] in ENDINGS]

@@ -1,4 +1,4 @@
-"""README's way to servers of one's own leads there: from its settings to two processes that serve people."""
+"""README's instructions for your own servers: they lead from settings to two processes that serve people."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ from tests.support.services import HOST, Postgres, Service, free_port, started
 
 pytestmark = pytest.mark.slow
 
-# The block that has the two servers, without the installation before it, which has happened here.
+# README's block with the two servers, without the installation before it, which is done here already.
 [COMMANDS] = re.findall(
     r"^```\npython3 -m venv .*?\n\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
 )
-UNTIL_THEY_END = "trap 'trap \"\" TERM; kill 0' TERM\n{}\n{}wait || wait\n"  # a signal is handed on to both
+UNTIL_THEY_END = "trap 'trap \"\" TERM; kill 0' TERM\n{}\n{}wait || wait\n"  # passes a signal on to both
 
 
 class Servers(Service):
-    """The last lines of what README says, and `prepare` what is before them, with values of one's own."""
+    """The servers in the last lines of README's block, with values of the test; `prepare` runs the lines before."""
 
     name = "what README says"
     working_directory = ROOT
@@ -76,5 +76,5 @@ def servers(postgres: Postgres, redis_server: Redis, tmp_path: Path) -> Iterator
 
 async def test_two_servers_of_ones_own_serve_a_visitor_and_the_staff(servers: Servers) -> None:
     for port in servers.ports[::2]:
-        trip_there = trip(f"http://{HOST}:{port}", "ada", PASSWORD, patience=20)  # raises where a step fails
+        trip_there = trip(f"http://{HOST}:{port}", "ada", PASSWORD, patience=20)  # raises if a step fails
         assert len([step async for step in trip_there]) == 5

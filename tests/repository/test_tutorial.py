@@ -1,4 +1,4 @@
-"""docs/tutorial.md is done from its first command to its last, in a checkout of its own."""
+"""docs/tutorial.md, followed from its first command to its last in a checkout of its own."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from tests.support.services import HOST, Service, started
 pytestmark = pytest.mark.slow
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
-# Each block, with the name of the file before it where it is to be written into one.
+# Each block, preceded by the name of the file that it is written to, if any.
 BLOCKS = re.findall(r"(?:`([^`\n]+)`:\n)?^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 NOT_IN_A_CHECKOUT = shutil.ignore_patterns(
     ".git", ".venv*", "node_modules", "var", ".*_cache", "__pycache__", ".coverage*"
@@ -38,7 +38,7 @@ class MakeRun(Service):
         return says_ready(self.port)
 
     def typed(self, command: str) -> str:
-        """What `command` prints in another terminal. Raises AssertionError with that where it fails."""
+        """Return the output of `command` in another terminal. Raise AssertionError with that output if it fails."""
         [password] = re.findall(r"with the password  (\S+)", self.log)
         command = command.replace("localhost:8000", f"{HOST}:{self.port}").replace("…", password)
         result = subprocess.run(
@@ -56,7 +56,7 @@ class MakeRun(Service):
 def make_run(tmp_path: Path) -> Iterator[MakeRun]:
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT, checkout, ignore=NOT_IN_A_CHECKOUT)
-    (checkout / ".venv").symlink_to(ROOT / ".venv")  # which `make run` would make, and install the same into
+    (checkout / ".venv").symlink_to(ROOT / ".venv")  # `make run` would create it, with the same packages
     server = MakeRun(checkout)
     with started(server):
         yield server
@@ -69,14 +69,14 @@ def test_every_step_does_what_the_tutorial_says(make_run: MakeRun) -> None:
     printed = [done for step in steps if (done := do(make_run, *step)) is not None]
     smoke, messages, _button, ack, waiting, _installed, tested = printed
     assert [line for line in smoke.splitlines() if not line.startswith("ok: ")] == []
-    assert [line.split()[0] for line in messages.splitlines()[-2:]] == ["user", "admin"]  # Django's shell says more
+    assert [line.split()[0] for line in messages.splitlines()[-2:]] == ["user", "admin"]  # after Django's own lines
     assert re.fullmatch(r"<- connection \n<- identified \n<- ack [0-9a-f-]{36}\n", ack)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d  [A-Z][a-z]+ [A-Z][a-z]+ [0-9a-f]{4}\n", waiting)
     assert re.search(r"test_waiting\.py \.\s", tested)
 
 
 def do(make_run: MakeRun, name: str, language: str, text: str) -> str | None:
-    """One block of the page: what was printed where it is a command."""
+    """Do one block of the page; return the output if it is a command."""
     if language == "shell":
         return make_run.typed(text)
     file = Path(make_run.working_directory) / name

@@ -1,4 +1,4 @@
-"""What .github/workflows ask for is there. Whether they are wise is for zizmor (`make lint`) and actionlint (in CI)."""
+"""The release notes script of .github/workflows. zizmor (`make lint`) and actionlint (in CI) judge the workflows."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ CHANGELOG = """# Changelog
 
 @pytest.fixture
 def release_notes(tmp_path: Path) -> Path:
-    """The script, in a checkout whose version is 1.2.0."""
+    """Return the path of the script, in a checkout whose version is 1.2.0."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "release-notes", tmp_path / "scripts")
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.0"\n')

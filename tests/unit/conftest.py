@@ -1,4 +1,4 @@
-"""Fixtures of the service's tests."""
+"""Fixtures of the unit tests."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def service() -> AsyncIterator["InProcessService"]:
-    # Models need the settings, which may be configured after this file is loaded.
+    # Imported here, because models need settings and these may be configured after this file is loaded.
     from tests.support.in_process_service import in_process_service
 
     async with in_process_service() as service:

@@ -1,4 +1,4 @@
-"""The address that a client has, and the pseudonym that it is known by."""
+"""The address of a client, and the pseudonym by which the server knows it."""
 
 import pytest
 from pytest_django import Settings as SettingsWrapper

@@ -1,4 +1,4 @@
-"""What the bench makes of a run: tables, verdicts on goals, plots, and its place in docs/performance.md."""
+"""The results of a bench run: tables, verdicts on goals, plots, and their place in docs/performance.md."""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ OUTCOME = Outcome(
 
 
 def table(title: str) -> list[list[str]]:
-    """The cells of the lines below the heading of one table of RUN."""
+    """Return the cells of the rows in one table of RUN."""
     text = markdown(RUN).split(f"**{title}**\n\n")[1].split("\n\n")[0]
     return [line.strip("| ").split(" | ") for line in text.splitlines()[2:]]
 

@@ -1,4 +1,4 @@
-"""The bad network of the tests does what they rely on."""
+"""The behaviour of the chaos proxy, which is a bad network for other tests."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The checks of `manage.py check --tag messaging`: each thing that they judge, wrong and right."""
+"""The checks of `manage.py check --tag messaging`, each with wrong and with right settings."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.configurations import AWS
 
 @pytest.fixture
 def aws(settings: SettingsWrapper) -> SettingsWrapper:
-    """Settings that pass, of a deployment with a gateway."""
+    """Return settings of a deployment with a gateway that pass all checks."""
     settings.MESSAGING_STATES = {"BACKEND": "messaging.backends.dynamodb.states.ConnectionStates"}
     settings.CSRF_TRUSTED_ORIGINS = [AWS["CSRF_TRUSTED_ORIGINS"]]
     for name in ("CONNECTIONS_TABLE_NAME", "AWS_REGION", "WEBSOCKET_API_ENDPOINT", "WEBSOCKET_PUBLIC_URL"):
@@ -110,7 +110,7 @@ def test_a_server_of_pages_needs_static_files(settings: SettingsWrapper, tmp_pat
     (error,) = static_files()
     assert (error.id, error.msg.partition("'")[0]) == ("messaging.E010", "STATIC_ROOT=")
     assert error.hint
-    assert run_checks(tags=["messaging"]) == []  # `check` may come before `collectstatic`
+    assert run_checks(tags=["messaging"]) == []  # `check` may run before `collectstatic`
     settings.SERVICE_ROLE = "websocket"
     assert static_files() == []
     settings.SERVICE_ROLE = "user"

@@ -1,4 +1,4 @@
-"""The Python client, against a server that says what a test wants it to."""
+"""The Python client, against a server whose frames the test chooses."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode
 from tests.support.services import HOST
 
-NEVER = 3600.0  # seconds: a client that waits for so long fails its test
+NEVER = 3600.0  # seconds; a client that waits this long fails its test
 ME = "visitor-1"
 
 
@@ -42,7 +42,7 @@ class Peer:
         await self._websocket.close(code)
 
     async def welcome(self, *messages: Frame, recovered: bool = False, cursor: str = "c-0") -> Frame:
-        """Identify the client and give it `messages`; return its `identify`."""
+        """Identify the client, send `messages` as its history, and return its `identify` frame."""
         asked = await self.receive()
         await self.send("identified", id=asked["id"], token="token-1", conversation=ME, recovered=recovered)
         history = await self.receive()
@@ -121,7 +121,7 @@ async def test_requests_go_in_turn_where_that_is_wanted(server: Server) -> None:
             assert sent["content"] == content
             await peer.send("pong", cursor="~")
             asked = await peer.receive()
-            assert asked["action"] == "history"  # it is sent in its order, and nothing before it
+            assert asked["action"] == "history"  # no message overtakes this request
             await peer.send("history", id=asked["id"], messages=[], cursor="c-0", more=False)
             await (peer.refuse(sent, "empty") if refused else peer.ack(sent))
         await person.settled()
@@ -261,8 +261,8 @@ async def test_staff_who_are_not_known_try_a_fresh_token_once(server: Server) ->
 
 async def test_a_server_that_owes_an_answer_and_says_nothing_is_given_up(server: Server) -> None:
     async with impatient(server, silence_seconds=0.05) as person:
-        await (await server.next()).receive()  # `identify`, which it never answers
-        person.silence_seconds = NEVER  # of the next connection
+        await (await server.next()).receive()  # `identify`, which the server never answers
+        person.silence_seconds = NEVER  # for the next connection
         await (await server.next()).welcome()
 
 
@@ -270,11 +270,11 @@ async def test_one_answer_that_is_lost_ends_the_connection_while_others_come(ser
     async with impatient(server, answer_seconds=1.0) as person:
         first = await server.next()
         await first.welcome()
-        person.answer_seconds = NEVER  # of the next connection
+        person.answer_seconds = NEVER  # for the next connection
         await first.send("connection", heartbeatMs=50)
         await person.say("hello")
         sent = await first.receive()
-        with contextlib.suppress(Exception):  # it ends the connection
+        with contextlib.suppress(Exception):  # the client ends the connection
             while (frame := await first.receive())["action"] == "ping":
                 await first.send("pong", id=frame["id"])
         second = await server.next()

@@ -68,7 +68,7 @@ class Page(WebsocketCommunicator):
         return self
 
     async def frame(self) -> Frame:
-        """Return the next frame that is not about who is there, which may come at any time."""
+        """Return the next frame other than a presence frame, which may arrive at any time."""
         while True:
             frame: Frame = json.loads(await self.receive_from(SOON))
             validate(frame)
@@ -90,7 +90,7 @@ class Page(WebsocketCommunicator):
         assert await self.request("sendMessage", id=id, content=content, **fields) == ack(id)
 
     async def until_closed(self) -> tuple[list[Frame], int]:
-        """Return the frames that still come and the code with which the application closes, which ends it."""
+        """Return the remaining frames and the code with which the application closes, then disconnect."""
         frames = []
         while (event := await self.event())["type"] != "websocket.close":
             frames.append(json.loads(event["text"]))
@@ -100,7 +100,7 @@ class Page(WebsocketCommunicator):
 
 @pytest.fixture(autouse=True)
 async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """The parts of one process, new for each test."""
+    """Give each test new parts of a process, and close them after it."""
     monkeypatch.setattr(journal, "ANSWER_SECONDS", PATIENCE_SECONDS)
     yield
     await runtime.close()
@@ -119,7 +119,7 @@ async def visitor() -> Page:
 
 
 class Held:
-    """Record the frames that the service begins to serve from now on; none ends before `go_on` is set."""
+    """A record of the frames that the service begins to serve; none is finished before `go_on` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go_on = asyncio.Event(), asyncio.Event()
@@ -137,7 +137,7 @@ class Held:
 
 
 async def many_turns() -> None:
-    """Let everything run that can: a wrong order would show by then."""
+    """Run the event loop for 100 turns, in which a wrong order would show."""
     for _ in range(100):
         await asyncio.sleep(0)
 
@@ -212,7 +212,7 @@ async def test_a_message_is_acked_and_handed_to_the_other_pages_of_its_visitor_a
     expected = message("hello", visitor.conversation, connectionId=visitor.id)
     assert await admin.frame() == expected
     assert await tab.frame() == {**expected, "id": id}
-    for page in (visitor, stranger):  # these are handed nothing
+    for page in (visitor, stranger):  # these receive no message
         assert await page.request("ping", id="p") == {**PONG, "id": "p"}
 
 
@@ -308,7 +308,7 @@ async def test_a_blocked_visitor_is_closed(visitor: Page) -> None:
 
 
 async def test_a_reader_that_falls_too_far_behind_is_closed(caplog: pytest.LogCaptureFixture) -> None:
-    """A page of history is larger than all that may wait."""
+    """The answer to `history` is larger than `outbox_bytes`, the most that may wait for a reader."""
     page = await (await Page(outbox_bytes=3_000).opened()).identify()
     for _ in range(2):
         await page.say("x" * 1_500)
@@ -367,7 +367,7 @@ async def test_nothing_is_left_of_a_page_that_disconnects(visitor: Page, admin: 
 async def test_an_exception_in_the_service_ends_the_connection_and_leaves_nothing_behind(
     visitor: Page, admin: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It surfaces: the server logs it and closes with 1011, as a test of the deployment shows."""
+    """The exception leaves the consumer: the server logs it and closes with 1011, as a test of the deployment shows."""
 
     async def fail(connection: Connection, frame: str | bytes) -> None:
         raise TypeError("a fault of the service")

@@ -1,4 +1,4 @@
-"""Conversations beside their messages, as values: read positions, claims, their end, presence."""
+"""The state of conversations apart from their messages: read positions, claims, closing, erasure, presence."""
 
 import asyncio
 from datetime import timedelta
@@ -41,7 +41,7 @@ FORBIDDEN = (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
 
 
 async def say(service: InProcessService, visitor: Visitor, number: int = 1) -> Sent:
-    """Send a visitor's message."""
+    """Send message `number` of `visitor` and return its ack."""
     return acked((await service.send(visitor, "sendMessage", id=f"message-{number}", content=f"hello {number}"))[0])
 
 
@@ -52,7 +52,7 @@ async def change(
 
 
 def changed(actions: list[Action]) -> frames.Conversation:
-    """Return what all admins are told, behind the ack, which says that something has changed."""
+    """Assert that `actions` are the ack of a change and a frame to all staff; return that frame."""
     ack, publish = actions
     frame = frame_of(publish, frames.Conversation)
     assert ack == Reply(frames.Ack("c", None, None, frame.timestamp, duplicate=False))
@@ -67,7 +67,7 @@ def unchanged(actions: list[Action]) -> bool:
 async def states(
     service: InProcessService, admin: service_actions.Connection, **fields: object
 ) -> list[frames.ConversationState]:
-    """Return what the parts of a history say of conversations."""
+    """Return the conversation states in all parts of a history answer."""
     parts = replies(await service.send(admin, "history", id="h", **fields), frames.HistoryPage)
     return [state for part in parts for state in part.conversations or ()]
 
@@ -175,7 +175,7 @@ async def test_of_many_who_claim_at_once_one_has_it(service: InProcessService) -
 
 
 async def left(visitor: Visitor) -> float:
-    """Return the seconds for which the claim still counts."""
+    """Return the seconds until the claim on the conversation of `visitor` ends."""
     row = await Conversation.objects.aget(pk=visitor.conversation)
     assert row.claimed_until is not None
     return (row.claimed_until - timezone.now()).total_seconds()
@@ -205,13 +205,13 @@ async def test_a_sign_of_life_puts_the_end_of_a_claim_off(service: InProcessServ
         await service.send(connection, action, **fields)
         return await left(visitor)
 
-    assert await after(ada, "ping") <= 10  # nothing is due yet
+    assert await after(ada, "ping") <= 10  # no renewal is due yet
     service.clock.advance(TOUCH_SECONDS + 1)
     assert await after(ada, "ping") > CLAIM_SECONDS
     assert await after(reader, "ping") <= 10
     again = {"type": "admin", "v": 2, "token": tokens.mint_admin(ada.staff)}
     assert await after(ada, "identify", **again) > CLAIM_SECONDS
-    ada.held = False  # seldom as its pings are, each of them counts
+    ada.held = False  # a gateway's connection pings seldom, so each ping renews the claim
     assert await after(ada, "ping") > CLAIM_SECONDS
 
 
@@ -241,7 +241,7 @@ async def test_a_staff_account_that_is_deleted_claims_nothing(service: InProcess
     assert changed(await change(service, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
 
 
-# --- Its end --------------------------------------------------------------------------------------------------
+# --- Closing, blocking, rights --------------------------------------------------------------------------------
 
 
 async def test_a_conversation_is_closed_and_a_new_message_of_its_visitor_opens_it_again(
@@ -252,10 +252,10 @@ async def test_a_conversation_is_closed_and_a_new_message_of_its_visitor_opens_i
     await change(service, ada, visitor, "claim")
     told = changed(await change(service, ada, visitor, "close"))
     closed = frames.Conversation(visitor.conversation, "closed", "close", told.timestamp, by="Ada")
-    assert told == closed  # the claim has ended
+    assert told == closed  # closing has ended the claim
     assert unchanged(await change(service, ada, visitor, "close"))
     await service.send(ada, "sendMessage", id="message-2", content="goodbye", to=visitor.conversation)
-    assert (await say(service, visitor)).message_id == sent.message_id  # sent again: nothing new
+    assert (await say(service, visitor)).message_id == sent.message_id  # the same message again, not a new one
     (state,) = await states(service, ada, conversation=visitor.conversation)
     assert state.status == "closed"
     *_, publish = await service.send(visitor, "sendMessage", id="message-3", content="one more thing")
@@ -357,7 +357,7 @@ async def test_who_was_away_is_told_what_has_changed_though_nobody_wrote(service
     assert await states(service, admin, before=later) == []
 
 
-# --- To be forgotten ------------------------------------------------------------------------------------------
+# --- Erasure at the visitor's request -------------------------------------------------------------------------
 
 
 async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_is_told(
@@ -394,7 +394,7 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
     kept = [await model.objects.acount() for model in (Conversation, Message, Block, ErasedConversation)]
     assert kept == [0, 0, 0, 1]
     assert [await service.store.count(conversation_group(id)) for id in (before, visitor.conversation)] == [0, 1]
-    # Its old token is good for nothing, and who has missed all that is told with the history.
+    # The old token is no longer valid, and staff who missed the erasure receive it with the history.
     late = service_actions.Connection("late")
     await service.send(late, "identify", type="user", v=2, token=token)
     assert late.conversation not in (None, before, other_page.conversation)
@@ -500,7 +500,7 @@ async def test_admins_at_a_gateway_are_told_when_somebody_comes_or_goes_and_the_
     shown = frame_of(publish, frames.Presence)
     assert (shown.admins, shown.users) == (1, 1)
     await service.disconnect(admin)
-    assert await service.disconnect(visitors[1]) == []  # nobody is there to be told
+    assert await service.disconnect(visitors[1]) == []  # no staff are connected to be notified
     visitor = await service.visitor()
     visitor.held, visitor.presence = False, {"admins": 1}
     assert frame_of((await service.send(visitor, "ping"))[1], frames.Presence).admins == 0

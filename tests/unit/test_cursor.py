@@ -1,4 +1,4 @@
-"""Places in the journal, as text."""
+"""Cursors: places in the journal, as text."""
 
 from messaging.service.contracts import Cursor
 

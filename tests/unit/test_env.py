@@ -1,4 +1,4 @@
-"""Values of the environment."""
+"""Values read from environment variables."""
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured

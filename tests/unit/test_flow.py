@@ -1,4 +1,4 @@
-"""The time limits of an HTTP connection, on a clock of the test's own: for a request, and between two."""
+"""The time limits of an HTTP connection, during a request and between two, on a clock that the test advances."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ DRIPPED = {
 
 
 class Answered(Request):
-    """A request that is answered as soon as it is there."""
+    """A request that is answered as soon as it has arrived."""
 
     def process(self) -> None:
         self.write(b"hello")  # type: ignore[no-untyped-call]
@@ -27,7 +27,7 @@ class Answered(Request):
 
 
 class Client:
-    """A connection to a Channel, whose time passes when the test says so."""
+    """A connection to a Channel on a clock that the test advances."""
 
     def __init__(self) -> None:
         new_transport: Any = StringTransport  # Twisted has no types for these
@@ -46,7 +46,7 @@ class Client:
         self._channel.dataReceived(data)
 
     def answers(self) -> int:
-        """Return how many answers have come since the last call."""
+        """Return the number of answers since the last call."""
         number: int = self.transport.value().count(b"HTTP/1.1 200 OK")
         self.transport.clear()
         return number

@@ -1,4 +1,4 @@
-"""What the server takes out of the bytes of a WebSocket by itself, and what it leaves to autobahn."""
+"""The frames that the server parses from the bytes of a WebSocket itself, and those that it leaves to autobahn."""
 
 from hypothesis import given
 from hypothesis.strategies import binary, integers, sampled_from, text
@@ -58,7 +58,7 @@ def test_of_any_bytes_only_what_another_parser_finds_is_taken(first: bytes, leng
 
 
 def parsed(data: bytes) -> tuple[Frame, bytes]:
-    """Return the frame that websockets finds at the beginning of `data`, and what is left."""
+    """Return the frame that websockets parses at the beginning of `data`, and the bytes after it."""
     reader = StreamReader()
     reader.feed_data(data)
     parser = Frame.parse(reader.read_exact, mask=True)

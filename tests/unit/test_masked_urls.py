@@ -1,4 +1,4 @@
-"""URLs as `messaging_check` prints them."""
+"""URLs as `messaging_check` prints them, without passwords."""
 
 import pytest
 

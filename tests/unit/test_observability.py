@@ -25,7 +25,7 @@ def test_people_get_text_with_the_same_fields() -> None:
 
 
 class Loop:
-    """An event loop whose time the test tells."""
+    """An event loop whose time the test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -39,7 +39,7 @@ class Loop:
         return Mock(spec=TimerHandle)
 
     def run(self, late: float = 0.0) -> None:
-        """Do what is due next, so many seconds late."""
+        """Call the scheduled callback `late` seconds after its time."""
         assert self.due is not None
         when, callback = self.due
         self.now = when + late
@@ -72,7 +72,7 @@ def test_a_line_for_cloudwatch_has_what_one_invocation_measured(caplog: pytest.L
     recorder.observe(metrics.ACK_SECONDS, 0.5)
     recorder.observe(metrics.COMMIT_MESSAGES, 1)
     recorder.flush()
-    recorder.flush()  # there is nothing left
+    recorder.flush()  # nothing is left to write
     by_role, plain = [vars(record) for record in caplog.records]
     assert {name: by_role[name] for name in ("role", "result", "messaging_messages_total")} == {
         "role": "user", "result": "accepted", "messaging_messages_total": 2

@@ -1,4 +1,4 @@
-"""Whose pages may open the WebSocket."""
+"""The pages that may open the WebSocket, by their Origin header."""
 
 import pytest
 from pytest_django import Settings

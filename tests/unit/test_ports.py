@@ -1,4 +1,4 @@
-"""The ports that tests give to services: processes of tests that run side by side never share one."""
+"""The ports that tests give to services: test processes that run side by side never share one."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 from tests.support.paths import ROOT
 from tests.support.services import free_port
 
-# It draws a port that it is told of first, and another one then.
+# The other process draws the port in its argument first, which is taken, and then other ports.
 OTHER_PROCESS = """
 import sys
 from unittest.mock import Mock

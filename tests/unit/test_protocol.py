@@ -1,4 +1,4 @@
-"""The frames that a client may send, and the answers. Schemas are in a file of their own."""
+"""The frames that a client may send, and the answers to them. test_schemas.py tests the schemas."""
 
 import json
 from typing import get_args

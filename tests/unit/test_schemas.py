@@ -1,4 +1,4 @@
-"""The schemas of docs/protocol/ are the tests' oracle; here they, the code and docs/protocol.md are held together."""
+"""The agreement of the code, docs/protocol.md and the schemas of docs/protocol/, by which other tests judge frames."""
 
 import json
 import re

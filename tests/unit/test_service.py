@@ -1,4 +1,4 @@
-"""The product's rules, as values: one frame in, a list of actions out. The stores are real ones."""
+"""The rules of the product: one frame goes into the service, a list of actions comes out. The stores are real."""
 
 import time
 from dataclasses import replace
@@ -70,7 +70,7 @@ async def test_a_visitor_without_a_token_is_a_new_one_and_comes_back_by_the_toke
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 async def test_a_forged_token_makes_a_new_visitor(forgery: str, service: InProcessService) -> None:
-    """And not the visitor whom it names, which the same token unforged does."""
+    """The new visitor is not the one whom the forged token names; the genuine token identifies that one."""
     victim, thief, owner = await service.visitor(), Connection("c1"), Connection("c2")
     await service.send(victim, "sendMessage", id="message-1", content="not for thieves")
     await service.send(thief, "identify", type="user", v=2, token=forged_visitor(forgery, victim.conversation))
@@ -289,7 +289,7 @@ async def test_recovered_says_whether_history_since_a_cursor_is_complete(service
 
 
 async def test_where_the_newest_message_was_erased_staff_have_missed_nothing(service: InProcessService) -> None:
-    """A journal that never came to their place is another one, or an older copy of it."""
+    """A cursor past the end of the journal is not recovered: this journal is another one, or an older copy."""
     visitor, admin = await service.visitor(), await service.admin("view_message")
     await service.send(visitor, "sendMessage", id="message-1", content="hello")
     page = reply(await service.send(admin, "history", id="h"), frames.HistoryPage)
@@ -340,7 +340,7 @@ async def test_where_posts_get_lost_one_by_one_pong_says_unread_until_the_histor
     assert acks[2].cursor < UNREAD
     await read(before=f"{10**9:013x}.{0:011x}", limit=1)
     await read(conversation=visitor.conversation)
-    assert await pong(admin) == UNREAD  # those pages say nothing about what is new anywhere
+    assert await pong(admin) == UNREAD  # these pages do not show what is new in all conversations
     await read(since=start, limit=2)
     assert await pong(admin) == UNREAD
     await read(since=acks[1].cursor)
@@ -386,7 +386,7 @@ async def test_a_heartbeat_refreshes_the_row_of_a_connection_when_that_is_due(se
     service.clock.advance(TOUCH_SECONDS + 1)
     visitor.held = False
     await service.send(visitor, "ping")
-    assert await service.store.count(conversation_group(visitor.conversation)) == 0  # a row that is not renewed
+    assert await service.store.count(conversation_group(visitor.conversation)) == 0  # a gateway's row is not renewed
     visitor.held = True
     await service.send(visitor, "ping")
     assert await service.store.count(conversation_group(visitor.conversation)) == 1
@@ -459,7 +459,7 @@ async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(s
 
 
 async def limited(service: InProcessService, connection: Connection, number: int, **fields: object) -> int:
-    """Return the ms after which a refused message may come again; 0 if it is accepted."""
+    """Send message `number`; return the milliseconds after which it may be sent again, or 0 if it is accepted."""
     answer = (await service.send(connection, "sendMessage", id=f"message-{number}", content="hello", **fields))[0]
     if isinstance(answer, Reply) and isinstance(answer.frame, frames.Ack):
         return 0

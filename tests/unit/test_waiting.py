@@ -1,4 +1,4 @@
-"""Both ways to wait for a condition."""
+"""`wait_until` and `eventually`, the two functions that wait for a condition."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Everything about DynamoDB: for functions, which share what they know."""
+"""The backends in DynamoDB, which Lambda functions share."""

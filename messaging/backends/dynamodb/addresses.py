@@ -1,4 +1,4 @@
-"""Sockets of each client address, counted over all Lambda functions."""
+"""The number of sockets of each client address, over all Lambda functions."""
 
 import logging
 
@@ -14,7 +14,7 @@ class DynamoDBAddresses(Addresses):
     """Layout: an item of the connection store's table for each socket.
 
     - partition key `group`: `address:{pseudonym}`; sort key `connection_id`: the socket's id
-    - `expires_at`: as the store's; nobody has to touch it, since a gateway's sockets live no longer
+    - `expires_at`: as the store's; not refreshed, since a socket that a gateway holds lives no longer
     """
 
     def __init__(self, *, table: str, region: str, ttl: int = 7_800, timeout: float = 1.0) -> None:
@@ -29,7 +29,7 @@ class DynamoDBAddresses(Addresses):
             count: int = sum([page["Count"] async for page in pages])
         except StoreUnavailable:
             return self._fallback.enter_now(address, socket)
-        await self._fallback.close()  # what it counted has left unseen, by other processes
+        await self._fallback.close()  # its sockets may have left by way of other processes, unnoticed
         return count
 
     async def leave(self, address: str, socket: str) -> None:

@@ -1,4 +1,4 @@
-"""A DynamoDB table as this product uses one: bounded in time and in threads, one error for all that can go wrong."""
+"""A client for a DynamoDB table: bounded in time and in threads, with one error for all failures."""
 
 import asyncio
 import logging
@@ -19,16 +19,16 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PARTITION, SORT, EXPIRY = "group", "connection_id", "expires_at"  # the keys, and what the time to live is read from
+PARTITION, SORT, EXPIRY = "group", "connection_id", "expires_at"  # the two keys, and the TTL attribute
 THREADS = 16
-ATTEMPTS = 3  # of one request: throttled, or on a connection that died while the function was frozen
-PATIENCE = 4  # time-outs that one request may take with all its attempts, and with the wait for a thread
+ATTEMPTS = 3  # per request: it may be throttled, or its connection may have died while the function was frozen
+PATIENCE = 4  # limit of one request in time-outs, with all its attempts and the wait for a thread
 
 Item = dict[str, dict[str, str]]  # each value with its type, as DynamoDB has them: {"version": {"N": "2"}}
 
 
 class ConditionFailed(Exception):
-    """The item is not as the request asked for. `item`: as it is, empty where there is none."""
+    """The condition of a request does not hold. `item`: the item as it is; empty if there is none."""
 
     def __init__(self, item: Item) -> None:
         super().__init__()
@@ -36,10 +36,11 @@ class ConditionFailed(Exception):
 
 
 class Table:
-    """The credentials, and an endpoint other than the region's (AWS_ENDPOINT_URL), are found as boto3 finds them.
+    """A client for one table.
 
-    `timeout`: seconds for a connection, and for an answer. `purpose`: for the log.
-    Nothing is kept that a freeze of the process makes wrong.
+    boto3 finds the credentials, and an endpoint other than the region's (AWS_ENDPOINT_URL). `timeout`: seconds for a
+    connection, and for an answer. `purpose`: for log messages. The client keeps no state that becomes wrong while the
+    process is frozen.
     """
 
     def __init__(self, name: str, region: str, *, timeout: float, purpose: str) -> None:
@@ -59,9 +60,10 @@ class Table:
         self._availability = Availability("DynamoDB", purpose, logger)
 
     async def run(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to one of boto3's operations on the table.
+        """Return the answer to one of boto3's operations on the table.
 
-        Raises ConditionFailed where it had a condition, and StoreUnavailable: unknown whether it was done.
+        Raise ConditionFailed if the operation's condition does not hold. Raise StoreUnavailable if it fails otherwise:
+        it is unknown whether it was done.
         """
         request = partial(getattr(self._client, operation), TableName=self.name, **arguments)
         try:
@@ -78,14 +80,14 @@ class Table:
         return answer
 
     async def query(self, partition: str, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
-        """The pages of what `partition` holds and has not expired, in the order of the sort key.
+        """Yield the pages of the items in `partition` that have not expired, in the order of the sort key.
 
-        `arguments`: further ones of boto3's query. Raises StoreUnavailable.
+        `arguments`: further arguments of boto3's query. Raise StoreUnavailable if the table does not answer.
         """
         arguments |= {
-            "ConsistentRead": True,  # what a process has written is what the next one reads
+            "ConsistentRead": True,  # a process must read what another one has just written
             "KeyConditionExpression": "#partition = :partition",
-            "FilterExpression": "#expiry > :now",  # DynamoDB removes what has expired, up to two days later
+            "FilterExpression": "#expiry > :now",  # DynamoDB removes expired items up to two days later
             "ExpressionAttributeNames": {"#partition": PARTITION, "#expiry": EXPIRY},
             "ExpressionAttributeValues": {":partition": {"S": partition}, ":now": {"N": repr(time.time())}},
         }
@@ -97,13 +99,13 @@ class Table:
             arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     async def close(self) -> None:
-        """Give back what this holds open; requests that are under way end by themselves."""
+        """Release the threads and connections. Requests that are under way end by themselves."""
         self._threads.shutdown(wait=False)
         self._client.close()
 
 
 async def together(requests: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of requests that travel at the same time, all of them ended. Raises what the first failure raised."""
+    """Send requests at the same time; return their results when all have ended. Raise the first error among them."""
     results = await asyncio.gather(*requests, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
@@ -112,15 +114,18 @@ async def together(requests: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def key(partition: str, sort: str) -> Item:
-    """The primary key of an item."""
+    """Return the primary key of an item."""
     return {PARTITION: {"S": partition}, SORT: {"S": sort}}
 
 
 def expiry(ttl: float) -> Item:
-    """The attribute of what may be forgotten in `ttl` seconds: whole seconds since 1970, by this machine's clock."""
+    """Return the attribute that lets an item expire in `ttl` seconds.
+
+    Its value is in whole seconds since 1970, by this machine's clock.
+    """
     return {EXPIRY: {"N": str(math.ceil(time.time() + ttl))}}
 
 
 def expired(item: Item) -> bool:
-    """Whether it only waits for DynamoDB to remove it."""
+    """Return whether `item` has expired, and only waits for DynamoDB to remove it."""
     return int(item[EXPIRY]["N"]) <= time.time()

@@ -16,9 +16,10 @@ class DynamoDBLimiter(Limiter):
     - `full_at`: when the bucket is full again, seconds since 1970
     - `expires_at`: the same, in whole seconds
 
-    DynamoDB has no clock to ask: it is the function's own, and AWS keeps those together to the millisecond. A bucket
-    costs one request, or two while it is neither full nor empty. While the table is down the buckets of this process go
-    on: limited, not open. Where one bucket of several refuses, the others may have been taken from.
+    The clock is the function's own, since DynamoDB has none to ask; AWS keeps the functions' clocks in step to the
+    millisecond. A bucket costs one request, or two while it is neither full nor empty. While the table is down, the
+    buckets of this process apply: limited, not open. If one bucket of several refuses, tokens may have been taken from
+    the others.
     """
 
     def __init__(self, *, table: str, region: str, timeout: float = 0.5) -> None:
@@ -57,7 +58,7 @@ class DynamoDBLimiter(Limiter):
                 {":now": now, ":seconds": rate.seconds, ":last": last},
             )
             return 0.0
-        except ConditionFailed as failed:  # others have taken the rest meanwhile
+        except ConditionFailed as failed:  # other functions have taken the rest meanwhile
             return max(_full_at(failed.item, now) - last, 0.0)
 
     async def _set(self, bucket: Bucket, update: str, condition: str, values: dict[str, float]) -> None:

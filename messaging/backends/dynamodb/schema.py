@@ -1,4 +1,4 @@
-"""The table of the DynamoDB store: how it has to be, how the one that is there differs, and what brings it to that."""
+"""The schema of the DynamoDB store's table: the differences of an existing table, and the requests to remove them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ from messaging.service.contracts import StoreUnavailable
 KEYS = [{"AttributeName": PARTITION, "KeyType": "HASH"}, {"AttributeName": SORT, "KeyType": "RANGE"}]
 KEY_TYPES = [{"AttributeName": name, "AttributeType": "S"} for name in (PARTITION, SORT)]
 ENCRYPTION = {"Enabled": True}
-WAIT_SECONDS = 120.0  # for a table to become active, and for what is changed one thing after another
+WAIT_SECONDS = 120.0  # for a table to become active, and for all changes, which are made one after another
 PAUSE_SECONDS = 0.5
 
-# Somebody else is at it, or DynamoDB is not ready for it yet: the next look tells what is left.
+# Another process is changing the table, or DynamoDB is not ready yet: the next check finds what is left to do.
 PASSING = {
     "ResourceInUseException",
     "LimitExceededException",
@@ -28,7 +28,10 @@ PASSING = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`mend`: the request that removes it; None where time does, or, if it is `final`, nothing."""
+    """A difference of a table from its required form.
+
+    `mend`: the request that removes it; None if it goes by itself or, if `final`, can't be removed.
+    """
 
     text: str
     mend: Callable[[], Any] | None = None
@@ -36,7 +39,7 @@ class Difference:
 
 
 class Schema:
-    """Of one table. Calls block. Each raises StoreUnavailable with what DynamoDB said."""
+    """The schema of one table. Its methods block. They raise StoreUnavailable, with DynamoDB's error, if they fail."""
 
     def __init__(self, table: str, region: str) -> None:
         self._name = table
@@ -49,11 +52,11 @@ class Schema:
         self._client.close()
 
     def differences(self) -> list[str]:
-        """What is not as it has to be; nothing is changed."""
+        """Return the differences, without changing anything."""
         return [difference.text for difference in self._look()]
 
     def migrate(self) -> None:
-        """Change what differs and wait until nothing does. Several processes may do it at once."""
+        """Remove the differences, and wait until none is left. Several processes may do it at once."""
         deadline = time.monotonic() + WAIT_SECONDS
         reasons: dict[str, str] = {}
         while found := self._look():
@@ -64,7 +67,7 @@ class Schema:
             time.sleep(PAUSE_SECONDS)
 
     def _mend(self, difference: Difference) -> str:
-        """Why it may have to be tried again, in brackets."""
+        """Try to remove `difference`. Return the reason, in brackets, if it has to be tried again."""
         try:
             if difference.mend is not None:
                 difference.mend()

@@ -1,4 +1,4 @@
-"""What is known of each connection that an API Gateway holds: between two of its frames no process remembers it."""
+"""The states of the connections that an API Gateway holds: no process remembers them between two frames."""
 
 import json
 from typing import Any
@@ -7,13 +7,13 @@ from messaging.backends.dynamodb.client import ConditionFailed, Item, Table, exp
 
 
 class ConnectionStates:
-    """One per process. Layout: an item of the connection store's table for each connection.
+    """The stored states. One instance per process. Layout: an item of the connection store's table for each connection.
 
     - partition key `group`: `connection:{id}`; sort key `connection_id`: the id
     - `state`: JSON text
     - `expires_at`: as the store's
 
-    Every method raises StoreUnavailable when the table does not answer in a bounded time, and may then be called again.
+    Every method raises StoreUnavailable if the table does not answer within a bounded time, and may then be repeated.
     """
 
     def __init__(self, *, table: str, region: str, ttl: int = 7_800, timeout: float = 1.0) -> None:
@@ -21,16 +21,16 @@ class ConnectionStates:
         self._table = Table(table, region, timeout=timeout, purpose="states")
 
     async def load(self, connection_id: str) -> dict[str, Any] | None:
-        """What was saved last, by whatever process; None for a connection that is unknown or has expired."""
+        """Return the state that any process saved last; None for a connection that is unknown or has expired."""
         answer = await self._table.run("get_item", Key=_key(connection_id), ConsistentRead=True)
         return _state(answer.get("Item"))
 
     async def save(
         self, connection_id: str, state: dict[str, Any], *, instead_of: dict[str, Any] | None = None
     ) -> bool:
-        """Keep `state`, JSON values, for another time to live.
+        """Save `state`, which consists of JSON values, for another time to live. Return whether it was saved.
 
-        With `instead_of`, as it was loaded, only where that is what is still kept. Returns whether `state` is kept.
+        With `instead_of`, a state as it was loaded, `state` is saved only if `instead_of` is still the stored state.
         """
         condition: dict[str, Any] = {}
         if instead_of is not None:
@@ -47,12 +47,12 @@ class ConnectionStates:
         return True
 
     async def take(self, connection_id: str) -> dict[str, Any] | None:
-        """Forget the connection: what was known of it, to one caller alone."""
+        """Delete the state of a connection, and return it. Of several callers only one gets it, the others get None."""
         answer = await self._table.run("delete_item", Key=_key(connection_id), ReturnValues="ALL_OLD")
         return _state(answer.get("Attributes"))
 
     async def close(self) -> None:
-        """Give back what this holds open."""
+        """Release the threads and connections."""
         await self._table.close()
 
 

@@ -11,15 +11,15 @@ from messaging.backends.dynamodb.schema import Schema
 from messaging.protocol.fields import Role
 from messaging.service.contracts import USERS, StoredConnection
 
-SHARDS = 8  # of the one group that is as large as the site: a partition of DynamoDB takes 1,000 writes a second
+SHARDS = 8  # partitions of USERS, the only group as large as the site: each takes 1,000 writes a second
 
 
 class DynamoDBStore(ConnectionStore):
-    """Layout: one item per connection and group, with the row's fields; nothing is scanned and nothing is indexed.
+    """Layout: one item per connection and group, with the row's fields; no scans and no indexes.
 
     - partition key `group`: the group's name; all visitors' connections are spread over `users#0` to `users#7`
     - sort key `connection_id`
-    - `expires_at`: seconds since 1970 (TTL attribute); what has expired is not read, whether it is removed yet or not
+    - `expires_at`: seconds since 1970 (TTL attribute); expired items are not read, even if not removed yet
     """
 
     def __init__(self, *, table: str, region: str, ttl: int = 7_800, timeout: float = 1.0) -> None:
@@ -71,7 +71,7 @@ def _keys(connection: StoredConnection) -> Iterator[Item]:
 
 
 def _item(connection: StoredConnection) -> Item:
-    """The fields that are no key. Where there is no conversation there is no attribute."""
+    """Return the non-key attributes. An admin's connection has no conversation, and so lacks that attribute."""
     item: Item = {
         "connection_type": {"S": connection.connection_type},
         "principal": {"S": connection.principal},

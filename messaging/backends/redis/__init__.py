@@ -1,1 +1,1 @@
-"""Everything about Redis: for pods, which share what they know."""
+"""The backends in Redis, which pods share."""

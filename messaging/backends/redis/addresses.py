@@ -1,4 +1,4 @@
-"""Sockets of each client address, counted over several pods."""
+"""The number of sockets of each client address, over several pods."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ from messaging.service.contracts import StoreUnavailable
 
 PROCESSES = "sockets:processes"
 KEEP_SECONDS = 24 * 3600  # pseudonyms change every day
-BATCH = 500  # addresses of one pipeline: Redis serves nobody else meanwhile
+BATCH = 500  # addresses per pipeline: Redis serves no other client meanwhile
 
-# A process' sign of life, which takes back the name that it had before. The clock is Redis' own: pods' may differ.
+# A process's sign of life, which also removes its previous name. The clock is that of Redis: pods' clocks may differ.
 _BEAT = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1e6
@@ -35,17 +35,18 @@ return redis.call('HGETALL', KEYS[1])
 
 
 class RedisAddresses(MemoryAddresses):
-    """Layout (each script has one key, so Redis Cluster serves it too):
+    """Layout (each script has one key, so that it works on Redis Cluster too):
 
-    - `sockets:{address}`: hash of how many sockets each process has, by the process' name
+    - `sockets:{address}`: hash of the number of sockets of each process, by the name of the process
     - `sockets:processes`: sorted set of the names, scored by their last sign of life, seconds since 1970
 
-    Counts are written, not added up, and those of a process that gives no sign of life do not count: nothing can rot.
-    After an outage a process takes a new name and writes all its counts; it does so too where Redis has lost them.
-    Whatever changes while a pipeline is under way shares the next one: 1,000 handshakes at once cost a few.
+    Counts are set, not incremented, and those of a process without a sign of life are ignored, so errors do not last.
+    After an outage a process takes a new name and writes all its counts; it also writes them all if Redis has lost its
+    name. All changes during a pipeline share the next one, so 1,000 handshakes at once cost only a few pipelines.
 
-    Seconds: `timeout` for one command, `beat` between two signs of life of a process, `lost` without one after which
-    its sockets no longer count, `patience` that a handshake has for the others' counts.
+    `timeout`: seconds for one command. `beat`: seconds between two signs of life of a process. `lost`: seconds without
+    a sign of life after which the sockets of a process no longer count. `patience`: seconds for which a handshake waits
+    for the other processes' counts.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class RedisAddresses(MemoryAddresses):
         self._lost = lost
         self._patience = patience
         self._client = RedisClient(url, password, timeout=timeout, purpose="addresses")
-        self._name = self._known_name = uuid4().hex  # the one to write under, the one that Redis may still hold
-        self._changed: dict[str, asyncio.Future[int]] = {}  # address -> how many sockets it has elsewhere
+        self._name = self._known_name = uuid4().hex  # the name to write under, the name that Redis may still hold
+        self._changed: dict[str, asyncio.Future[int]] = {}  # address -> number of its sockets elsewhere
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -73,7 +74,7 @@ class RedisAddresses(MemoryAddresses):
         here = self.enter_now(address, socket)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._patience):
-                # Others wait for the same answer: who leaves early must not cancel it.
+                # Other handshakes may wait for the same answer: a time-out here must not cancel it.
                 return here + await asyncio.shield(self._change(address))
         return here
 
@@ -85,7 +86,7 @@ class RedisAddresses(MemoryAddresses):
         self._closing = True
         self._wake.set()
         if self._task is not None:
-            await self._task  # what has left is told
+            await self._task  # writes the counts of sockets that have left
         await self._client.close()
 
     def _change(self, address: str) -> asyncio.Future[int]:
@@ -109,7 +110,7 @@ class RedisAddresses(MemoryAddresses):
                 answer.set_result(elsewhere.get(address, 0))
 
     async def _tell(self, addresses: list[str]) -> dict[str, int]:
-        """Write this process' counts; how many sockets `addresses` have elsewhere, none where Redis is down."""
+        """Write this process's counts of `addresses`. Return those of other processes; {} if Redis is down."""
         counts = [(address, len(self._open.get(address, ()))) for address in addresses]
         try:
             (new, alive), *rows = await self._client.run(
@@ -117,7 +118,7 @@ class RedisAddresses(MemoryAddresses):
                 *(("EVAL", _COUNT, 1, f"sockets:{one}", self._name, count, KEEP_SECONDS) for one, count in counts),
             )
         except StoreUnavailable:
-            self._name = uuid4().hex  # nobody knows what was written under the other one
+            self._name = uuid4().hex  # it is unknown what was written under the old one
             return {}
         self._known_name = self._name
         if new:

@@ -1,4 +1,4 @@
-"""A Redis as this product uses one: bounded in time, one pipeline at a time, one error for all that can go wrong."""
+"""A client for Redis: bounded in time, one pipeline at a time, one error for all failures."""
 
 import asyncio
 import contextlib
@@ -21,19 +21,21 @@ from messaging.service.contracts import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-TOGETHER = 500  # callers whose commands travel together: Redis serves nobody else meanwhile
-# TimeoutError is an OSError; what says that no node of a cluster can be reached is no RedisError.
+TOGETHER = 500  # callers per pipeline: Redis serves no other client meanwhile
+# TimeoutError is an OSError. RedisClusterException (no node of a cluster can be reached) is not a RedisError.
 _FAILURES = (RedisError, RedisClusterException, OSError)
 
 Command = tuple[str | int | float, ...]
 
 
 class RedisClient:
-    """`timeout`: seconds for one command. `purpose`: for the log. `probe_seconds`: between two looks at whether a Redis
+    """A client for a single Redis, for Sentinel or for Cluster.
+
+    `timeout`: seconds for one command. `purpose`: for log messages. `probe_seconds`: between two checks whether a Redis
     that failed is back.
 
-    One pipeline at a time: whatever is asked for while it is under way travels with the next one, so that 1,000 who
-    come at once cost a few round trips, and few a connection.
+    Only one pipeline is under way at a time, and the next one takes all commands that were requested meanwhile, so that
+    1,000 callers at once cost a few round trips, and few connections.
     """
 
     def __init__(
@@ -43,15 +45,15 @@ class RedisClient:
         self._patience = 2 * timeout
         self._probe_seconds = probe_seconds
         self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
-        self._sender: asyncio.Task[None] | None = None  # runs while somebody waits
+        self._sender: asyncio.Task[None] | None = None  # runs while commands wait
         self._probe: asyncio.Task[None] | None = None  # runs while Redis is down
         self._availability = Availability("Redis", purpose, logger)
 
     async def run(self, *commands: Command) -> list[Any]:
-        """The answers to `commands`: no transaction, since a cluster keeps their keys in different places.
+        """Return the answers to `commands`. They are no transaction: a cluster keeps their keys on different nodes.
 
-        Raises StoreUnavailable: unknown which of them were done. Once Redis has failed, nobody waits for it any more
-        until a probe of our own has had its answer.
+        Raise StoreUnavailable if Redis fails: it is unknown which of them were done. After a failure every call raises
+        it at once, until Redis has answered a probe.
         """
         if self._probe is not None:
             raise StoreUnavailable("Redis: down a moment ago")
@@ -70,7 +72,7 @@ class RedisClient:
                 self._fail([answers for _, answers in batch + self._waiting], error)
                 self._waiting = []
                 continue
-            except Exception as error:  # none of Redis': those who asked are to meet it, not to wait for ever
+            except Exception as error:  # not an error of Redis: the callers must get it, instead of waiting for ever
                 for _, answers in batch:
                     _settle(answers, error)
                 continue
@@ -104,7 +106,7 @@ class RedisClient:
         while not answered:
             await asyncio.sleep(self._probe_seconds)
             with contextlib.suppress(*_FAILURES):
-                (found,) = await self._execute([("EXISTS", "probe")])  # a key, for a cluster to find a node by
+                (found,) = await self._execute([("EXISTS", "probe")])  # a cluster picks a node by the key
                 answered = not isinstance(found, Exception)
         self._probe = None
 
@@ -121,7 +123,7 @@ class RedisClient:
 
 def _settle(answers: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:
     if answers.done():
-        return  # whoever asked has gone
+        return  # the caller does not wait any more
     if isinstance(outcome, Exception):
         answers.set_exception(outcome)
     else:
@@ -129,14 +131,17 @@ def _settle(answers: asyncio.Future[list[Any]], outcome: list[Any] | Exception) 
 
 
 class _Sentinels(Sentinel):
-    """Asked all at once: however many are silent or gone, the patience is left to who knows the master."""
+    """Sentinels that are all asked at once, so that silent ones do not use up the time of one that knows the master."""
 
     def __init__(self, nodes: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
         super().__init__(())  # type: ignore[no-untyped-call]
         self._each = [Sentinel([node], sentinel_kwargs=options) for node in nodes]  # type: ignore[no-untyped-call]
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Host and port, as the first says that knows them. Raises MasterNotFoundError with what each of them said."""
+        """Return the master's host and port, from the first sentinel that knows them.
+
+        Raise MasterNotFoundError, with the errors of all sentinels, if none does.
+        """
         asked = [asyncio.create_task(one.discover_master(service_name)) for one in self._each]
         refusals = []
         try:
@@ -158,7 +163,7 @@ class _Sentinels(Sentinel):
 
 
 def _connect(url: RedisURL, timeout: float) -> tuple[Redis | RedisCluster, _Sentinels | None]:
-    """The client for the data, and the sentinels that know where it is."""
+    """Return the client for the data, and the sentinels that know the master, if there are any."""
     options: dict[str, Any] = {
         "username": url.username,
         "password": url.password,

@@ -7,7 +7,7 @@ from messaging.backends.memory import MemoryLimiter
 from messaging.backends.redis.client import RedisClient
 from messaging.service.contracts import StoreUnavailable
 
-# Each bucket by itself, so that Redis Cluster serves it too. The clock is Redis' own: pods' may differ.
+# One call per bucket, so that it works on Redis Cluster too. The clock is that of Redis: pods' clocks may differ.
 _TAKE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1e6
@@ -22,10 +22,10 @@ return '0'
 class RedisLimiter(Limiter):
     """Layout: `limit:{key}` holds the time at which the bucket is full again, and expires then.
 
-    While Redis is down the buckets of this process go on: limited, not open. Where one bucket of several refuses, the
-    others may have been taken from.
+    While Redis is down, the buckets of this process apply: limited, not open. If one bucket of several refuses, tokens
+    may have been taken from the others.
 
-    `probe_seconds`: between two looks at whether a Redis that failed is back.
+    `probe_seconds`: between two checks whether a Redis that failed is back.
     """
 
     def __init__(

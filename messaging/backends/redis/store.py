@@ -20,19 +20,19 @@ _FIELDS = {
 }
 
 
-SILENT_SECONDS = 150  # connections are touched every 60 seconds, with the next ping of theirs
+SILENT_SECONDS = 150  # connections are touched every 60 seconds, with their next ping
 
 
 class RedisStore(ConnectionStore):
-    """Layout (no key touches another's slot, so Redis Cluster serves it too):
+    """Layout (each command has one key, so that it works on Redis Cluster too):
 
     - `connection:{id}`: the row as JSON, with the time to live (SET EX)
     - `connections:{group}`: sorted set of connection ids scored by the time until which they count, seconds since
-      1970 (ZADD): SILENT_SECONDS from the last touch, so that nobody counts for long whose pod was killed. It can't
-      rot: members past their score, or whose row is gone, are dropped by the next reader, and the whole set expires
-      with its last member. The next touch adds one that was dropped again.
+      1970 (ZADD): SILENT_SECONDS from the last touch, so that the connections of a killed pod do not count for long.
+      Stale members do not stay: the next reader drops those whose score has passed or whose row is gone, and the whole
+      set expires with its last member. The next touch adds a dropped connection again.
 
-    `clock`: the seconds since 1970 by which scores are set and read.
+    `clock`: returns the seconds since 1970, to set and read the scores.
     """
 
     def __init__(

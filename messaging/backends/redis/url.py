@@ -1,4 +1,4 @@
-"""One way to name a Redis, for the connection store and the channel layer alike. Pure."""
+"""The URLs of Redis, in the same forms for the connection store and the channel layer. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class RedisURL:
-    """`kind` is single, sentinel or cluster; `nodes` are the servers to ask first."""
+    """A parsed URL. `kind`: single, sentinel or cluster. `nodes`: the servers to ask first."""
 
     kind: str
     nodes: tuple[tuple[str, int], ...]
@@ -24,7 +24,7 @@ class RedisURL:
 
 
 def parse_redis_url(text: str, password: str | None = None) -> RedisURL:
-    """`text` in one of FORMS; `password` is used where the URL has none. Raises ValueError that names the forms."""
+    """Parse `text`. `password` is used if the URL has none. Raise ValueError if it is in none of FORMS."""
     parts = urlsplit(text)
     scheme, _, kind = parts.scheme.partition("+")
     kind = kind or "single"
@@ -48,10 +48,10 @@ def parse_redis_url(text: str, password: str | None = None) -> RedisURL:
 
 
 def sentinel_options(url: RedisURL, timeout: float) -> dict[str, Any]:
-    """How redis-py asks a sentinel of `url`: once, and no longer than `timeout` seconds; then the next one's turn is.
+    """Return redis-py's options for the sentinels of `url`: each is asked once, for at most `timeout` seconds.
 
-    TLS is for all that `rediss+sentinel` names. A sentinel has a password of its own, seldom the data servers': it is
-    asked without one.
+    `rediss+sentinel` means TLS for the sentinels too. They are asked without a password: theirs is seldom that of the
+    data servers.
     """
     return {"ssl": url.tls, "socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": None}
 

@@ -1,4 +1,4 @@
-"""The API Gateway transport in this process."""
+"""The API Gateway transport, run in the test process."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
-    # Here, as pytest loads this file before Django's settings where it is given this directory.
+    # Imported here, because pytest loads this file before Django's settings if it is given this directory.
     from messaging import runtime
     from messaging.transports.apigateway import handler
     from tests.support.gateway import Gate
@@ -27,7 +27,7 @@ def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
     chosen = backends.dynamodb(dynamodb_table.name, dynamodb_table.region, ttl=7_800)
     for name in ("store", "states", "limiter", "addresses"):
         backend = getattr(chosen, name)
-        patient = {"OPTIONS": {**backend["OPTIONS"], "timeout": 5}}  # a busy machine is not a table that is down
+        patient = {"OPTIONS": {**backend["OPTIONS"], "timeout": 5}}  # so a busy machine does not look like a lost table
         setattr(settings, f"MESSAGING_{name.upper()}", backend | patient)
     settings.MESSAGING_METRICS = {"BACKEND": chosen.metrics, "OPTIONS": {"version": "dev"}}
     with gateway_events.management_api() as api:

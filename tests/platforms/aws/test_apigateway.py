@@ -40,7 +40,7 @@ def errors(frames: list[Frame]) -> list[str]:
 
 
 def kept(gate: Gate, connection: str) -> dict[str, Any]:
-    """Return the state of a connection. Raises AssertionError where there is none."""
+    """Return the state of a connection. Raise AssertionError if there is none."""
     state = gate.state(connection)
     assert state is not None
     return state
@@ -219,12 +219,12 @@ def test_no_text_of_an_exception_leaves_the_process(
     caplog.clear()
     assert gate.event(gateway_events.message(connection, '{"action":"ping"}')) == 500
     assert "secret" not in json.dumps(gate.api.frames)
-    assert gate.api.closed == [connection]  # the client comes back and sends it again
+    assert gate.api.closed == [connection]  # the client reconnects and sends the frame again
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert (record.message, record.exc_info is not None) == ("event not served", True)
 
 
-# --- What is kept between two events --------------------------------------------------------------------------
+# --- State between two events ---------------------------------------------------------------------------------
 
 
 def test_a_connection_is_the_same_in_another_process() -> None:
@@ -252,12 +252,12 @@ def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Setting
     visitor = gate.visitor()
     for _ in range(2):
         assert errors(gate.send(visitor, "identify", type="user", v=2)) == []
-    handler.run(runtime.close())  # the next event is another process'
+    handler.run(runtime.close())  # another process serves the next event
     assert errors(gate.send(visitor, "identify", type="user", v=2)) == ["rate_limited"]
 
 
 def test_a_plain_message_writes_no_state(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    admin, visitor = gate.admin(), gate.visitor()  # in this order: the visitor has no news of who is there
+    admin, visitor = gate.admin(), gate.visitor()  # staff who came later would change the visitor's presence
     states, saved = runtime.get_states(), []
     save = states.save
 
@@ -372,14 +372,14 @@ def test_a_pong_says_whether_there_is_something_that_the_client_has_not_read(gat
     gate.say(visitor, "lost")
     gate.say(visitor, "third")
     assert gate.contents(admin) == ["first", "third"]
-    assert pong() == UNREAD  # although it has the newest
+    assert pong() == UNREAD  # although it has the newest message
     assert read(since=since) == pong()
 
 
 def test_two_events_share_the_loop_and_the_database_connections(gate: Gate) -> None:
     def backends() -> set[int]:
         with database.cursor() as cursor:
-            cursor.execute(  # autovacuum comes and goes
+            cursor.execute(  # clients only: autovacuum comes and goes
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type LIKE 'client%'"
             )
             return {pid for (pid,) in cursor.fetchall()}
@@ -438,7 +438,7 @@ def test_posts_that_were_throttled_together_are_not_tried_again_together(gate: G
         gate.api.answers(admin, 429)
     gate.say(visitor)
     waits = sorted(second - first for first, second in (gate.api.arrivals[a][before[a] :] for a in admins))
-    assert waits[-1] - waits[0] > 0.1  # drawn from a second: all nine within a tenth has a chance of 1 in 10 million
+    assert waits[-1] - waits[0] > 0.1  # drawn from 1 s: all nine within 0.1 s has a chance of 1 in 10 million
     assert max(waits) < 5
 
 
@@ -480,9 +480,9 @@ def test_who_hangs_delays_nobody_and_the_event_by_one_time_out(gate: Gate, setti
     lasted = time.monotonic() - began
     assert 3.0 <= lasted < 3.0 + 10
     for name in (*alive, visitor):
-        assert gate.api.arrivals[name][arrivals[name]] - began < lasted - 0.5  # it did not wait for the one who hangs
+        assert gate.api.arrivals[name][arrivals[name]] - began < lasted - 0.5  # it was not delayed by the hanging one
     assert [gate.contents(name) for name in alive] == [["hello"]] * 3
-    assert len(gate.api.arrivals[hanging]) == arrivals[hanging] + 1  # no second time-out
+    assert len(gate.api.arrivals[hanging]) == arrivals[hanging] + 1  # not tried again after the time-out
 
 
 def test_however_many_hang_the_event_ends_in_time_and_the_next_one_is_answered(gate: Gate, settings: Settings) -> None:
@@ -542,12 +542,12 @@ def test_without_time_nothing_is_posted(gate: Gate) -> None:
     assert (gate.contents(admin), Message.objects.count()) == ([], 1)
 
 
-# --- Rights that end ------------------------------------------------------------------------------------------
+# --- Revoked rights -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def browser(settings: Settings) -> Callable[[User], Client]:
-    """Makes browsers in which somebody is signed in to the pages that the same function serves."""
+    """Return a factory of browsers that are logged in to the pages that the same function serves."""
     settings.MIDDLEWARE = ["messaging.transports.apigateway.revocation.close_revoked", *settings.MIDDLEWARE]
     settings.ALLOWED_HOSTS = ["testserver"]
 
@@ -664,7 +664,7 @@ LABELS = {"role", "result", "code"}
 
 
 class Short:
-    """Equals every number of seconds that a test may take."""
+    """An object that equals every duration of a test, from 0 to 60 seconds."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, float) and 0 <= other < 60

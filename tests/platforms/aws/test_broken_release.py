@@ -1,4 +1,4 @@
-"""`make aws-deploy` of a release that answers and does not deliver: its own test catches it, and it is undone."""
+"""`make aws-deploy` of a release that answers but does not deliver: the smoke test fails and the release is undone."""
 
 import shutil
 import sys
@@ -15,9 +15,9 @@ from tests.support.paths import ROOT
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
-    """The deployed part of this checkout, whose template lacks the right to post to connections."""
+    """Return a copy of what this checkout deploys, whose template lacks the right to post to connections."""
     release = tmp_path / "release"
-    for name in ("aws", "var/aws", *SOURCES):  # with the package: it is the same one
+    for name in ("aws", "var/aws", *SOURCES):  # including the package, which does not change
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         (release / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, release / name)

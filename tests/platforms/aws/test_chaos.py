@@ -1,4 +1,4 @@
-"""Nothing lost, nothing twice, order kept: people write to the function through a network that keeps failing."""
+"""People who write to the function through a network that keeps failing: no message is lost, doubled or reordered."""
 
 import asyncio
 import itertools
@@ -28,7 +28,7 @@ async def test_a_bad_network_loses_nothing(aws_deployment: AwsDeployment) -> Non
     with ProxyToGateway(aws_deployment.websocket_urls[0]) as proxy:
         crowd = Crowd(aws_deployment, proxy)
         for client in crowd.everybody:
-            client.heartbeat = 2.0  # an admin's ping is a dozen queries
+            client.heartbeat = 2.0  # a staff ping costs a dozen queries
             client.answer_seconds = 30.0
             client.in_turn = True  # two frames at once may be served in any order
         async with crowd.connected():

@@ -1,4 +1,4 @@
-"""The deployed stack: what it may do, what it does when its rights are missing, and what its operators do with it."""
+"""The deployed stack: its rights, its behaviour without them, and the work of its operators."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ async def test_every_process_may_serve_the_next_frame(aws_deployment: AwsDeploym
     async with visitor(url) as ada, admin(url, await aws_deployment.admin_token()) as operator:
         await ada.say("before")
         await operator.receive()
-        aws_deployment.configure()  # the processes that served them so far are gone
+        aws_deployment.configure()  # end the processes that have served them so far
         await ada.say("after")
         assert await operator.receive() == message("after", ada.conversation, connectionId=ada.id)
         await operator.say("answer", to=ada.conversation)
@@ -53,23 +53,23 @@ async def test_a_database_that_restarts_between_two_frames_is_noticed_by_nobody(
         aws_deployment.postgres.start()
         await ada.say("after")
         assert await operator.receive() == message("after", ada.conversation, connectionId=ada.id)
-    assert await aws_deployment.admin_token()  # nor by those who ask for a page
+    assert await aws_deployment.admin_token()  # page requests do not notice it either
 
 
 async def test_a_process_has_three_database_connections_and_keeps_them(aws_deployment: AwsDeployment) -> None:
     url, used = aws_deployment.websocket_urls[0], aws_deployment.database_connections
-    aws_deployment.configure()  # new processes
+    aws_deployment.configure()  # start new processes
     async with visitor(url) as ada, visitor(url) as kim, visitor(url) as sam:
         people = (ada, kim, sam)
 
         async def everything() -> None:
-            """Write to the log, read it, and ask for a page: as many at once as there are processes."""
+            """Write to the journal, read it and request a page, each as many times at once as there are processes."""
             await asyncio.gather(*(page.say("hello") for page in people))
             await asyncio.gather(*(page.request("history", id="history") for page in people))
             await asyncio.gather(*(aws_deployment.admin_token() for _ in people))
 
-        async with asyncio.timeout(100):  # a process that serves two of them leaves one out
-            while set(map(len, used().values())) != {3}:  # one for pages, one to read the log, one to write it
+        async with asyncio.timeout(100):  # if one process serves two of them, another one serves none
+            while set(map(len, used().values())) != {3}:  # one for pages, one to read the journal, one to write it
                 await everything()
         before = used()
         for _ in range(3):
@@ -101,7 +101,7 @@ async def test_a_row_without_a_connection_goes_with_the_first_message_and_delays
 
 @pytest.fixture
 def deploy(aws_deployment: AwsDeployment) -> Iterator[Callable[[Callable[[Template], None]], None]]:
-    """Deploys the template with a change, and without it after the test."""
+    """Yield a function that deploys the template with a change; deploy the original template after the test."""
     yield aws_deployment.change_template
     aws_deployment.change_template(lambda template: None)
 

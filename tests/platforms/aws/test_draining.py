@@ -1,4 +1,4 @@
-"""`messaging_drain` where a gateway holds the connections: everybody is sent elsewhere, and nothing ends."""
+"""`messaging_drain` for connections that a gateway holds: clients are sent elsewhere, and no process ends."""
 
 from io import StringIO
 
@@ -21,7 +21,7 @@ def at_once(settings: Settings) -> None:
 
 
 def drain() -> str:
-    """What the command prints."""
+    """Return the output of the command."""
     output = StringIO()
     call_command("messaging_drain", stdout=output)
     return output.getvalue()

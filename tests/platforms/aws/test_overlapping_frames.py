@@ -1,4 +1,4 @@
-"""Frames of one WebSocket that are served at the same time, each by a process of its own, as API Gateway has it."""
+"""Frames of one WebSocket that different processes serve at the same time, as behind API Gateway."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ WHERE wait_event_type = 'Lock' AND backend_type = 'client backend' AND datname =
 
 @contextlib.asynccontextmanager
 async def held_up(deployment: AwsDeployment, page: Connection, action: str, **fields: Any) -> AsyncIterator[None]:
-    """Send a frame, and stop the process that serves it in the middle of a query until the body has ended."""
+    """Send a frame, and suspend the process that serves it in the middle of a query until the body has ended."""
 
     def blocked() -> list[int]:
         with psycopg.connect(deployment.database) as session:
@@ -53,9 +53,9 @@ async def test_a_message_right_behind_identify_is_stored_once_in_its_visitors_co
         token, conversation = page.token, page.conversation
     async with connect(url) as page, held_up(aws_deployment, page, "identify", type="user", v=2, token=token):
         await page.send("sendMessage", id=id, content="hello")
-        with contextlib.suppress(TimeoutError):  # there is no answer where this has to wait for `identify`
+        with contextlib.suppress(TimeoutError):  # no answer comes if the message has to wait for `identify`
             await page.receive()
-    async with visitor(url, token) as page:  # as pages do that have seen no ack
+    async with visitor(url, token) as page:  # as a page does that has received no ack
         await page.say("hello", id=id)
     with psycopg.connect(aws_deployment.database) as session:
         rows = session.execute("SELECT conversation_id::text FROM messaging_message WHERE client_id = %s", [id])

@@ -1,4 +1,4 @@
-"""The package that `make aws-package` makes: what is in it, what is not, and what it refuses to be made of."""
+"""The package that `make aws-package` builds: its files, the files left out, and the wheels that it refuses."""
 
 import zipfile
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_it_has_what_the_function_needs(names: set[str]) -> None:
         "templates/messaging/user.html",
     }
     assert needed - names == set()
-    # What is left out is named from the root on: these have the names of packages that are.
+    # The package leaves out names at its root only; these files have the names of packages that it leaves out.
     assert {"django/contrib/sites/requests.py", "django/utils/timezone.py"} - names == set()
     assert any(name.startswith("psycopg_binary.libs/libpq") for name in names)
     assert any(name.startswith("var/static/messaging/connection.") for name in names)
@@ -58,7 +58,7 @@ def test_a_module_that_a_start_loads_has_its_bytecode(names: set[str]) -> None:
     modules = ("messaging/transports/__pycache__/apigateway", "django/db/models/__pycache__/query")
     for module in modules:
         assert any(name.startswith(f"{module}.cpython-") for name in compiled)
-    assert not any("messaging_drain" in name for name in compiled)  # a start does without
+    assert not any("messaging_drain" in name for name in compiled)  # a start does not load it
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What aws/template.yaml says: rights as narrow as they can be, and a table and routes as the code needs them."""
+"""The content of aws/template.yaml: rights as narrow as possible, and a table and routes as the code needs them."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def test_each_right_is_to_one_thing_of_this_stack() -> None:
                 case {"Fn::GetAtt": [name, "Arn"]}:
                     assert name in RESOURCES
                 case {"Fn::Sub": text}:
-                    # The last part alone is open: a stream of the log group, or a connection of the API.
+                    # Only the last part is a wildcard: a stream of the log group, or a connection of the API.
                     assert text.count("*") == 1
                     assert text.endswith("*")
                     assert "${Project}-${Stage}" in text or "${WebSocketApi}/ws/" in text

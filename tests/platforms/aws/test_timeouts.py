@@ -1,6 +1,6 @@
-"""API Gateway ends every WebSocket: after ten silent minutes, and after two hours. Pages come back and lose nothing.
+"""The time limits of API Gateway, ten silent minutes and two hours, after which pages come back and lose nothing.
 
-When these times are over, the test says: on the emulated gateway no clock runs.
+The tests decide when these times are over, because no clock runs on the emulated gateway.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from tests.support.chaos_proxy import ChaosProxy
 from tests.support.ministack import LIMITS, Ministack
 from tests.support.waiting import wait_until
 
-HEARTBEATS = 3  # that keep the idle limit away
-LIVES = 3  # of each page's WebSocket that end while people write
+HEARTBEATS = 3  # which keep the idle limit away
+LIVES = 3  # connections of each page that end while people write
 UNSENT = 3  # messages that a person leaves waiting before writing on
 PATIENCE_SECONDS = 60
 
 
 @contextlib.contextmanager
 def network(deployment: AwsDeployment, **environment: str) -> Iterator[ChaosProxy]:
-    """The network between pages and the gateway, for a function with these variables. Nothing is said yet."""
+    """Yield the network between pages and the gateway, for a function with these variables and an empty journal."""
     deployment.forget_conversations()
     with (
         ProxyToGateway(deployment.websocket_urls[0]) as network,
@@ -46,7 +46,7 @@ def network(deployment: AwsDeployment, **environment: str) -> Iterator[ChaosProx
 
 
 def stored(deployment: AwsDeployment) -> list[str]:
-    """The content of every message, in the journal's order."""
+    """Return the content of every message, in the journal's order."""
     with psycopg.connect(deployment.database) as connection:
         rows = connection.execute("SELECT content FROM messaging_message ORDER BY seq").fetchall()
     return [content for (content,) in rows]
@@ -72,7 +72,7 @@ def test_what_is_written_after_the_idle_limit_has_cut_the_pages_off_arrives_once
         open_conversation(admin)
         wait_for_thread(admin, *sent("before"))
 
-        to_gateway.refusing = True  # what they have stays, and nothing is said on it
+        to_gateway.refusing = True  # open connections stay, but carry nothing
         while ministack.ended_by("idle") < ended + 2:
             ministack.reach_limit("idle")
         wait_for(visitor, "Reconnecting")
@@ -98,7 +98,7 @@ def test_people_write_on_while_the_gateway_ends_one_connection_after_the_other(
     ended = {limit: ministack.ended_by(limit) for limit in LIMITS}
     with network(aws_deployment, HEARTBEAT_MS="1000"):
         visitor, admin = people.visitor(origin), people.admin(origin)
-        for _ in range(HEARTBEATS):  # nobody writes: they keep the idle limit away
+        for _ in range(HEARTBEATS):  # without messages, heartbeats keep the idle limit away
             ministack.reach_limit("idle")
             ministack.wait_until_used(2)
         assert ministack.ended_by("idle") == ended["idle"]
@@ -109,19 +109,19 @@ def test_people_write_on_while_the_gateway_ends_one_connection_after_the_other(
             questions.append(f"question {number + 1}")
             answers.append(f"answer {number}")
             for page, text in ((visitor, questions[-1]), (admin, answers[-1])):
-                # A page keeps 50 messages and refuses the next one: a busy machine would be that far behind.
+                # A page keeps 50 waiting messages and refuses the next: on a busy machine it would be that far behind.
                 wait_until(lambda: waiting(page) < UNSENT, "the page sends what was written", PATIENCE_SECONDS)
                 write(page, text)
             ministack.reach_limit("life")
             if ministack.ended_by("life") >= ended["life"] + 2 * LIVES:
                 break
-        with contextlib.suppress(AssertionError):  # then the comparison says what is wrong
+        with contextlib.suppress(AssertionError):  # if so, `check` below reports the difference
             wait_until_both_show(visitor, admin, questions + answers)
         check(visitor, admin, aws_deployment, questions=questions, answers=answers)
 
 
 def check(visitor: Page, admin: Page, deployment: AwsDeployment, *, questions: list[str], answers: list[str]) -> None:
-    """Both pages show what is stored as sent, in its order, which is that of writing for each side."""
+    """Assert that both pages show the stored messages in order, and that each side's are in the order of writing."""
     written = stored(deployment)
     assert shown(visitor) == shown(admin) == sent(*written)
     assert [text for text in written if not text.startswith("answer")] == questions

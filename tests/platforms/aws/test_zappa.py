@@ -1,4 +1,4 @@
-"""What Zappa makes of a page's request on its way from API Gateway to Django."""
+"""A page's request as Zappa passes it from API Gateway to Django."""
 
 from io import BytesIO
 
@@ -16,7 +16,7 @@ class Response:
 
 
 def request(forwarded_for: str) -> WSGIRequest:
-    """One through an HTTP API, which appends whom it was asked by to what the client said itself."""
+    """Return a request through an HTTP API, which appends the client's address to the header that the client sent."""
     event = {
         "version": "2.0",
         "routeKey": "$default",
@@ -40,7 +40,7 @@ def test_a_client_can_not_choose_the_address_that_its_limits_go_by(settings: Set
     assert of_request(request("6.6.6.6, 203.0.113.7")) == own
     assert of_request(request("6.6.6.6, 7.7.7.7, 203.0.113.7")) == own
     assert of_request(request("203.0.113.8")) != own
-    settings.TRUSTED_PROXY_COUNT = 0  # Zappa's own choice is the client's word
+    settings.TRUSTED_PROXY_COUNT = 0  # then Zappa's own choice applies, which the client controls
     assert of_request(request("6.6.6.6, 203.0.113.7")) != of_request(request("7.7.7.7, 203.0.113.7"))
 
 

@@ -1,4 +1,4 @@
-"""compose.yaml, run by podman-compose: people reach each other, and a release that does not deliver is undone."""
+"""compose.yaml, run by podman-compose: the site delivers messages, and a release that does not is undone."""
 
 import re
 import shlex
@@ -16,8 +16,8 @@ from tests.support.waiting import wait_until
 
 URL = "http://localhost:8080"
 RELEASE = "localhost/user-admin-messaging:latest"  # as compose.yaml names it
-PATIENT = ("--timeout", "30")  # seconds for each answer: a login alone takes a second of a processor
-STAND_INS = ("nginx:1.28-alpine", "redis:8-alpine", "postgres:17-alpine")  # what it takes from a registry
+PATIENT = ("--timeout", "30")  # seconds for each answer: a login alone takes a second of processor time
+STAND_INS = ("nginx:1.28-alpine", "redis:8-alpine", "postgres:17-alpine")  # compose.yaml takes these from a registry
 
 pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(600)]
 
@@ -32,21 +32,21 @@ class Compose:
         self._prefix = prefix
 
     def __call__(self, *arguments: str) -> str:
-        """Return what podman-compose printed. Raise AssertionError with it if it failed."""
+        """Return the output of podman-compose. Raise AssertionError with that output if it fails."""
         return output([*self._prefix, *self.command, *arguments], ENVIRONMENT)
 
     def log_in(self) -> None:
-        """Take the operator's password from where the first start has printed it."""
+        """Read the operator's password from the output of the first start."""
         found = re.search(r"with the password\s+([\w-]+)", self("logs", "prepare"))
         assert found
         self.smoke.environment |= {"SMOKE_USERNAME": "operator", "SMOKE_PASSWORD": found[1]}
 
     def delivers(self) -> bool:
-        """Return whether people reach each other through the proxy."""
+        """Return whether messages are delivered through the proxy."""
         return self.smoke(URL, *PATIENT) == 0
 
     def deploy(self, image: str) -> tuple[int, str]:
-        """Return the exit code of compose/deploy, and what it printed."""
+        """Run compose/deploy; return its exit code and its output."""
         smoke = f"DEPLOYMENT_MODE=local .venv/bin/python manage.py messaging_smoke {URL} {shlex.join(PATIENT)}"
         settings = {"COMPOSE": shlex.join(self.command), "ENGINE": "podman", "IMAGE": image, "SMOKE": smoke}
         account = {name: self.smoke.environment[name] for name in ("SMOKE_USERNAME", "SMOKE_PASSWORD")}
@@ -56,7 +56,7 @@ class Compose:
 
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Compose]:
-    """The site as `docker compose up` starts it, once it delivers."""
+    """Yield the site as `docker compose up` starts it, once it delivers messages."""
     podman("tag", image, RELEASE)
     options = ["--network=host", "--pull=never", f"--build-arg=BASE={BASE}"]
     for name in STAND_INS:

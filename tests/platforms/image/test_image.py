@@ -1,4 +1,4 @@
-"""The image, built by podman from the Dockerfile: what is in it, and how containers of it live within their limits."""
+"""The image that podman builds from the Dockerfile: its content, and its containers within their limits."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.support.kustomize import manifests, quantity
 from tests.support.waiting import wait_until
 
 MEGABYTE = 1_000_000
-READY_SECONDS = {"websocket-service": 5, "user-frontend": 30, "admin-frontend": 30}  # at the limit of the CPU
+READY_SECONDS = {"websocket-service": 5, "user-frontend": 30, "admin-frontend": 30}  # at the CPU limit
 SERVERS = ("websocket-service", "user-frontend", "admin-frontend")
 
 pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(300)]
@@ -34,7 +34,7 @@ commands = [open(f"/proc/{process}/cmdline").read().rstrip("\\0").split("\\0") f
 places = [path for path in ("/", "/app", "/tmp", "/run", "/var/tmp") if os.access(path, os.W_OK)]
 print(json.dumps({name: status[name].split()[0] for name in names} | {"commands": commands, "writable": places}))
 """
-# A process that nobody waits for, as the end of a `kubectl exec` may leave one.
+# A dead process whose parent did not wait for it, as the end of a `kubectl exec` may leave one.
 _ORPHAN = """
 import os
 if os.fork() == 0:
@@ -55,7 +55,7 @@ print(states.count("Z"))
 
 @pytest.fixture
 def server(containers_deployment: Cluster) -> Iterator[Container]:
-    """One more WebSocket pod, which the ingress does not know."""
+    """Yield one more WebSocket pod, which the ingress does not know."""
     container = containers_deployment.container("websocket-service")
     container.start()
     yield container
@@ -99,7 +99,7 @@ def test_a_container_starts_within_its_probes_time_and_ends_cleanly(
     container = containers_deployment.container(workload)
     limit = quantity(manifests("production").container(workload)["resources"]["limits"]["cpu"])
     container.start()
-    assert container.cpu_seconds / limit < READY_SECONDS[workload]  # how long it takes where nobody else needs the CPU
+    assert container.cpu_seconds / limit < READY_SECONDS[workload]  # the start time if no other process needs the CPU
     assert probe(container, "/health") == (200, {"status": "alive"})
     podman("healthcheck", "run", container.container)
     assert container.end(SIGTERM) == 0
@@ -128,9 +128,9 @@ def test_no_dead_process_stays_behind(server: Container) -> None:
 
 
 def test_what_is_requested_is_what_they_use(containers_deployment: Cluster) -> None:
-    """While people come to every page; the most that WebSockets cost is in docs/performance.md.
+    """Measured while people load every page; docs/performance.md has the most that WebSockets cost.
 
-    More of them would use up PostgreSQL's connections, which has a test of its own.
+    More people would use up PostgreSQL's connections, which has a test of its own.
     """
     origin = containers_deployment.ingress.origin
     staff = StaffSession(containers_deployment.servers, "operator")

@@ -1,4 +1,4 @@
-"""A rollout to a version with another schema and other scripts, and its undo, while people write and come."""
+"""A rollout to a version with another schema and other scripts, and its undo, while people write and arrive."""
 
 import asyncio
 import contextlib
@@ -22,8 +22,8 @@ from tests.support.waiting import eventually
 
 NEXT = "localhost/user-admin-messaging:next"
 NEWCOMERS = 5
-VISIT_SECONDS = 0.5  # from one visit to the next: more would use up PostgreSQL's connections, whoever rolls out
-# What no minifier takes away.
+VISIT_SECONDS = 0.5  # between two visits; more visits would use up PostgreSQL's connections, with or without a rollout
+# Additions that no minifier removes.
 ADDITIONS = {".js": "globalThis.next = true;", ".css": ".next { color: red; }", ".svg": "<!-- next -->"}
 
 pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(600)]
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def next_version(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image of a version that expands the schema, and whose static files all have other names."""
+    """Return the image of a version that expands the schema, and whose static files all have other names."""
     checkout = tmp_path_factory.mktemp("checkout") / "next"
     left_out = shutil.ignore_patterns(".git", ".venv*", "node_modules", "tests", "var", ".*_cache", "__pycache__")
     shutil.copytree(ROOT, checkout, ignore=left_out)
@@ -46,7 +46,7 @@ def next_version(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def site() -> Iterator[Cluster]:
-    """An environment with a PostgreSQL of its own: two versions of every pod take many of its connections."""
+    """Yield an environment with its own PostgreSQL, since two versions of every pod take many of its connections."""
     postgres = Postgres()
     with started(postgres), cluster(postgres, "rollout") as site:
         yield site
@@ -79,7 +79,7 @@ async def both_versions_serve(site: Cluster, crowd: Crowd) -> None:
 
 
 def newcomers(origin: str) -> None:
-    """Browsers that have nothing of the site yet: page, scripts and styles come from either version."""
+    """Load the page, scripts and styles in new browsers, from either version; assert that there are no errors."""
     with sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE_MS)
         path = next(filter(None, map(shutil.which, CHROMIUMS)))
@@ -94,7 +94,7 @@ def newcomers(origin: str) -> None:
 
 @contextlib.asynccontextmanager
 async def visits(site: Cluster) -> AsyncIterator[None]:
-    """Somebody opens the visitors' page again and again, and gets it each time."""
+    """Load the visitors' page repeatedly while the body runs, and assert that it is served each time."""
     over = asyncio.Event()
 
     async def visit() -> None:
@@ -113,7 +113,7 @@ async def visits(site: Cluster) -> AsyncIterator[None]:
 
 
 def waiting(site: Cluster, image: str) -> int:
-    """How many pods of `image` are alive and wait for the migrations of their version."""
+    """Return how many pods of `image` are alive and wait for the migrations of their version."""
     return sum(is_waiting(pod) for pod in site.containers if pod.image == image)
 
 

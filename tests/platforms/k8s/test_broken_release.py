@@ -1,4 +1,4 @@
-"""`make k8s-deploy` of a release that is ready and does not deliver: its own test catches it, and it is undone."""
+"""`make k8s-deploy` of a release that is ready but does not deliver: the smoke test fails and the release is undone."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 from tests.support.services import HOST, INHERITED
 
 WORKLOAD = "websocket-service"
-# A kubectl that hands each command to who runs the containers.
+# A kubectl that sends each command to `cluster_api`, which runs the containers.
 KUBECTL = """#!/bin/sh
 exec python3 - "$@" <<'END'
 import sys, urllib.error, urllib.parse, urllib.request
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.usefixtures("image"), pytest.mark.timeout(300)]
 
 @contextmanager
 def cluster_api(site: Cluster, asked: list[str]) -> Iterator[str]:
-    """Does what `kubectl` is asked for to the containers of one Deployment, and writes it down."""
+    """Yield the URL of a server that applies `kubectl` commands to one Deployment's containers; add them to `asked`."""
     verbs: dict[str, Callable[[], str]] = {
         "get deployments": lambda: f"{WORKLOAD}=1 ",
         "apply": lambda: roll(site, BROKEN),
@@ -55,7 +55,7 @@ def cluster_api(site: Cluster, asked: list[str]) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *arguments: object) -> None:
-            pass  # `asked` has it
+            pass  # `asked` has the commands
 
     server = ThreadingHTTPServer((HOST, 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -69,7 +69,7 @@ def cluster_api(site: Cluster, asked: list[str]) -> Iterator[str]:
 
 
 def roll(site: Cluster, image: str) -> str:
-    """Every pod, one after another, each once it is ready."""
+    """Replace every pod by one of `image`, one after another, each when its successor is ready."""
     for _ in site.pods[WORKLOAD]:
         site.replace(image, WORKLOAD)
     return ""

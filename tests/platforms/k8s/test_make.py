@@ -1,4 +1,4 @@
-"""`make k8s-…`, with a kubectl that writes down what it is asked: the order of a rollout, and how a failed one ends."""
+"""`make k8s-…`, with a kubectl that records its commands: the order of a rollout, and the end of a failed one."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.support.kustomize import tool
 
 OURS = "--selector=app.kubernetes.io/part-of=user-admin-messaging"
 REVISIONS = "admin-frontend=4 user-frontend=4 websocket-service=7 "
-# It answers with REVISIONS, and fails at what FAIL names.
+# It prints REVISIONS if asked for Deployments, and fails if its command contains FAIL.
 KUBECTL = """#!/bin/sh
 echo "kubectl $*" >> "$CALLS"
 case "$*" in *"get deployments"*) printf '%s' "$REVISIONS" ;; esac
@@ -19,10 +19,10 @@ case "$*" in *"$FAIL"*) exit 1 ;; esac
 
 
 class Make:
-    """`make` in front of a cluster that only remembers its calls."""
+    """`make` in front of a cluster that only records its calls."""
 
     def __init__(self, directory: Path) -> None:
-        tool("kubectl")  # make would install it now
+        tool("kubectl")  # otherwise make would install it now
         self._calls = directory / "calls"
         self._kubectl = directory / "kubectl"
         self._kubectl.write_text(KUBECTL)
@@ -31,7 +31,7 @@ class Make:
         self.output = ""
 
     def __call__(self, *arguments: str, fail: str = "nothing", revisions: str = REVISIONS) -> int:
-        """The exit code. What `fail` names fails: a part of a kubectl command, or `smoke`."""
+        """Run `make`; return its exit code. `fail` names the step that fails: part of a kubectl command, or `smoke`."""
         inherited = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
         environment = inherited | {"CALLS": str(self._calls), "FAIL": fail, "REVISIONS": revisions}
         smoke = f"SMOKE=echo smoke >> {self._calls}; test $$FAIL != smoke"
@@ -41,7 +41,7 @@ class Make:
 
     @property
     def calls(self) -> list[str]:
-        """What was done, without how long to wait and for whom."""
+        """The recorded calls, without namespace, selector, time-out and output."""
         lines = self._calls.read_text().splitlines() if self._calls.exists() else []
         for part in ("kubectl --namespace messaging-staging ", f" {OURS}", " --timeout=300s"):
             lines = [line.replace(part, "") for line in lines]

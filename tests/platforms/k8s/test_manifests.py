@@ -1,4 +1,4 @@
-"""What k8s/ renders to: the facts that others rely on, and what no pod may lack."""
+"""The manifests that k8s/ renders: facts on which others rely, and properties that every pod must have."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ HOSTS = {
     "staging": "staging.clc.lockhead.cloud",
     "production": "clc.lockhead.cloud",
 }
-# Path: Service and its port. Every controller takes the longest path that fits.
+# Path: Service and its port. Every controller uses the longest path that matches.
 ROUTES = {
     "/ws": ("websocket-service", 8080),
     "/admin": ("admin-frontend-service", 80),
@@ -46,7 +46,7 @@ def ports(service: Object) -> dict[str, int]:
 
 
 def seconds(source: str, name: str) -> float:
-    """A constant of a module of ours."""
+    """Return the value of a constant in one of this project's modules."""
     found = re.search(rf"^{name} = ([\d.]+)", (ROOT / source).read_text(), re.MULTILINE)
     assert found, name
     return float(found[1])
@@ -61,7 +61,7 @@ def test_there_are_three_servers_of_one_image(rendered: Manifests) -> None:
         assert {"name": "SERVICE_ROLE", "value": role} in container["env"]
         assert {"name": "DEPLOYMENT_MODE", "value": "kubernetes"} in container["env"]
         assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"http": 8080, "health": 8081}
-        assert "command" not in container  # the image's own
+        assert "command" not in container  # it runs the image's own command
 
 
 def test_redis_url_comes_from_app_config(rendered: Manifests) -> None:
@@ -94,7 +94,7 @@ def test_probes_ask_health_and_ready_on_8081(rendered: Manifests) -> None:
         }
         startup = container["startupProbe"]
         assert startup["periodSeconds"] * startup["failureThreshold"] == 30
-        # A database that falls silent makes /ready wait so long before it says so.
+        # If the database falls silent, /ready waits this long before it reports that.
         assert container["readinessProbe"]["timeoutSeconds"] > seconds("messaging/journal/journal.py", "ANSWER_SECONDS")
 
 
@@ -210,7 +210,7 @@ def test_the_autoscaler_scales_up_at_once_and_down_slowly(environment: str) -> N
     }
     up, down = spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"]
     assert up["stabilizationWindowSeconds"] == 0
-    # From 2 pods to 10 within a minute: the policies that may act in that time.
+    # Within a minute, the policies with a period of 15 s have to scale from 2 pods to 10.
     pods = 2
     for _ in range(0, 60, 15):
         pods = max(
@@ -243,7 +243,7 @@ def test_the_adapter_makes_the_metric_that_the_autoscaler_asks_for() -> None:
     (rule,) = values["rules"]["custom"]
     series, _, labels = rule["seriesQuery"].partition("{")
     assert series == rule["name"]["as"] == CONNECTIONS.name
-    # Only what has both labels can be told by pod; every role of a pod counts.
+    # Only series with both labels belong to a pod; every role of a pod counts.
     assert labels == 'namespace!="",pod!=""}'
     assert rule["resources"]["overrides"] == {name: {"resource": name} for name in ("namespace", "pod")}
     assert rule["metricsQuery"] == "sum(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)"
@@ -335,7 +335,7 @@ def test_migrations_are_a_job_that_ends(rendered: Manifests) -> None:
     job = rendered.one("Job", "messaging-migrate")["spec"]
     container = rendered.container("messaging-migrate")
     assert container["args"] == ["python", "manage.py", "messaging_migrate"]
-    assert "command" not in container  # the image's own init
+    assert "command" not in container  # it runs the image's own init
     assert job["template"]["spec"]["restartPolicy"] == "Never"
     assert job["activeDeadlineSeconds"] == 600
 

@@ -1,4 +1,4 @@
-"""k8s/components/monitoring: every alert fires and is silent when it should; nobody asks for what is not measured."""
+"""k8s/components/monitoring: every alert fires and is silent when it should, and all metrics that it reads exist."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.support.services import program
 
 COMPONENT = ROOT / "k8s" / "components" / "monitoring"
 RUNBOOKS = ROOT / "docs" / "runbooks"
-# Measured by others, who have to be there: kube-state-metrics, the blackbox exporter, prometheus-client itself.
+# Metrics of other programs, which have to run: kube-state-metrics, the blackbox exporter, prometheus-client itself.
 FOREIGN = re.compile(r"kube_|probe_|process_")
 
 POD = {"namespace": "here", "pod": "a"}
@@ -28,7 +28,7 @@ HERE = {"namespace": "here"}
 
 @dataclass(frozen=True)
 class Case:
-    """`fires`, `silent`: series and their values, in promtool's notation. `labels`: those of the alert that fires."""
+    """The trial of an alert. `fires`, `silent`: series and values in promtool's notation. `labels`: the alert's own."""
 
     fires: dict[str, str]
     silent: dict[str, str]
@@ -43,7 +43,7 @@ def series(name: str, **labels: str) -> str:
 
 
 def acks(of_a_thousand: float) -> dict[str, str]:
-    """A thousand messages a minute for five hours, of which so many were late."""
+    """Return the series of a thousand messages a minute for five hours, `of_a_thousand` of which were late."""
     bucket, count = "messaging_message_ack_seconds_bucket", "messaging_message_ack_seconds_count"
     return {
         series(bucket, le="0.5", **POD): f"0+{1000 - of_a_thousand}x300",
@@ -61,7 +61,7 @@ def gauge(name: str, value: float, **labels: str) -> dict[str, str]:
 
 
 def grows(name: str, by: float, **labels: str) -> dict[str, str]:
-    """By so much each 15 seconds, for an hour."""
+    """Return a series that grows by `by` every 15 seconds for an hour."""
     return {series(name, **POD, **labels): f"0+{by}x240"}
 
 
@@ -108,7 +108,7 @@ CASES = {
     "AutoscalerMaxedOut": Case(
         replicas(10), replicas(9), {"horizontalpodautoscaler": "websocket-service-hpa", **HERE}, after="20m"
     ),
-    # An hour of one a second, then many.
+    # An hour with one connect per second, then 20 per second, or 4 per second to be silent.
     "ReconnectStorm": Case({CONNECTS: "0+15x240 3900+300x40"}, {CONNECTS: "0+15x240 3660+60x40"}, HERE, after="65m"),
     "ReadersDropped": Case(
         grows("messaging_outbound_drops_total", 1, reason="outbox"),
@@ -142,12 +142,12 @@ def groups() -> list[dict[str, Any]]:
 
 
 def rules(kind: str) -> dict[str, dict[str, Any]]:
-    """The rules of one kind, `alert` or `record`, by name."""
+    """Return the rules of one kind, `alert` or `record`, by name."""
     return {rule[kind]: rule for group in groups() for rule in group["rules"] if kind in rule}
 
 
 def fired(alert: str, case: Case) -> dict[str, Any]:
-    """The alert as it fires, in promtool's words."""
+    """Return the alert as it fires, in promtool's format."""
     rule = rules("alert")[alert]
     annotations = {
         name: re.sub(r"{{ \$labels\.(\w+) }}", lambda label: case.labels[label[1]], text)
@@ -207,7 +207,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def expressions() -> list[str]:
-    """What rules and panels ask Prometheus for."""
+    """Return the expressions with which rules and panels query Prometheus."""
     asked = [rule["expr"] for group in groups() for rule in group["rules"]]
     asked += [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", ())]
     return asked + [one["query"] for one in dashboard()["templating"]["list"] if one["type"] == "query"]

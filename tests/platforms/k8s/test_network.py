@@ -1,4 +1,4 @@
-"""Who may speak to whom: the network policies, computed and held against a table."""
+"""The connections that the network policies allow, computed and compared with a table."""
 
 import pytest
 
@@ -8,7 +8,7 @@ SERVERS = ("websocket-service", "user-frontend", "admin-frontend")
 JOBS = ("messaging-migrate", "messaging-prune")
 PORTS = (53, 80, 443, 5432, 6379, 8080, 8081, 26379)
 
-# What is outside an environment's namespace, or not in this repository.
+# Parties outside an environment's namespace, or not in this repository.
 OUTSIDE = {
     "dns": Party("kube-system", {"k8s-app": "kube-dns"}),
     "kube-system": Party("kube-system", {"app": "something else"}),
@@ -44,7 +44,7 @@ def parties(environment: str) -> dict[str, Party]:
 
 
 def allowed(network: Network, everybody: dict[str, Party]) -> set[tuple[str, str, int]]:
-    """Who reaches whom on which port, without what the policies of other namespaces say among themselves."""
+    """Return each allowed (source, target, port), except between two parties outside the namespace."""
     return {
         (source, target, port)
         for source in everybody

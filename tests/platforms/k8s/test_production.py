@@ -1,4 +1,4 @@
-"""Production's own settings, run: every server with what its manifest gives it, in front of real Sentinels."""
+"""Production's own settings in use: every server with the environment of its manifest, in front of real Sentinels."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +22,12 @@ SERVICES = {
     "user-frontend-service": "user-frontend",
     "admin-frontend-service": "admin-frontend",
 }
-# What a test has to have otherwise: its own addresses, no TLS in front.
+# Variables that differ in a test: its own addresses, and no TLS in front.
 OTHERWISE = {"HOST", "PORT", "HEALTH_CHECK_PORT", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HTTPS_ONLY", "STATIC_ROOT"}
 
 
 class SecuredSentinel(RedisSentinel):
-    """Named and sized as production's REDIS_URL says."""
+    """A Redis with Sentinels, whose number and master name are those of production's REDIS_URL."""
 
     def __init__(self, url: str) -> None:
         parsed = parse_redis_url(url)
@@ -54,7 +54,7 @@ def sentinel() -> Iterator[SecuredSentinel]:
 def pods(
     sentinel: SecuredSentinel, kubernetes: Kubernetes, redis_server: Redis, tmp_path: Path
 ) -> Iterator[dict[str, Pod]]:
-    """By the name of their Service."""
+    """Yield the pods by the name of their Service."""
     with kubernetes.deployed(redis_server.url) as prepared:
         pods = {}
         for service, workload in SERVICES.items():
@@ -71,7 +71,7 @@ def pods(
 
 
 def subscribed(redis: Redis) -> int:
-    """How many processes get each other's hints through this Redis."""
+    """Return how many processes receive each other's hints through `redis`."""
     with redis.client() as client:
         return max((count for _, count in client.pubsub_numsub(*client.pubsub_channels())), default=0)
 

@@ -1,4 +1,4 @@
-"""Retention on Kubernetes happens by itself: the CronJob, and what its pod does."""
+"""Automatic retention on Kubernetes: the CronJob, and the work of its pod."""
 
 import copy
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_its_pod_is_the_migrations_with_another_command(environment: str) -> Non
 
 def test_what_is_old_is_gone_then(postgres: Postgres, tmp_path: Path) -> None:
     cluster = manifests("staging")
-    environment = cluster.environment(NAME, tmp_path)  # no policy lets it to Redis, and no test either
+    environment = cluster.environment(NAME, tmp_path)  # without Redis, which no policy lets it reach
     (tmp_path / "database-url").write_text(postgres.create_database("prune"))
     manage(environment, "migrate", "--verbosity=0")
     manage(environment, "shell", "-c", SAY_OLD_AND_NEW)

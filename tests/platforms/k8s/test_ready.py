@@ -1,4 +1,4 @@
-"""A rollout waits at /ready for its migrations, and two versions run side by side."""
+"""A rollout that waits at /ready for its migrations, and two versions side by side."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 
 class NewPod(Pod):
-    """A pod of a version whose migrations may not have been applied: it runs when it is alive."""
+    """A pod of a version whose migrations may be missing: it counts as started when it is alive."""
 
     def is_ready(self) -> bool:
         with contextlib.suppress(OSError):
@@ -40,7 +40,7 @@ def test_a_pod_is_ready_once_the_job_has_migrated(pod: NewPod, tmp_path: Path) -
     manage(pod.environment, "migrate", "--verbosity=0", "contenttypes")
     assert readiness(pod) == (503, "not migrated")
     job = manifests("staging")
-    environment = job.environment("messaging-migrate", tmp_path)  # no policy lets it to Redis, and no test either
+    environment = job.environment("messaging-migrate", tmp_path)  # without Redis, which no policy lets it reach
     (tmp_path / "database-url").write_text(pod.environment["DATABASE_URL"])
     assert job.container("messaging-migrate")["args"][:2] == ["python", "manage.py"]
     manage(environment, *job.container("messaging-migrate")["args"][2:])

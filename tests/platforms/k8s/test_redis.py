@@ -14,7 +14,7 @@ PASSWORD = SECRETS["redis-password"]
 
 
 class RenderedRedis(Service):
-    """What the StatefulSet starts, with the paths and the port of a test."""
+    """The Redis that the StatefulSet starts, with the paths and the port of a test."""
 
     name = "the rendered Redis"
 
@@ -41,7 +41,7 @@ class RenderedRedis(Service):
         return [self.here(part) for part in (*self.container["command"], *self.container["args"])]
 
     def probe(self, name: str) -> int:
-        """The exit code of a probe."""
+        """Run the probe `name` and return its exit code."""
         command = [self.here(part) for part in self.container[f"{name}Probe"]["exec"]["command"]]
         return subprocess.run(command, check=False, capture_output=True).returncode
 

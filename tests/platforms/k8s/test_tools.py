@@ -1,4 +1,4 @@
-"""What other people's tools say about k8s/ and the Dockerfile: Kubernetes' own schemas, checkov, hadolint."""
+"""The findings of other tools on k8s/ and the Dockerfile: Kubernetes' own schemas, checkov, hadolint."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.support.kustomize import ENVIRONMENTS, Manifests, manifests, tool, wi
 from tests.support.paths import ROOT
 
 CRDS = ROOT / "tests/support/crds"
-MINORS = 3  # the newest so many versions of Kubernetes
+MINORS = 3  # number of Kubernetes versions, the newest ones
 
 
 def run(*command: str) -> None:
@@ -21,7 +21,7 @@ def run(*command: str) -> None:
 
 
 def versions() -> list[str]:
-    """The newest minor versions whose schemas kubernetes-validate brings."""
+    """Return the newest minor versions whose schemas kubernetes-validate contains."""
     (schemas,) = (ROOT / ".venv-k8s").glob("lib/python*/site-packages/kubernetes_validate/kubernetes-json-schema")
     found = {
         (int(name[1]), int(name[2])) for path in schemas.iterdir() if (name := re.match(r"v(\d+)\.(\d+)", path.name))
@@ -30,7 +30,7 @@ def versions() -> list[str]:
 
 
 def objections(rendered: Manifests, kind: str, name: str) -> list[str]:
-    """Why an object is not what its project's definition allows."""
+    """Return the errors of an object by the definition of the project that it belongs to."""
     schema = json.loads((CRDS / f"{kind.lower()}.json").read_text())
     errors = Draft202012Validator(schema).iter_errors(rendered.one(kind, name))
     return [f"{error.json_path}: {error.message}" for error in errors]

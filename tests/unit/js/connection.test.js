@@ -456,7 +456,7 @@ test("who was erased starts afresh, in this tab and in the others", async () => 
   await other.socket.answer({ type: "conversation", conversation: "c", status: "erased", op: "forget" });
   await other.socket.end(4001);
   await other.clock.pass(999);
-  assert.equal(other.sockets.length, 1); // until then, the tab that asked for it has the new token
+  assert.equal(other.sockets.length, 1); // the tab waits until the tab that asked for the erasure has the new token
   await other.clock.pass(1);
   await other.identify({ conversation: "d" });
   assert.equal((await other.history()).since, undefined);

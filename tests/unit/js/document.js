@@ -1,4 +1,4 @@
-/** Enough of a page for modules that look at theirs when they are loaded. To be imported before them. */
+/** A minimal document for modules that read the page when they are loaded. Import this file before them. */
 
 const element = { textContent: JSON.stringify({ texts: { newFromOne: "{count} from {name}", newFromMany: "{count} from {people}" } }) };
 globalThis.document = { getElementById: () => element };

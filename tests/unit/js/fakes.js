@@ -1,4 +1,4 @@
-/** A clock, a storage and a server that a test moves by hand. */
+/** A clock, a storage and a server that the test controls. */
 
 import { Connection } from "../../../static/messaging/connection.js";
 import { Outbox } from "../../../static/messaging/messages.js";
@@ -14,14 +14,14 @@ export class FakeClock {
   };
   clearTimeout = (timer) => this.#timers.delete(timer);
 
-  /** Makes it the clock of everything that is loaded here. */
+  /** Make this the clock of all modules in the process, and return it. */
   install() {
     Object.assign(globalThis, { setTimeout: this.setTimeout, clearTimeout: this.clearTimeout });
     Date.now = () => this.now;
     return this;
   }
 
-  /** Let the time pass, timer by timer. */
+  /** Advance the clock by `ms`, running each timer at its time. */
   async pass(ms) {
     const end = this.now + ms;
     for (;;) {
@@ -37,7 +37,7 @@ export class FakeClock {
   }
 }
 
-/** Until every promise that can go on has gone on. */
+/** Resolve when all pending promise callbacks have run. */
 export const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 export class FakeStorage {
@@ -51,7 +51,7 @@ export class FakeStorage {
   removeItem = (key) => this.#values.delete(key);
 }
 
-/** One socket as the browser sees it; `answer` is the server's side. */
+/** One WebSocket as the browser sees it; `open`, `answer` and `end` are the server's side. */
 class FakeSocket {
   sent = [];
   isClosed = false;
@@ -66,7 +66,7 @@ class FakeSocket {
   close() {
     this.isClosed = true;
   }
-  /** The frames that arrived since the last look. */
+  /** Return the frames that the page has sent since the last call. */
   take() {
     return this.sent.splice(0);
   }
@@ -84,7 +84,7 @@ class FakeSocket {
   }
 }
 
-/** A connection in front of a server that the test plays, and all that its page was told. */
+/** Return a connection to a server that the test plays, with a record of the events that its page received. */
 export function setUp({ random = () => 1, storage = new FakeStorage(), credentials, ...options } = {}) {
   const clock = new FakeClock().install();
   const told = [];
@@ -120,26 +120,26 @@ export function setUp({ random = () => 1, storage = new FakeStorage(), credentia
     outbox,
     storage,
     sockets,
-    /** What the page was told since the last look. */
+    /** Return the events that the page has received since the last call. */
     take: () => told.splice(0),
     get socket() {
       return sockets.at(-1);
     },
-    /** Open the newest socket and answer its identify; the catch-up is the test's. */
+    /** Open the newest socket and answer its identify; the test answers the catch-up. */
     async identify(fields = {}) {
       await settled();
       await page.socket.open();
       const [{ id }] = page.socket.take();
       await page.socket.answer({ type: "identified", id, conversation: "c", recovered: true, ...fields });
     },
-    /** Be live with an empty history that ends at cursor 10. */
+    /** Bring the page to `live`, with an empty history that ends at cursor 10, and return it. */
     async live(fields = {}) {
       await page.identify(fields);
       await page.history();
       page.take();
       return page;
     },
-    /** Answer the history request that is the next frame. */
+    /** Answer the history request among the frames just sent, and return that request. */
     async history({ messages = [], cursor = "10", more = false } = {}) {
       const request = page.socket.take().find((frame) => frame.action === "history");
       await page.socket.answer({ type: "history", id: request.id, messages, cursor, more });

@@ -55,8 +55,8 @@ function figures(tally, now = NOW) {
 
 test("the tally goes on counting where the server's count ends", () => {
   const tally = new Tally();
-  tally.add(tapped("02", 3)); // the server has counted it
-  tally.add(tapped("04", 1)); // this one came later
+  tally.add(tapped("02", 3)); // the server's count includes it
+  tally.add(tapped("04", 1)); // the server's count does not include it
   const counts = [{ quick: "slow", second: NOW / 1000 - 300, count: 7 }, { quick: "slow", second: NOW / 1000 - 3, count: 2 }];
   tally.load({ cursor: "03", now: NOW, counts }, NOW);
   assert.deepEqual(figures(tally), [["Slower", 3, 10]]);
