@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
+from messaging.journal.reader import OVERLAP
 from messaging.models import Block, Conversation, ErasedConversation, Message, a_day_from_now
 from messaging.protocol.fields import Op, Role
 from messaging.service.contracts import (
@@ -35,13 +36,13 @@ def states(ids: Collection[str]) -> tuple[ConversationState, ...]:
     return _states(Q(pk__in=ids)) if ids else ()
 
 
-def changed(since: Cursor, until: Cursor | None, overlap: timedelta) -> tuple[ConversationState, ...]:
+def changed(since: Cursor, until: Cursor | None) -> tuple[ConversationState, ...]:
     """Return the current states of the conversations that changed, or were erased, between two places in the journal.
 
-    Of those that changed, at most CHANGES are returned. `until` None: up to now. `overlap`: the time before `since` to
-    include as well, because a change may have begun then and been committed later.
+    Of those that changed, at most CHANGES are returned. `until` None: up to now. An OVERLAP before `since` is included,
+    because a change may have begun then and been committed later.
     """
-    span = [("gte", _moment(since) - overlap)] + ([("lte", _moment(until))] if until else [])
+    span = [("gte", _moment(since) - OVERLAP)] + ([("lte", _moment(until))] if until else [])
     found = _states(Q(*((f"changed_at__{bound}", moment) for bound, moment in span)))
     erased = ErasedConversation.objects.filter(*((Q((f"erased_at__{bound}", moment))) for bound, moment in span))
     return found + _erased(erased)

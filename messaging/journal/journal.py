@@ -3,11 +3,11 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import timedelta
-from typing import Any, TypeVar
+from functools import partial, update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,7 +16,7 @@ from django.db.backends.signals import connection_created
 from messaging.journal import conversations, reader
 from messaging.journal.sharing import Remembered, Together
 from messaging.journal.writer import Committed, Writer
-from messaging.protocol.fields import Lang, Op, Role
+from messaging.protocol.fields import Lang
 from messaging.service.contracts import (
     Appended,
     Blocked,
@@ -24,9 +24,6 @@ from messaging.service.contracts import (
     Cursor,
     Kind,
     NewMessage,
-    Page,
-    StaffMember,
-    StoredMessage,
     StoreUnavailable,
 )
 
@@ -37,6 +34,7 @@ QUICK_SECONDS = 5.0  # how long the quick messages of one read are used
 _thread = threading.local()  # in the threads of a journal, its `answer_seconds` is the time limit of a statement
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
@@ -57,6 +55,16 @@ connection_created.connect(_bound_statements)
 def _expire(appended: asyncio.Future[Appended]) -> None:
     if not appended.done():
         appended.set_exception(StoreUnavailable("no commit in time"))
+
+
+def _reading(function: Callable[P, T]) -> "Callable[Concatenate[Journal, P], Coroutine[Any, Any, T]]":
+    """Return a method of the journal that awaits `function`, which runs on a reading thread."""
+
+    async def method(journal: "Journal", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await journal._read(partial(function, *args, **kwargs))
+
+    update_wrapper(method, function)
+    return method
 
 
 class Journal:
@@ -112,68 +120,32 @@ class Journal:
     async def head(self, conversation: str | None) -> Cursor:
         return await self._heads.value(conversation)
 
-    async def last_number(self) -> int:
-        return await self._read(reader.last_number)
-
-    async def newest(self, conversation: str | None, limit: int) -> Page:
-        return await self._read(lambda: reader.newest(conversation, limit))
-
-    async def before(self, conversation: str | None, cursor: Cursor, limit: int) -> Page:
-        return await self._read(lambda: reader.before(conversation, cursor, limit))
-
-    async def since(self, conversation: str | None, cursor: Cursor, limit: int, connection_tag: str) -> Page:
-        return await self._read(lambda: reader.since(conversation, cursor, limit, connection_tag))
-
-    async def positions(self, floor: int | None) -> tuple[list[int], int]:
-        return await self._read(lambda: reader.positions(floor))
-
-    async def messages(self, numbers: list[int]) -> tuple[StoredMessage, ...]:
-        return await self._read(lambda: reader.messages(numbers))
-
-    async def states(self, ids: Collection[str]) -> tuple[ConversationState, ...]:
-        return await self._read(lambda: conversations.states(ids))
-
-    async def changed(self, since: Cursor, until: Cursor | None) -> tuple[ConversationState, ...]:
-        return await self._read(lambda: conversations.changed(since, until, reader.OVERLAP))
-
     async def erased(self, conversation: str) -> tuple[ConversationState, ...]:
         return await self._erased.value(conversation)
 
-    async def read_by_staff(self, conversation: str) -> Cursor | None:
-        return await self._read(lambda: conversations.read_by_staff(conversation))
-
-    async def mark_read(self, conversation: str, message_id: str, by: Role) -> tuple[Cursor, bool]:
-        return await self._read(lambda: conversations.mark_read(conversation, message_id, by))
-
-    async def change(self, conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[ConversationState, bool]:
-        context = copy_context()  # for the audit log, which records whose frame it was
-        return await self._read(lambda: context.run(conversations.change, conversation, op, staff, lease))
-
-    async def renew_claims(self, staff: int, lease: timedelta) -> None:
-        await self._read(lambda: conversations.renew_claims(staff, lease))
-
-    async def lapsed_claims(self) -> tuple[ConversationState, ...]:
-        return await self._read(conversations.lapsed_claims)
-
-    async def erase(self, conversation: str) -> ConversationState | None:
-        return await self._read(lambda: conversations.erase(conversation))
-
-    async def staff_members(self, ids: Iterable[int]) -> dict[int, StaffMember]:
-        return await self._read(lambda: reader.staff_members(ids))
-
-    async def ended_sessions(self, digests: Iterable[str]) -> set[str]:
-        return await self._read(lambda: reader.ended_sessions(digests))
+    # Each runs that function on a reading thread.
+    last_number = _reading(reader.last_number)
+    newest = _reading(reader.newest)
+    before = _reading(reader.before)
+    since = _reading(reader.since)
+    positions = _reading(reader.positions)
+    messages = _reading(reader.messages)
+    staff_members = _reading(reader.staff_members)
+    ended_sessions = _reading(reader.ended_sessions)
+    ping = _reading(reader.ping)
+    states = _reading(conversations.states)
+    changed = _reading(conversations.changed)
+    read_by_staff = _reading(conversations.read_by_staff)
+    mark_read = _reading(conversations.mark_read)
+    change = _reading(conversations.change)
+    renew_claims = _reading(conversations.renew_claims)
+    lapsed_claims = _reading(conversations.lapsed_claims)
+    erase = _reading(conversations.erase)
+    rehearse = _reading(conversations.rehearse)
 
     async def quick_messages(self, kind: Kind = "visitor", lang: Lang = "en") -> tuple[dict[str, str], ...]:
         """Return the active quick messages, up to QUICK_SECONDS old, because every visitor who connects needs them."""
         return (await self._quick.value())[kind, lang]
-
-    async def ping(self) -> None:
-        await self._read(reader.ping)
-
-    async def rehearse(self) -> None:
-        """Write a row and roll it back."""
-        await self._read(conversations.rehearse)
 
     async def migrated(self) -> bool:
         """Return whether the database has all migrations of this version. Once it has, it is not asked again."""
@@ -199,10 +171,10 @@ class Journal:
         self._connections.append(connections["default"])
 
     async def _read(self, read: Callable[[], T]) -> T:
-        loop = asyncio.get_running_loop()
+        loop, context = asyncio.get_running_loop(), copy_context()  # the audit log records whose frame it is
         try:
             async with asyncio.timeout(self._answer_seconds):
-                return await loop.run_in_executor(self._readers, lambda: reader.on_this_thread(read))
+                return await loop.run_in_executor(self._readers, context.run, reader.on_this_thread, read)
         except TimeoutError:
             raise StoreUnavailable("no answer in time") from None
         except Error as error:

@@ -89,9 +89,8 @@ class Identity:
             await self._check_rights(connection, grant.staff)
         else:
             named = tokens.read_visitor(token or "")
-            known = (
-                None if named is None or await self._journal.erased(named) else named
-            )  # the token of an erased visitor is ignored
+            # The token of an erased visitor is ignored.
+            known = None if named is None or await self._journal.erased(named) else named
             visitor = known or connection.conversation or str(uuid4())
             if connection.conversation not in (None, visitor):
                 raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its visitor.")
@@ -116,21 +115,24 @@ class Identity:
 
         Other rights that were granted or withdrawn meanwhile are updated on the connections that stay.
         """
-        admins = [connection for connection in connections if connection.staff is not None]
-        members = await self._journal.staff_members({connection.staff or 0 for connection in admins})
-        ended = await self._journal.ended_sessions({connection.session for connection in admins})
-        revoked = []
-        for connection in admins:
-            try:
-                self._admit(connection, members.get(connection.staff or 0), connection.session in ended)
-            except ProtocolError as error:
-                revoked.append((connection, error))
-        return revoked
+        return await self._refusals(
+            [(connection, connection.staff) for connection in connections if connection.staff is not None]
+        )
 
     async def _check_rights(self, connection: Connection, staff: int) -> None:
-        members = await self._journal.staff_members([staff])
-        ended = await self._journal.ended_sessions([connection.session])
-        self._admit(connection, members.get(staff), bool(ended))
+        for _, error in await self._refusals([(connection, staff)]):
+            raise error
+
+    async def _refusals(self, admins: Sequence[tuple[Connection, int]]) -> list[tuple[Connection, ProtocolError]]:
+        members = await self._journal.staff_members({staff for _, staff in admins})
+        ended = await self._journal.ended_sessions({connection.session for connection, _ in admins})
+        refusals = []
+        for connection, staff in admins:
+            try:
+                self._admit(connection, members.get(staff), connection.session in ended)
+            except ProtocolError as error:
+                refusals.append((connection, error))
+        return refusals
 
     def _admit(self, connection: Connection, member: StaffMember | None, signed_out: bool) -> None:
         if member is None or signed_out or connection.password_mark not in ("", member.password_mark):
