@@ -1,7 +1,7 @@
-"""What `manage.py check --tag messaging` judges: settings that let a process start and then fail everything it serves.
+"""The checks of `manage.py check --tag messaging`: settings with which a process would start, but serve only errors.
 
-Most wrong values end the process at once (messaging_site/conf/env.py). The ones here are told together, each with its
-id and what to do about it; docs/configuration.md lists them. An error ends a server or a function at its start.
+Most wrong values end the process at once (messaging_site/conf/env.py). The ones here are reported together, each with
+its id and a remedy; docs/configuration.md lists them. An error ends a server or a function at its start.
 """
 
 import re
@@ -17,7 +17,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 
 TAG = "messaging"
-SECRET_KEY_LENGTH, SECRET_KEY_CHARACTERS = 50, 5  # what Django asks of one as well, but only with --deploy
+SECRET_KEY_LENGTH, SECRET_KEY_CHARACTERS = 50, 5  # Django checks the same, but only with --deploy
 TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}")  # DynamoDB's naming rules
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -28,7 +28,7 @@ Check = Callable[..., list[CheckMessage]]
 
 
 def register_all() -> None:
-    """Called once, by the application."""
+    """Register the checks; called once, when the application starts."""
     for check in (table_name, endpoint, region, websocket_module, database, public_url, origins, secret_key, traces):
         checks.register(check, TAG)
     for check in (any_host, plain_origins, one_address, delay):
@@ -36,25 +36,25 @@ def register_all() -> None:
 
 
 def errors() -> list[str]:
-    """What keeps a process from doing its work, each in one line."""
+    """Return the errors that would keep a process from working, each as one line."""
     found = [message for message in checks.run_checks(tags=[TAG]) if message.is_serious()]
     return [line(message) for message in found]
 
 
 def line(message: CheckMessage) -> str:
-    """What is wrong, what to do about it, and under which id the documentation has it."""
+    """Return one line with the problem, the remedy, and the id that the documentation lists."""
     return f"{message.msg} {message.hint} ({message.id})"
 
 
 def stop_on_errors(get_response: Callable[..., Any]) -> NoReturn:
-    """In MIDDLEWARE, where no command line checks the settings first: a process that would fail one does not start."""
+    """Raise ImproperlyConfigured if a check fails. It is in MIDDLEWARE if no command line checks the settings first."""
     if found := errors():
         raise ImproperlyConfigured("\n".join(found))
     raise MiddlewareNotUsed
 
 
 def setting(judge: Callable[[], Iterator[CheckMessage]]) -> Check:
-    """A check as Django takes it."""
+    """Return `judge` as a check for Django."""
 
     def check(**_: Any) -> list[CheckMessage]:
         return [*judge()]
@@ -63,7 +63,7 @@ def setting(judge: Callable[[], Iterator[CheckMessage]]) -> Check:
 
 
 def on_a_gateway(judge: Callable[[], Iterator[CheckMessage]]) -> Check:
-    """A check of settings that count only where an API Gateway holds the WebSockets."""
+    """Return `judge` as a check that applies only if an API Gateway holds the WebSockets."""
 
     def check(**_: Any) -> list[CheckMessage]:
         return [*judge()] if settings.MESSAGING_STATES else []
@@ -108,7 +108,7 @@ def region() -> Iterator[CheckMessage]:
 
 @on_a_gateway
 def websocket_module() -> Iterator[CheckMessage]:
-    """Zappa answers 200 to every event of a WebSocket whose route nobody has registered."""
+    """Check that each route has a handler: Zappa answers 200 to the events of a route without one."""
     problem = ""
     try:
         import_module(WEBSOCKET_MODULE)
@@ -116,7 +116,7 @@ def websocket_module() -> Iterator[CheckMessage]:
 
         if missing := ROUTES - _registry.keys():
             problem = f"nothing is registered for {', '.join(sorted(missing))}"
-    except Exception as error:  # whatever keeps it from being imported is what is to be told
+    except Exception as error:  # any reason why it can't be imported is reported
         problem = repr(error)
     if problem:
         yield Error(
@@ -183,7 +183,7 @@ def traces() -> Iterator[CheckMessage]:
 
 @setting
 def static_files() -> Iterator[CheckMessage]:
-    """Asked when a server starts, not by `manage.py check`, which may run before there are any."""
+    """Check that static files exist. A server calls this at its start; `manage.py check` may run before they do."""
     root = settings.STATIC_ROOT
     if settings.SERVICE_ROLE != "websocket" and root and not Path(root, "staticfiles.json").exists():
         yield Error(
@@ -236,6 +236,6 @@ def delay() -> Iterator[CheckMessage]:
 
 
 def _encrypted(url: str, scheme: str, plain: str) -> bool:
-    """Whether `url` has a host and `scheme`; `plain` will do on this machine."""
+    """Return whether `url` has a host and `scheme`; for this machine, `plain` is enough."""
     parts = urlsplit(url)
     return bool(parts.hostname) and (parts.scheme == scheme or (parts.scheme == plain and parts.hostname in LOOPBACK))

@@ -21,7 +21,7 @@ from messaging.observability.tracer import Tracer
 from messaging.service.service import MessagingService
 from messaging.transports.channels.sockets import Sockets
 
-# What one kind of deployment needs is imported where it is asked for: Channels, or boto3 with its 20 MB.
+# Modules that only some deployments need are imported on first use: Channels, or boto3 with its 20 MB.
 if TYPE_CHECKING:
     from messaging.backends.dynamodb.states import ConnectionStates
     from messaging.service.actions import CloseGroup, Publish
@@ -41,35 +41,35 @@ def _backend(config: dict[str, Any]) -> Any:
 
 @cache
 def get_store() -> ConnectionStore:
-    """The connection store."""
+    """Return the connection store."""
     store: ConnectionStore = _backend(settings.MESSAGING_STORE)
     return store
 
 
 @cache
 def get_limiter() -> Limiter:
-    """The rate limits."""
+    """Return the limiter, which keeps the rate limits."""
     limiter: Limiter = _backend(settings.MESSAGING_LIMITER)
     return limiter
 
 
 @cache
 def get_addresses() -> Addresses:
-    """How many sockets each client address holds."""
+    """Return the counter of each client address' sockets."""
     addresses: Addresses = _backend(settings.MESSAGING_ADDRESSES)
     return addresses
 
 
 @cache
 def get_states() -> "ConnectionStates":
-    """What is known of the connections that the gateway holds."""
+    """Return the store of the states of connections that the gateway holds."""
     states: ConnectionStates = _backend(settings.MESSAGING_STATES)
     return states
 
 
 @cache
 def get_gateway() -> "Gateway":
-    """The API Gateway that holds the WebSockets."""
+    """Return the client of the API Gateway that holds the WebSockets."""
     from messaging.transports.apigateway.gateway import Gateway
 
     return Gateway(settings.WEBSOCKET_API_ENDPOINT, settings.AWS_REGION, **settings.MESSAGING_GATEWAY_OPTIONS)
@@ -77,26 +77,26 @@ def get_gateway() -> "Gateway":
 
 @cache
 def get_meter() -> Meter:
-    """What is measured."""
+    """Return the meter, to which measurements are reported."""
     return Meter(_backend(settings.MESSAGING_METRICS))
 
 
 @cache
 def get_tracer() -> Tracer:
-    """What traces messages."""
+    """Return the tracer of messages."""
     tracer: Tracer = _backend(settings.MESSAGING_TRACER)
     return tracer
 
 
 @cache
 def get_journal() -> Journal:
-    """The journal."""
+    """Return the journal."""
     return Journal(**settings.MESSAGING_JOURNAL_OPTIONS, committed=get_meter().committed)
 
 
 @cache
 def get_service() -> MessagingService:
-    """The product's rules over the two."""
+    """Return the service: the product's rules, on top of the connection store and the journal."""
     return MessagingService(
         get_store(),
         get_journal(),
@@ -109,7 +109,7 @@ def get_service() -> MessagingService:
 
 
 def get_hub() -> "Hub":
-    """The hub of the running event loop; begun by the first who asks."""
+    """Return the hub of the running event loop; the first call starts it."""
     from messaging.transports.channels.hub import Hub
 
     loop = asyncio.get_running_loop()
@@ -123,22 +123,22 @@ def get_hub() -> "Hub":
 
 
 def hubs() -> "dict[asyncio.AbstractEventLoop, Hub]":
-    """Those of this process, for code that runs in none of their loops."""
+    """Return all hubs of this process, for code that runs in none of their loops."""
     return dict(_hubs)
 
 
 def announce(told: "Sequence[Publish | CloseGroup]") -> None:
-    """Tell open pages what was committed outside of any connection. Waits a few seconds at most, and never raises."""
+    """Announce to open pages what was committed outside any connection. Wait for a few seconds at most; never raise."""
     if not told:
         return
     try:
         import_string(settings.MESSAGING_ANNOUNCER)(told)
-    except Exception:  # whatever it is: what is told has happened, and pages will find it
+    except Exception:  # of any kind: the change is committed, and pages will find it
         logger.exception("not announced")
 
 
 def get_sockets() -> Sockets:
-    """The open sockets of the running event loop."""
+    """Return the open sockets of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _sockets:
         _sockets[loop] = Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS, get_addresses())
@@ -146,7 +146,7 @@ def get_sockets() -> Sockets:
 
 
 def get_lag() -> LoopLag:
-    """How late the running event loop is; measured from the first call on."""
+    """Return the lag of the running event loop, which is measured from the first call on."""
     loop = asyncio.get_running_loop()
     if loop not in _lags:
         _lags[loop] = LoopLag(loop)
@@ -154,7 +154,7 @@ def get_lag() -> LoopLag:
 
 
 async def close() -> None:
-    """Let what is under way finish, then close the hub of this loop and every part that was made."""
+    """Let work in progress finish, then close the hub of this loop and every part that was made."""
     loop = asyncio.get_running_loop()
     if loop in _hubs:
         await _hubs[loop].close()
@@ -168,6 +168,6 @@ async def close() -> None:
         get_tracer.cache_clear()
     if loop in _lags:
         _lags[loop].close()
-    # Until here probes have asked them: new ones would know of no drain, and begin to work.
+    # Removed last, because probes still call for them: new ones would not know of the drain, and would start to work.
     for of_loops in (_hubs, _sockets, _lags):
         of_loops.pop(loop, None)

@@ -1,4 +1,4 @@
-"""Headers that Django has no setting for, and static files while two versions run side by side."""
+"""Middlewares for headers without a Django setting, and for static files while two versions run side by side."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 def permissions_policy(get_response: GetResponse) -> GetResponse:
-    """Says of every page that it needs none of these, so that no injected script can ask for them."""
+    """Return a middleware that denies pages the features they don't need, so that no injected script can use them."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -27,9 +27,9 @@ def permissions_policy(get_response: GetResponse) -> GetResponse:
 
 
 def static_files_of_another_version(get_response: GetResponse) -> GetResponse:
-    """Has a file that this process lacks asked for again: the next process may be of the version that has it.
+    """Return a middleware that has browsers request a missing file again: the next process may be one that has it.
 
-    During a rollout a page and its files may come from different versions. To be placed after whatever serves files.
+    During a rollout a page and its files may come from different versions. Place it after the one that serves files.
     """
 
     def respond(request: HttpRequest) -> HttpResponse:

@@ -21,13 +21,13 @@ def _detected_mode() -> str:
 
 
 MODE = env.choice("DEPLOYMENT_MODE", env.text("DEPLOYMENT_MODE") or _detected_mode(), ("local", "kubernetes", "aws"))
-VERSION = env.version("VERSION", "dev")  # what runs here, for metrics and logs
+VERSION = env.version("VERSION", "dev")  # of this build, for metrics and logs
 LOCAL, AWS = MODE == "local", MODE == "aws"
-VAR_DIR = env.directory("VAR_DIR", BASE_DIR / "var", make=LOCAL)  # what a single machine keeps
+VAR_DIR = env.directory("VAR_DIR", BASE_DIR / "var", make=LOCAL)  # for the files of a single machine
 
 
 def _local_secret_key() -> str:
-    """A key of this machine's own, kept so that visitors stay who they are when the server restarts."""
+    """Return this machine's own key, which is kept so that visitors stay the same when the server restarts."""
     path = VAR_DIR / "secret_key"
     if not path.exists():
         path.touch(mode=0o600)
@@ -58,14 +58,15 @@ SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 if HTTPS_ONLY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [
-    "security.W005",  # whether subdomains are HTTPS only is for the domain's owner to say
+    "security.W005",  # the owner of the domain decides whether subdomains are HTTPS only
     "security.W008",  # the ingress redirects to HTTPS
-    "security.W021",  # so is preloading
+    "security.W021",  # the owner of the domain decides on preloading
 ]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024  # bytes of a request: forms, no files
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
-# The live page's script has its CSRF token from the form, and every script its language from the page.
+# No script reads these cookies: the live page's script takes its CSRF token from the form, and every script takes its
+# language from the page.
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SAMESITE = "Lax"  # as Django sets it for the other two
 CONTENT_SECURITY_POLICY = {
@@ -81,7 +82,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Five wrong passwords for one name from one address: 15 minutes without another try.
+# Five wrong passwords for one name from one address block further tries for 15 minutes.
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
@@ -94,7 +95,7 @@ AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contri
 # --- Applications -------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "messaging",  # first: its `runserver` is the one to run
+    "messaging",  # first, so that its `runserver` is used
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -111,16 +112,16 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "messaging_site.middleware.static_files_of_another_version",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",  # as the cookie says, or else the browser
+    "django.middleware.locale.LocaleMiddleware",  # the language of the cookie, or else of the browser
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",  # last, as it asks to be
+    "axes.middleware.AxesMiddleware",  # last, as its documentation requires
 ]
-# On AWS nothing runs between requests that could close whose rights have ended. The second looks when everything is
-# committed, so it has to be around all others.
+# On AWS nothing runs between requests that could close the connections of staff who have lost their rights. The second
+# one does, when everything is committed, so it has to wrap all others.
 if AWS:
     MIDDLEWARE = [
         "messaging.checks.stop_on_errors",
@@ -162,27 +163,27 @@ if LOCAL:
     DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
 else:
     DATABASE_URL = env.required("DATABASE_URL", "messages are kept there: postgres://user:password@host:5432/name")
-# On AWS a check refuses SQLite, so that its name is told with whatever else is wrong there (messaging/checks.py).
+# On AWS a check refuses SQLite, so that the error is reported together with all others there (messaging/checks.py).
 DATABASES = {"default": endpoints.database(DATABASE_URL, sqlite_allowed=LOCAL or AWS, tls=AWS)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # each by its own name, for who can't read the other
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # each in its own language, for readers who don't know the other
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
 LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
 
 # --- Messaging ----------------------------------------------------------------------------------------------
 
-# Seconds. A gateway's WebSocket lives two hours, and nobody renews what is known of it.
+# Seconds. A gateway's WebSocket lives for two hours, and its rows in the store are not renewed regularly.
 CONNECTION_TTL = env.number("CONNECTION_TTL", 7_800 if AWS else 86_400, least=7_200 if AWS else 120, most=30 * 86_400)
 MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1, most=36_500)
 # Concurrent reads of the journal, each on a database connection of its own; a function serves one event at a time.
 MESSAGING_JOURNAL_OPTIONS: dict[str, Any] = {"readers": 1 if AWS else 4}
 MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, least=1_000, most=240_000)
 MESSAGING_PUBLISH_DELAY_MS = env.number("MESSAGING_PUBLISH_DELAY_MS", 0, most=60_000)
-MESSAGING_CATCH_UP_SECONDS = 2.0  # between two looks into the journal for messages that no hint announced
+MESSAGING_CATCH_UP_SECONDS = 2.0  # between two searches of the journal for messages that no hint announced
 MESSAGING_RATES = Rates(
     visitor=env.rate("RATE_LIMIT_VISITOR", 5, 2.0),
     address=env.rate("RATE_LIMIT_ADDRESS", 30, 0.5),
@@ -190,14 +191,14 @@ MESSAGING_RATES = Rates(
     identify=env.rate("RATE_LIMIT_IDENTIFY", 10, 6.0),
 )
 SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10, most=1_000_000)  # 0: no limit
-# Whose X-Forwarded-For is believed. API Gateway appends to it, and Zappa has no other address of the client.
+# How many proxies' X-Forwarded-For entries are trusted. API Gateway appends one, Zappa's only source of the address.
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 1 if AWS else 0, most=10)
 
 CONNECTIONS_TABLE_NAME = AWS_REGION = WEBSOCKET_API_ENDPOINT = ""
-MESSAGING_GATEWAY_OPTIONS: dict[str, float] = {}  # what differs from the defaults of its client
+MESSAGING_GATEWAY_OPTIONS: dict[str, float] = {}  # options other than the defaults of its client
 if LOCAL:
     _backends = backends.memory(ttl=CONNECTION_TTL)
-elif AWS:  # what is missing or wrong of these three is told by checks (messaging/checks.py)
+elif AWS:  # checks report if one of these three is missing or wrong (messaging/checks.py)
     CONNECTIONS_TABLE_NAME = env.text("CONNECTIONS_TABLE_NAME", "")
     AWS_REGION = env.text("AWS_REGION", "")
     WEBSOCKET_API_ENDPOINT = env.text("WEBSOCKET_API_ENDPOINT", "")
@@ -228,15 +229,15 @@ PORT = env.number("PORT", 8080, least=1, most=65_535)
 HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535, other_than=PORT)
 MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1, most=1_000_000)  # of one process
 SHUTDOWN_TIMEOUT = env.number("SHUTDOWN_TIMEOUT", 20, most=3_600)  # seconds in which connections are sent elsewhere
-PING_SECONDS = 20  # between two pings to a socket; one that does not answer for as long is closed
+PING_SECONDS = 20  # between two pings to a socket; a socket that does not answer for as long is closed
 HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the probes are internal
 STATIC_URL = "/static/"
 STATIC_ROOT = (  # for collectstatic
     None if LOCAL and not env.text("STATIC_ROOT") else str(env.directory("STATIC_ROOT", VAR_DIR / "static"))
 )
 STATICFILES_DIRS = [BASE_DIR / "static"]
-WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = LOCAL  # as they are in static/, also while they are edited
-WHITENOISE_KEEP_ONLY_HASHED_FILES = not LOCAL  # nobody asks for the others
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = LOCAL  # served from static/, also while files are edited
+WHITENOISE_KEEP_ONLY_HASHED_FILES = not LOCAL  # pages name no others
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

@@ -1,4 +1,4 @@
-"""Static files as browsers get them: our scripts minified, all under names that hold their hash and last for ever."""
+"""Static files for browsers: our scripts minified, all under names that contain their hash, so they never change."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ OUR_SCRIPTS = "messaging/"
 
 
 class HashedStaticFiles(CompressedManifestStaticFilesStorage):
-    """Also rewrites `import "./x.js"` between ES modules; there is no build step that would."""
+    """A storage that also rewrites `import "./x.js"` between ES modules; no build step does it."""
 
     support_js_module_import_aggregation = True
 
@@ -26,13 +26,13 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
 
 
 class _Minified:
-    """The scripts of `source`, as small as they can be without changing what they export."""
+    """The scripts of `source`, minified without changing their exports."""
 
     def __init__(self, source: Storage) -> None:
         self._source = source
 
     def open(self, path: str) -> "File[bytes]":
-        import minify  # only who collects static files needs its 7 MB
+        import minify  # only collectstatic needs its 7 MB
 
         with self._source.open(path) as script:
             return ContentFile(minify.string("text/javascript", script.read().decode()).encode())

@@ -1,4 +1,4 @@
-"""What a process serves is what its SERVICE_ROLE names; `all` is everything."""
+"""The URLs of a process: those of its SERVICE_ROLE; `all` means everything."""
 
 from django.conf import settings
 from django.contrib import admin

@@ -1,4 +1,4 @@
-"""The pages alone, for a WSGI server; WebSockets need `messaging_site.asgi`."""
+"""The WSGI application, which serves only pages; WebSockets need `messaging_site.asgi`."""
 
 import os
 

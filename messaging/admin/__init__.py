@@ -1,4 +1,4 @@
-"""The Django admin for operators: what was said, to whom, the quick messages, and who may not write."""
+"""The Django admin: conversations, messages, quick messages and blocks."""
 
 from messaging.admin.blocks import BlockAdmin
 from messaging.admin.conversation_list import ConversationAdmin

@@ -1,4 +1,4 @@
-"""Who may not write for a while. To delete a block ends it early."""
+"""The admin of blocks: visitors who may not write for a while. Deleting a block ends it early."""
 
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ from messaging.service.conversation_state import told
 
 
 class DateAndTime(AdminSplitDateTime):
-    """Django's own two fields, each with a name: the words beside them are no labels."""
+    """Django's two fields, each with an accessible name: the words beside them are no labels."""
 
     def __init__(self, attrs: Any = None) -> None:
         super().__init__(attrs)
@@ -35,13 +35,13 @@ class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("visitor", "until", "created_at")
     list_filter = ("until",)
     raw_id_fields = ("conversation",)
-    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  Django's own form of this
+    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  the form that Django documents
     paginator = BoundedPaginator
     list_per_page = SHOWN
     show_full_result_count = False
 
     class Media:
-        css = {"all": (STYLE,)}  # noqa: RUF012  Django's own form of this
+        css = {"all": (STYLE,)}  # noqa: RUF012  the form that Django documents
 
     @admin.display(description=_("conversation"))
     def visitor(self, block: Block) -> str:
@@ -52,7 +52,7 @@ class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         _tell(request, [obj.pk], "block")
 
     def delete_model(self, request: HttpRequest, obj: Block) -> None:
-        conversation = obj.pk  # afterwards it is None
+        conversation = obj.pk  # None after the deletion
         super().delete_model(request, obj)
         _tell(request, [conversation], "unblock")
 
@@ -63,7 +63,7 @@ class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 def _tell(request: HttpRequest, ids: list[UUID], op: Op) -> None:
-    """Open pages hear of it once it is committed."""
+    """Note the time of the change, and announce it to open pages once it is committed."""
     Conversation.objects.filter(pk__in=ids).update(changed_at=Now())
 
     def tell() -> None:

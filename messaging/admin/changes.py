@@ -1,4 +1,4 @@
-"""The actions that change conversations: as the wire's frames do, noted in Django's own log, and told to open pages."""
+"""Admin actions that change conversations, as client frames do: recorded in Django's log, announced to open pages."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -22,8 +22,8 @@ from messaging.runtime import announce
 from messaging.service.contracts import AlreadyClaimed, ConversationNotFound, ConversationState
 from messaging.service.conversation_state import told, told_erased
 
-NO_LEASE = timedelta(0)  # nothing is claimed here
-MOST = 500  # conversations of one action: each is changed and told by itself
+NO_LEASE = timedelta(0)  # no action here claims a conversation
+MOST = 500  # conversations per action: each is changed and announced by itself
 
 _DONE = {
     "close": ngettext_lazy("%(count)d conversation closed.", "%(count)d conversations closed.", "count"),
@@ -36,7 +36,7 @@ _DONE = {
 
 
 class ChangeActions:
-    """For the admin of conversations."""
+    """The actions for the admin of conversations."""
 
     admin_site: admin.AdminSite
 
@@ -71,7 +71,7 @@ class ChangeActions:
         return None
 
     def _asked(self, request: HttpRequest, ids: list[UUID]) -> HttpResponseBase:
-        """The page that asks whether it is meant."""
+        """Return the page that asks for confirmation."""
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Erase conversations"),
@@ -127,7 +127,7 @@ def _erase(request: HttpRequest, ids: Iterable[UUID]) -> None:
 
 
 def name_of(request: HttpRequest) -> str:
-    """The staff member's, as the live page shows it."""
+    """Return the staff member's name, as the live page shows it."""
     staff: Any = request.user
     return str(staff.get_full_name() or staff.get_username())
 

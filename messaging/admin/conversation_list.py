@@ -1,4 +1,4 @@
-"""Conversations: what state they are in, what was said last, and what operators do to them."""
+"""The admin of conversations: their state, their latest messages, and the actions on them."""
 
 import contextlib
 from typing import Any, cast
@@ -22,12 +22,12 @@ from messaging.models import Block, Conversation, Message, named
 from messaging.pages.visitor_names import ending_of, visitor_name
 
 LATEST = 50  # messages that a conversation's page shows
-UNREAD = 100  # of one conversation: so far they are counted
-RECENT = 2_000  # conversations that are looked at for what is unread, as the filter says
+UNREAD = 100  # unread messages of one conversation are counted up to here
+RECENT = 2_000  # the newest conversations, in which the filter finds unread messages, as its label says
 
 
 def _unread() -> QuerySet[Message]:
-    """What a visitor wrote behind what staff have read, of the conversation that the query around it is about."""
+    """Return the visitor's messages that staff have not read, for the conversation of the outer query."""
     return Message.objects.filter(
         conversation=OuterRef("pk"), seq__gt=OuterRef("read_by_staff"), sender=Message.Sender.USER
     ).order_by()
@@ -38,7 +38,7 @@ def _blocked() -> Exists:
 
 
 class Counted(Subquery):
-    """How many rows the query has; it may have a limit."""
+    """The number of rows of a query, which may have a limit."""
 
     template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
     output_field = IntegerField()
@@ -63,7 +63,7 @@ class StatusFilter(admin.SimpleListFilter):
             case "closed":
                 return rows.filter(closed_at__isnull=False)
             case "unread":
-                # A column, not Exists(): PostgreSQL would make a join of that and may read all messages for it.
+                # A column, not Exists(): PostgreSQL would turn that into a join, and might read all messages.
                 oldest = Subquery(_unread().values("pk")[:1])
                 rows = newest(rows, "last_message_at", RECENT)
                 return rows.alias(oldest=oldest).exclude(oldest=None)
@@ -73,7 +73,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class LatestMessages(BaseInlineFormSet):  # type: ignore[type-arg]
-    """The newest ones, in their order: a thread may have thousands."""
+    """The newest messages, oldest first: a thread may have thousands."""
 
     def get_queryset(self) -> list[Message]:  # type: ignore[override]
         if not hasattr(self, "_latest"):
@@ -103,7 +103,7 @@ class ConversationAdmin(ChangeActions, ExportActions, LongList):
     list_display = ("name", "status", "claim", "unread", "last_message_at")
     list_filter = (StatusFilter, "last_message_at")
     list_select_related = ("claimed_by",)
-    search_fields = ("pk",)  # that there is a search at all; what it looks for is said below
+    search_fields = ("pk",)  # enables the search; get_search_results does it
     search_help_text = _(
         "Words of a message (of the newest 20,000), the name of a visitor, or the id of a conversation"
     )
@@ -120,7 +120,7 @@ class ConversationAdmin(ChangeActions, ExportActions, LongList):
     def get_search_results(
         self, request: HttpRequest, rows: QuerySet[Conversation], term: str
     ) -> tuple[QuerySet[Conversation], bool]:
-        """By a name or an id, or else, for those who may read messages, by the words of one."""
+        """Search by name or id, or else, if the user may read messages, by the words of a message."""
         if (ending := ending_of(term)) is not None:
             return rows.filter(pk__in=named(ending)), False
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Django's own action that deletes what was chosen, with the audit log told."""
+"""Django's action that deletes the chosen objects, with audit events."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from messaging.observability import audit
 def delete_selected(
     model_admin: "admin.ModelAdmin[Any]", request: HttpRequest, chosen: QuerySet[Any]
 ) -> HttpResponseBase | None:
-    """Of several objects at once Django writes its notes without a signal, which the audit log lives by."""
+    """Delete the chosen objects. Log audit events if there are several: Django then sends no signal for audit.py."""
     ids = [str(id) for id in chosen.values_list("pk", flat=True)]
     answer = actions.delete_selected(model_admin, request, chosen)
     if answer is None and len(ids) > 1:

@@ -1,4 +1,4 @@
-"""The action that exports what was chosen, as a file that a browser saves."""
+"""Admin actions that export the messages of the chosen objects as a file."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,17 +15,17 @@ from messaging.models import Message
 from messaging.observability import audit
 from messaging.operations.export import FORMATS, pages, written
 
-MOST = 10_000  # messages of one file: after 30 s the server ends an answer, and the file would look whole
+MOST = 10_000  # messages per file: the server ends an answer after 30 s, and a cut-off file would look complete
 
 
 class ExportActions:
-    """For an admin of messages, or of what has some."""
+    """The actions for an admin of messages, or of objects that have messages."""
 
     def messages_of(self, chosen: QuerySet[Any]) -> QuerySet[Message]:
         raise NotImplementedError
 
     def note_export(self, request: HttpRequest, chosen: QuerySet[Any], note: str) -> None:
-        """Log who has exported what."""
+        """Record the export in Django's log, with the text `note`."""
         raise NotImplementedError
 
     def has_export_permission(self, request: HttpRequest) -> bool:
@@ -58,7 +58,7 @@ class ExportActions:
 
 
 async def _in_turns(parts: Iterator[str]) -> AsyncIterator[str]:
-    """`parts`, each made while the event loop goes on: Django would make all of them before it sends the first."""
+    """Yield `parts`, each made without blocking the event loop: Django would make all of them before sending one."""
     make = sync_to_async(lambda: next(parts, None))
     while (part := await make()) is not None:
         yield part

@@ -1,4 +1,4 @@
-"""What was written, to be found and read."""
+"""The admin of messages, to find and read them."""
 
 import contextlib
 from typing import Any, cast
@@ -21,7 +21,7 @@ EXCERPT = 80  # characters of a message that a list shows
 
 
 class QuickFilter(admin.SimpleListFilter):
-    """By the quick messages that there are: Django's own filter would look for them through all rows."""
+    """A filter with the existing quick messages: Django's own would search all rows for them."""
 
     title = _("quick message")
     parameter_name = "quick"
@@ -49,13 +49,13 @@ class MessageAdmin(ExportActions, LongList):
     readonly_fields = ("visitor",)
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """As an index has them: those of one thread by number, all others by time, as dates are what narrows a list."""
+        """Return an order that has an index: by number for one thread, else by time, as dates narrow other lists."""
         return ("-seq",) if "conversation__id__exact" in request.GET else ("-created_at", "-seq")
 
     def get_search_results(
         self, request: HttpRequest, rows: QuerySet[Message], term: str
     ) -> tuple[QuerySet[Message], bool]:
-        """A conversation's id or name finds its messages without a look at any other."""
+        """Search by the id or name of a conversation, which reads no other messages, or else by words."""
         if (ending := ending_of(term)) is not None:
             return rows.filter(conversation__in=named(ending)), False
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What is sent by one tap."""
+"""The admin of quick messages."""
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
@@ -13,7 +13,7 @@ class QuickMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("kind", "active")
     ordering = ("kind", "position", "key")
     search_fields = ("key", "label", "label_de", "content", "content_de")
-    prepopulated_fields = {"key": ("label",)}  # noqa: RUF012  Django's own form of this
+    prepopulated_fields = {"key": ("label",)}  # noqa: RUF012  the form that Django documents
     fieldsets = (
         (None, {"fields": ("kind", "label", "content", "key", "position", "active")}),
         (
@@ -23,4 +23,4 @@ class QuickMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     )
 
     class Media:
-        css = {"all": (STYLE,)}  # noqa: RUF012  Django's own form of this
+        css = {"all": (STYLE,)}  # noqa: RUF012  the form that Django documents

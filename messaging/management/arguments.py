@@ -1,4 +1,4 @@
-"""What commands take, read alike: each raises ArgumentTypeError that says what would be right."""
+"""The types of command arguments. Each raises ArgumentTypeError with a text that says what would be valid."""
 
 from argparse import ArgumentTypeError
 from datetime import datetime
@@ -8,7 +8,7 @@ from django.utils import timezone
 
 
 def conversation(text: str) -> UUID:
-    """The id of a conversation."""
+    """Return the id of a conversation."""
     try:
         return UUID(text)
     except ValueError:
@@ -16,7 +16,7 @@ def conversation(text: str) -> UUID:
 
 
 def moment(text: str) -> datetime:
-    """A date or a time as ISO 8601 writes them; UTC where it names no zone."""
+    """Return a date or a time in ISO 8601 form, in UTC if it names no zone."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -26,7 +26,7 @@ def moment(text: str) -> datetime:
 
 
 def days(text: str) -> int:
-    """At least one: clients that were away for some hours still find what they missed."""
+    """Return a number of days, at least 1, so that clients that were away for hours still find what they missed."""
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} must be a number of days, at least 1")
     return int(text)

@@ -1,6 +1,6 @@
-"""What staff and deployments change, as events of a log of its own, `messaging.audit`: who, what, when, never content.
+"""Audit events of staff and deployments, logged as `messaging.audit`: who changed what and when, never its content.
 
-Staff are told by the number of their account, clients by the pseudonym of their address.
+Staff are identified by the primary key of their account, clients by the pseudonym of their address.
 """
 
 import json
@@ -25,12 +25,12 @@ _ACTIONS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
 
 def note(event: str, **fields: Any) -> None:
-    """Write down that `event` happened. `staff`: the number of the account that did it."""
+    """Log the audit event `event`. `staff`: the primary key of the account that caused it."""
     logger.info(event, extra=fields)
 
 
 def connect_all() -> None:
-    """Called once, by the application."""
+    """Connect the signal receivers; called once, when the application starts."""
     user_logged_in.connect(_logged_in)
     user_logged_out.connect(_logged_out)
     user_login_failed.connect(_login_failed)
@@ -47,19 +47,19 @@ def _logged_out(request: HttpRequest, user: AbstractBaseUser | None, **_: Any) -
 
 
 def _login_failed(request: HttpRequest | None = None, **_: Any) -> None:
-    note("login failed", address=_address(request))  # not the name: people type passwords there
+    note("login failed", address=_address(request))  # without the user name: people type passwords there
 
 
 def _changed(instance: LogEntry, **_: Any) -> None:
-    """The Django admin or the live page has noted a change; what it calls the object may be what somebody wrote."""
+    """Log a change that is in Django's log, without the object's name there, which may be what a visitor wrote."""
     kind = instance.content_type.model if instance.content_type else ""
     fields: dict[str, Any] = {"changes": _changed_fields(instance.change_message)}
     if instance.change_message in _OPS:
         fields = {"op": instance.change_message}
     elif instance.action_flag == CHANGE and not instance.change_message.startswith("["):
-        return  # a remark, as that something was exported: no change
+        return  # a remark, for example about an export: not a change
     event = f"{kind} {_ACTIONS[instance.action_flag]}"
-    # What is taken back with its transaction has not happened.
+    # If the transaction is rolled back, the change has not happened.
     transaction.on_commit(partial(note, event, staff=instance.user_id, object=str(instance.object_id), **fields))
 
 

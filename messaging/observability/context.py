@@ -1,6 +1,6 @@
-"""Which connection, request and frame the running code serves: for the log, so that nobody has to hand them around.
+"""The ids of the connection, request and frame that the running code serves, so that log calls need not pass them.
 
-Each connection and each request runs in a context of its own, so two that interleave never see each other's. Pure.
+Each connection and each request runs in its own context, so interleaved ones never see each other's ids. Pure.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ _bound: ContextVar[Mapping[str, str]] = ContextVar("messaging", default=_NONE)
 
 
 def bind(**ids: str | None) -> None:
-    """From now on, in this context, these are served; None: no longer any of that name."""
+    """Set `ids` in the current context; None removes an id."""
     kept = {**_bound.get(), **ids}
     _bound.set({name: id for name, id in kept.items() if id is not None})
 
 
 def bound() -> Mapping[str, str]:
-    """What this context serves, by name."""
+    """Return the ids of the current context, by name."""
     return _bound.get()

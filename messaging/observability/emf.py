@@ -1,4 +1,4 @@
-"""Metrics for CloudWatch, as lines of the log in its embedded metric format: no request, no library.
+"""Metrics for CloudWatch, as log lines in its embedded metric format, which needs neither a request nor a library.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
@@ -14,13 +14,13 @@ from messaging.observability.recorder import Recorder
 logger = logging.getLogger(__name__)
 
 NAMESPACE = "messaging"
-VALUES = 100  # of one metric in one line
+VALUES = 100  # the format's limit for one metric in one line; further values are dropped
 
 Dimensions = tuple[tuple[str, str], ...]
 
 
 class EmfRecorder(Recorder):
-    """What one invocation measured is written when it ends: a line for each set of dimensions.
+    """A recorder that writes the measurements of one invocation at its end, one line per set of dimensions.
 
     There are no gauges: no process lives long enough to have a state, and API Gateway counts its connections itself.
     """

@@ -1,4 +1,4 @@
-"""How long HTTP requests take, around any ASGI application."""
+"""A wrapper for any ASGI application that measures how long HTTP requests take."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -10,11 +10,11 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def measured(application: Application) -> Application:
-    """`application`, each of its answers measured from the request to the last byte."""
+    """Return `application` with each answer measured, from the request to the last byte."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         began = time.monotonic()
-        status = 500  # where it raises before it answers
+        status = 500  # if the application raises before it answers
 
         async def note_status(event: Any) -> None:
             nonlocal status

@@ -1,11 +1,11 @@
-"""How late the event loop is: what a slow handler, or too much work, does to everybody."""
+"""The lag of the event loop: the delay that a slow handler, or too much work, causes for every connection."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
 PROBE_SECONDS = 0.1
-WINDOW_SECONDS = 15.0  # between two scrapes, whoever scrapes
+WINDOW_SECONDS = 15.0  # the interval between two scrapes; a scrape resets nothing, so any number of scrapers works
 
 
 class Loop(Protocol):
@@ -17,7 +17,7 @@ class Loop(Protocol):
 
 
 class LoopLag:
-    """One per event loop, which it measures from its making until `close`."""
+    """The lag of one event loop, measured from construction until `close`."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -27,7 +27,7 @@ class LoopLag:
 
     @property
     def seconds(self) -> float:
-        """The worst of this window and the one before."""
+        """The greatest lag in this window and the one before."""
         return max(self._worst, self._worst_before)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""The form of a line of the log: a JSON object for machines, text for people. Both have the same fields.
+"""The formats of log lines: a JSON object for machines, text for people. Both have the same fields.
 
-These are what the caller put into `extra`, and which connection, request and frame it happened to.
+The fields are the `extra` of the log call and the ids of the connection, request and frame that it served.
 """
 
 import logging
@@ -11,14 +11,14 @@ from pythonjsonlogger.json import JsonFormatter
 
 from messaging.observability.context import bound
 
-# What every record has by itself; all else is `extra`.
+# The attributes that every record has; all others are `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# What Django, daphne and Zappa attach that is no field: objects with whole requests in them.
+# Attributes that Django, daphne and Zappa attach but that are not fields: objects with whole requests in them.
 _OBJECTS = frozenset({"request", "server_time"})
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What `record` says beside its message."""
+    """Return the fields of `record`: the ids of the context and its `extra`."""
     extra = {name: value for name, value in vars(record).items() if name not in _OWN and not _is_object(name, value)}
     return {**bound(), **extra}
 
@@ -28,7 +28,7 @@ def _is_object(name: str, value: Any) -> bool:
 
 
 class JSONFormatter(JsonFormatter):
-    """One object a line, of printable ASCII alone. `service` names what runs here: its name, version, and the like."""
+    """One JSON object per line, in printable ASCII only. `service`: the fields that identify this process."""
 
     def __init__(self, *, service: dict[str, str]) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class JSONFormatter(JsonFormatter):
 
 
 class TextFormatter(logging.Formatter):
-    """`time LEVEL logger: message name=value`, a traceback below it."""
+    """`time LEVEL logger: message name=value`, with a traceback below it."""
 
     def __init__(self) -> None:
         super().__init__("{asctime} {levelname} {name}: {message}", style="{")
@@ -64,5 +64,5 @@ def _value(value: Any) -> str:
 
 
 def _printable(line: str) -> str:
-    """`line`, and nothing that a terminal obeys or takes for a second line."""
+    """Return `line` with unprintable characters escaped: terminals obey some, and others would begin a second line."""
     return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

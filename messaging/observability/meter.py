@@ -1,4 +1,4 @@
-"""What transports and the journal tell of what happens, as metrics: one call each."""
+"""The interface through which transports and the journal report metrics: one method per kind of event."""
 
 import time
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from messaging.service.contracts import Cursor
 
 
 class Meter:
-    """One per process, on top of its recorder."""
+    """The meter of a process. `recorder`: the destination of its measurements."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
 
     def opened(self, refusal: Refusal | Literal["origin"] | None) -> None:
-        """A WebSocket asked to be served."""
+        """Count a new WebSocket. `refusal`: why it was refused, or None."""
         self.recorder.count(metrics.CONNECTS, refusal or "accepted")
 
     def closed(self, connection: Connection, code: int, seconds: float) -> None:
-        """It ended after `seconds`."""
+        """Record the end of `connection` with the close code `code`, after `seconds`."""
         self.recorder.count(metrics.DISCONNECTS, connection.role or metrics.NOBODY, metrics.close_code(code))
         self.recorder.observe(metrics.CONNECTION_SECONDS, seconds)
 
     def answered(self, connection: Connection, actions: Sequence[Action], seconds: float) -> None:
-        """The service answered a frame with `actions` after `seconds`."""
+        """Record that the service answered a frame with `actions` after `seconds`."""
         duplicate = written = False
         for action in actions:
             match action:
@@ -39,27 +39,27 @@ class Meter:
                     self.recorder.count(metrics.ERRORS, str(code))
                 case Reply(frames.Identified(recovered=bool(recovered))) if connection.resuming:
                     self.recorder.count(metrics.RESUMES, "ok" if recovered else "gap")
-        if written:  # only who writes a message has one published
+        if written:  # only `sendMessage` leads to a published message
             result = "duplicate" if duplicate else "accepted"
             self.recorder.count(metrics.MESSAGES, connection.role or metrics.ROLES[0], result)
             self.recorder.observe(metrics.ACK_SECONDS, seconds)
 
     def responded(self, status: int, seconds: float) -> None:
-        """A page was asked for, and answered after `seconds`."""
+        """Record an HTTP answer with `status`, finished `seconds` after its request."""
         self.recorder.observe(metrics.HTTP_SECONDS, seconds, f"{status // 100}xx")
 
     def committed(self, messages: int, seconds: float) -> None:
-        """The journal ended a transaction of so many messages."""
+        """Record a finished transaction of the journal, with the number of its messages and its duration."""
         self.recorder.observe(metrics.COMMIT_MESSAGES, messages)
         self.recorder.observe(metrics.COMMIT_SECONDS, seconds)
 
     def delivered(self, cursor: str) -> None:
-        """A message was handed to all sockets of this process that it is for."""
+        """Record that the message at `cursor` was handed to all its receivers in this process."""
         if (place := Cursor.parse(cursor)) is not None:
             self.recorder.observe(metrics.DELIVERY_SECONDS, max(0.0, time.time() - place.ms / 1000))
 
     def caught_up(self, messages: int) -> None:
-        """The journal held `messages` that no hint had announced."""
+        """Count `messages` that were found in the journal and that no hint had announced."""
         self.recorder.count(metrics.CATCH_UPS, by=messages)
 
     def dropped(self, reason: Literal["outbox", "stalled", "hint"]) -> None:

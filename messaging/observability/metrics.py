@@ -1,6 +1,6 @@
-"""Every metric, in one place: its name, what it says, and all values that its labels may have (docs/observability.md).
+"""All metrics: their names, help texts, and all values that their labels may have (docs/observability.md).
 
-A label's values are a fixed set, so that no client makes a series of its own. Pure.
+Each label has a fixed set of values, so that no client can create a series. Pure.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # messages
 NOBODY = "unidentified"
 ROLES = ("user", "admin")
 CONNECTED = (*ROLES, NOBODY)
-# What a browser, a proxy or the server library closes with (RFC 6455 section 7.4.1), then our own.
+# The close codes of browsers, proxies and the server library (RFC 6455 section 7.4.1), then our own.
 CLOSES = ("1000", "1001", "1005", "1006", "1009", "1011", *(str(int(code)) for code in CloseCode))
 OTHER = "other"
 STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
@@ -23,7 +23,7 @@ STORES = ("connections", "limits", "addresses", "states")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """`labels`: their names, each with its values."""
+    """A metric. `labels`: the name of each label with its possible values."""
 
     name: str
     help: str
@@ -106,11 +106,11 @@ LOOP_LAG = Gauge(
     "messaging_event_loop_lag_seconds", "The longest that the event loop was late in the last 15 to 30 seconds."
 )
 DRAINING = Gauge("messaging_draining", "Whether this process sends its clients elsewhere.")
-BUILD_INFO = Gauge("messaging_build_info", "Always 1.", (("version", ()),))  # the one value that the settings name
+BUILD_INFO = Gauge("messaging_build_info", "Always 1.", (("version", ()),))  # its value is the VERSION of the settings
 
 METRICS: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))
 
 
 def close_code(code: int) -> str:
-    """`code` as the label has it."""
+    """Return the label value for the close code `code`."""
     return str(code) if str(code) in CLOSES else OTHER

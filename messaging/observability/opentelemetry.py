@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry, sent as OTLP over HTTP. Only the settings name this module, where OTEL_… says to where.
+"""Spans for OpenTelemetry, sent as OTLP over HTTP. Loaded only if OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
 The SDK reads its own OTEL_… variables: endpoint and headers, the sampler, the batches, attributes of the process.
 """
@@ -23,14 +23,14 @@ from opentelemetry.util.types import Attributes
 from messaging.observability.context import bind
 from messaging.observability.tracer import Tracer
 
-MESSAGE = "sendMessage"  # frames with this word are traced; one that only says it costs a span
-FLUSH_MS = 1_000  # what the end of a Lambda invocation may wait for a collector
+MESSAGE = "sendMessage"  # frames that contain this word are traced; another frame that mentions it costs a span
+FLUSH_MS = 1_000  # how long the end of a Lambda invocation may wait for the collector
 _W3C = TraceContextTextMapPropagator()
 INSTRUMENTORS = {"redis": "RedisInstrumentor", "botocore": "BotocoreInstrumentor"}
 
 
 class _NoOrphans(Sampler):
-    """`sampler`, but for what clients of backends do on nobody's behalf: subscriptions, heartbeats, leases."""
+    """A sampler like `sampler`, but without backend calls outside any trace: subscriptions, heartbeats, leases."""
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
@@ -55,9 +55,10 @@ class _NoOrphans(Sampler):
 
 
 class OpenTelemetryTracer(Tracer):
-    """`service`, `version`: what runs here, unless OTEL_SERVICE_NAME says otherwise.
+    """A tracer that sends its spans to an OTLP collector.
 
-    `client`: the library, of INSTRUMENTORS, by which backends are reached; what a message waits for there is traced.
+    `service` and `version` identify this process, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES do. `client`:
+    the client library of the backends, a key of INSTRUMENTORS; calls that a message waits for become spans.
     """
 
     def __init__(self, *, service: str, version: str, client: str = "") -> None:
@@ -76,7 +77,7 @@ class OpenTelemetryTracer(Tracer):
         if not isinstance(frame, str) or MESSAGE not in frame:
             yield
             return
-        # A trace of its own: a connection lives for hours, and may send thousands.
+        # Each message has a trace of its own: a connection lives for hours, and may send thousands of messages.
         with self._tracer.start_as_current_span("messaging send", Context(), SpanKind.SERVER) as span:
             bind(trace=trace.format_trace_id(span.get_span_context().trace_id))
             try:
@@ -102,7 +103,7 @@ class OpenTelemetryTracer(Tracer):
             yield
 
     def http(self, application: Any) -> Any:
-        # Spans for `receive` and `send` would be one for each part of a body.
+        # With `receive` and `send` there would be a span for each part of a body.
         return OpenTelemetryMiddleware(application, tracer_provider=self._provider, exclude_spans=["receive", "send"])
 
     def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus. Only the settings name this module: its library costs memory that Lambda functions pay."""
+"""Metrics for Prometheus. Loaded only if the settings name it: Lambda functions should not pay for its memory."""
 
 from collections.abc import Iterable
 from itertools import product
@@ -16,7 +16,7 @@ Series = tuple[Metric, *tuple[str, ...]]
 
 
 class PrometheusRecorder(Recorder):
-    """Every series exists from the start, at 0: the first error of its kind is an increase that an alert sees."""
+    """A recorder with every series at 0 from the start, so that alerts see the first error as an increase."""
 
     def __init__(self, *, version: str) -> None:
         super().__init__(version=version)

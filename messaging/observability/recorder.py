@@ -1,17 +1,17 @@
-"""Where measurements go: the promise of every recorder."""
+"""The interface of recorders, the destinations of measurements."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from messaging.observability.metrics import Counter, Gauge, Histogram
 
-Reading = tuple[Gauge, tuple[str, ...], float]  # the values of its labels, then its own
+Reading = tuple[Gauge, tuple[str, ...], float]  # a gauge, the values of its labels, its value
 
 
 class Recorder(ABC):
-    """One per process; every method may be called on any thread, and neither waits nor raises.
+    """The recorder of a process. Every method may be called on any thread, and neither waits nor raises.
 
-    `version`: what runs here.
+    `version`: that of the running build.
     """
 
     def __init__(self, *, version: str) -> None:
@@ -24,8 +24,8 @@ class Recorder(ABC):
     def observe(self, metric: Histogram, value: float, *labels: str) -> None: ...
 
     def expose(self, readings: Iterable[Reading], accept: str) -> tuple[str, bytes]:
-        """The content type and the text for a scraper that takes `accept`; nothing where nobody scrapes."""
+        """Return the content type and the text for a scraper that accepts `accept`; no text if nothing is scraped."""
         return "text/plain", b""
 
-    def flush(self) -> None:  # noqa: B027  most recorders keep nothing back
-        """Write what was kept back; called where the process may stop running afterwards."""
+    def flush(self) -> None:  # noqa: B027  most recorders buffer nothing
+        """Write buffered measurements; called when the process may be suspended afterwards."""

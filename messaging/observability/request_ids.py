@@ -1,4 +1,4 @@
-"""Every HTTP request has an id: the log says it, and so does the answer."""
+"""An id for each HTTP request, in its log lines and in its answer."""
 
 import re
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from messaging.observability.context import bind
 
 HEADER = "X-Request-ID"
-GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what a proxy in front may have called it; anything else is not repeated
+GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id that a proxy in front may have given; any other text is ignored
 
 
 def identified(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """The id is that of the proxy in front, or of the Lambda invocation, or a new one."""
+    """Return a middleware that gives each request an id: the proxy's, else the Lambda invocation's, else a new one."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         id = request.headers.get(HEADER, "")

@@ -1,4 +1,4 @@
-"""What this process is like right now, read when somebody asks: no event pays for it."""
+"""The current state of this process as gauges, read only when they are scraped, so that events cost nothing."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from messaging.observability.recorder import Reading
 
 
 def readings(*, database_up: bool) -> Iterator[Reading]:
-    """The value of every gauge. `database_up`: what the database answered just now."""
+    """Yield the value of every gauge. `database_up`: whether the database answered just now."""
     sockets, hub = runtime.get_sockets(), runtime.get_hub()
     roles = Counter(socket.connection.role or metrics.NOBODY for socket in sockets)
     for role in metrics.CONNECTED:

@@ -1,4 +1,4 @@
-"""What a message does, as spans of one trace. This one does nothing: it runs unless OTEL_… says where spans go."""
+"""The path of a message, as spans of one trace. This tracer does nothing; it serves unless OTEL_… names a collector."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -7,26 +7,26 @@ _NOTHING = nullcontext()
 
 
 class Tracer:
-    """One per process. `trace`: a W3C `traceparent`, empty where there is none."""
+    """The tracer of a process. `trace`: a W3C `traceparent`, empty if there is none."""
 
     def served(self, frame: str | bytes) -> AbstractContextManager[None]:
-        """Around serving a client's frame: a span, if it is a message."""
+        """Return a context for serving a client's frame: a span if the frame sends a message."""
         return _NOTHING
 
     def trace(self) -> str:
-        """Of the message that is served here, for whoever goes on with it."""
+        """Return the trace of the message that is being served, for the processes that deliver it."""
         return ""
 
     def delivered(self, trace: str, receivers: int) -> AbstractContextManager[None]:
-        """Around handing a message of that trace to so many sockets."""
+        """Return a context for handing a message of `trace` to `receivers` sockets."""
         return _NOTHING
 
     def http(self, application: Any) -> Any:
-        """An ASGI application for HTTP, with a span around each request."""
+        """Return `application`, an ASGI application for HTTP, with a span around each request."""
         return application
 
     def flush(self) -> None:
-        """Send what was kept back; called where the process may stop running afterwards."""
+        """Send buffered spans; called when the process may be suspended afterwards."""
 
     def close(self) -> None:
-        """Send what was kept back, then stop."""
+        """Send buffered spans, then stop."""

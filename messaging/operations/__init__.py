@@ -1,1 +1,1 @@
-"""What operators run: probes, a live trip through each backend, the smoke test, the export."""
+"""Tools for operators: probes, a live trip through each backend, the smoke test, the export."""

@@ -1,4 +1,4 @@
-"""What was said, as a file: CSV for spreadsheets, JSON for programs. Django admin and `messaging_export` share it."""
+"""Export of messages to a file, as CSV for spreadsheets or JSON; shared by the Django admin and `messaging_export`."""
 
 import csv
 import json
@@ -13,9 +13,9 @@ from django.db.models import QuerySet
 from messaging.models import Message
 from messaging.service.actions import timestamp
 
-PAGE = 1_000  # messages of one query: nothing stays open between two, however slowly a reader takes them
-COLUMNS = ("messageId", "conversation", "timestamp", "from", "author", "quick", "content")  # as the wire names them
-# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"); some take the wide forms as well.
+PAGE = 1_000  # messages per query; nothing stays open between two queries, however slowly the output is read
+COLUMNS = ("messageId", "conversation", "timestamp", "from", "author", "quick", "content")  # named as on the wire
+# First characters that make a cell a formula (OWASP, "CSV Injection"); some spreadsheets accept the wide forms too.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 Row = tuple[int, UUID, UUID, datetime, str, str, str, str]  # the number in the journal, then COLUMNS
@@ -23,7 +23,7 @@ Row = tuple[int, UUID, UUID, datetime, str, str, str, str]  # the number in the 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How rows become text. `separator`: between two rows."""
+    """The text form of an export. `separator`: the text between two rows."""
 
     content_type: str
     row: Callable[[Row], str]
@@ -33,7 +33,7 @@ class Format:
 
 
 class _Text:
-    """A file for csv.writer that hands every line back."""
+    """A file for csv.writer whose `write` returns the line."""
 
     def write(self, line: str) -> str:
         return line
@@ -57,7 +57,7 @@ def _json(row: Row) -> str:
 
 
 FORMATS = {
-    # Without the byte order mark Excel takes UTF-8 for something else.
+    # Without the byte order mark, Excel does not recognise UTF-8.
     "csv": Format("text/csv; charset=utf-8", _csv, head="\ufeff" + _writer.writerow(COLUMNS)),
     "json": Format("application/json", _json, head="[\n", separator=",\n", tail="\n]\n"),
     "ndjson": Format("application/x-ndjson", lambda row: _json(row) + "\n"),
@@ -65,7 +65,7 @@ FORMATS = {
 
 
 def pages(messages: QuerySet[Message]) -> Iterator[list[Row]]:
-    """`messages` in the journal's order."""
+    """Yield `messages` in the journal's order, up to PAGE at a time."""
     rows = messages.order_by("seq").values_list(
         "seq", "id", "conversation_id", "created_at", "sender", "author", "quick", "content"
     )
@@ -76,7 +76,7 @@ def pages(messages: QuerySet[Message]) -> Iterator[list[Row]]:
 
 
 def written(pages: Iterable[list[Row]], format: Format) -> Iterator[str]:
-    """The parts of a file in `format`, one for each page."""
+    """Yield the parts of a file in `format`: its head, one part per page, its tail."""
     yield format.head
     separator = ""
     for page in pages:

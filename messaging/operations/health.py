@@ -1,4 +1,4 @@
-"""Two questions. `/health`: is the process alive? `/ready`: may it get traffic? Beside them: `/metrics`."""
+"""The probes `/health` (is the process alive?) and `/ready` (may it get traffic?), and `/metrics`."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ async def readiness() -> tuple[bool, dict[str, str | bool]]:
 
 
 async def database() -> str:
-    """`ok`, `not migrated` or `unavailable`."""
+    """Return the state of the database: `ok`, `not migrated` or `unavailable`."""
     try:
         await get_journal().ping()
         return "ok" if await get_journal().migrated() else "not migrated"
@@ -37,19 +37,19 @@ async def database() -> str:
 
 
 def _is_local(scope: dict[str, Any]) -> bool:
-    """Only this machine (in a pod: this pod) may stop the process."""
+    """Return whether the client is on this machine (in a pod: in this pod). Only such a client may stop the process."""
     client = scope.get("client")
     return client is not None and ip_address(client[0]).is_loopback
 
 
 async def metrics(accept: str) -> tuple[str, bytes]:
-    """The content type and the text of what a scraper asks for. Within the time of a probe, whatever is down."""
+    """Return the content type and the text for a scraper, within the time of a probe even if a backend is down."""
     _, parts = await readiness()
     return get_meter().recorder.expose(readings(database_up=parts["database"] != "unavailable"), accept)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """The ASGI application of the probes: 200 or 503, and JSON that says why. `POST /drain` is `messaging_drain`'s."""
+    """Answer a probe (ASGI) with 200 or 503, and JSON that gives the reasons. `messaging_drain` sends `POST /drain`."""
     if scope["type"] != "http":
         raise ValueError(f"no {scope['type']} here")
     content_type = JSON

@@ -1,4 +1,4 @@
-"""A live trip through each backend: what `messaging_check --online` and `messaging_health` find out where they run."""
+"""Live trips through each backend from this process, for `messaging_check --online` and `messaging_health --here`."""
 
 import asyncio
 import time
@@ -16,17 +16,17 @@ from messaging.service.contracts import StoredConnection, conversation_group
 
 State = Literal["ok", "degraded", "failed"]
 
-SECONDS = 5.0  # that one trip may take
-MARK = "messaging-check"  # what names everything that is left for a moment
+SECONDS = 5.0  # the limit for one trip
+MARK = "messaging-check"  # part of the name of everything that a trip stores for a moment
 
 
 class Broken(Exception):
-    """A backend answered, and not as it should; the text says how."""
+    """A backend answered, but wrongly; the text gives the details."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """`state`: degraded where messages are late without the backend, and none is lost. `why`: where it is not ok."""
+    """The result of a trip. `state`: "degraded" if the failure only delays messages. `why`: the reason if not "ok"."""
 
     backend: str
     state: State
@@ -35,8 +35,8 @@ class Trip:
 
 
 async def trips() -> list[Trip]:
-    """One after another, so that each has the time that it takes by itself. Nothing stays behind."""
-    # On a gateway connections are found by the store alone, and served from it.
+    """Make every trip, one after another so that none delays another, and return the results. Nothing stays stored."""
+    # On a gateway, connections can be found and served only with the store, so its failure is more than a delay.
     missed: State = "failed" if settings.MESSAGING_STATES else "degraded"
     try:
         found = [await _trip("database", _database, "failed"), await _trip("connection_store", _store, missed)]
@@ -50,7 +50,7 @@ async def trips() -> list[Trip]:
 
 
 async def readiness() -> tuple[bool, dict[str, str]]:
-    """What `/ready` would say of a server with these settings, without one."""
+    """Return the answer that `/ready` of a server with these settings would give; no server is needed."""
     backend, trip = ("connections", _store) if settings.MESSAGING_STATES else ("redis", _layer)
     try:
         parts = {"database": await health.database(), backend: (await _trip(backend, trip, "degraded")).state}
@@ -69,7 +69,7 @@ async def _trip(backend: str, trip: Callable[[], Awaitable[None]], otherwise: St
         state = "ok"
     except TimeoutError:
         why = f"no answer within {SECONDS:g} s"
-    except Exception as error:  # whatever a backend's client raises is what is to be told
+    except Exception as error:  # any error of a backend's client is a result
         why = _said(error.__cause__ or error)
     return Trip(backend, state, round((time.monotonic() - began) * 1000, 1), why)
 
@@ -115,8 +115,8 @@ async def _layer() -> None:
 
 
 async def _gateway() -> None:
-    """A post to nobody: only who may post is told that nobody is there."""
-    from messaging.transports.apigateway.gateway import NOBODY  # with boto3, which is nowhere else
+    """Post to a connection that does not exist: only callers that may post get the answer that it is gone."""
+    from messaging.transports.apigateway.gateway import NOBODY  # imports boto3, which is needed only on AWS
 
     outcome = await runtime.get_gateway().post(f"{MARK}=", "{}", lambda: SECONDS)
     if outcome != NOBODY:

@@ -1,4 +1,4 @@
-"""The trip of `messaging_smoke`: two people's browsers, through whatever stands before the servers."""
+"""The trip of `messaging_smoke`: the browsers of a visitor and of staff, through any proxy in front of the servers."""
 
 import asyncio
 import json
@@ -27,12 +27,12 @@ LOGIN, LIVE, TOKEN, LOGOUT = "/admin/login/", "/admin/live/", "/admin/live/token
 
 
 class SmokeFailed(Exception):
-    """A step did not end as it should; the text says how instead."""
+    """A step failed; the text says how."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What came, after redirects, and from where."""
+    """A page after all redirects. `url`: its final address."""
 
     url: str
     text: str
@@ -48,7 +48,7 @@ class Page:
 
     @property
     def files(self) -> list[str]:
-        """The scripts and styles that it names."""
+        """The URLs of the page's scripts and styles."""
         links = [unescape(link) for link in FILES.findall(self.text)]
         return [urljoin(self.url, link) for link in links if not link.startswith("data:")]
 
@@ -60,7 +60,7 @@ class Page:
 
 
 class Browser:
-    """Pages, forms and cookies of one person. Its methods raise SmokeFailed."""
+    """The browser of one person: pages, forms and cookies. Its methods raise SmokeFailed."""
 
     def __init__(self, site: str, timeout: float) -> None:
         parts = urlsplit(site)
@@ -72,23 +72,23 @@ class Browser:
         return self._request(path, None)
 
     def load(self, page: Page) -> None:
-        """Gets every file that `page` names."""
+        """Get every script and style of `page`."""
         for file in page.files:
             self.get(file)
 
     def post(self, path: str, page: Page, **form: str) -> Page:
-        """What answers to a form of `page`."""
+        """Submit a form of `page` to `path` and return the answer."""
         return self._request(path, urlencode({"csrfmiddlewaretoken": page.form_token} | form).encode())
 
     def log_in(self, username: str, password: str) -> Page:
-        """The live page of a staff account."""
+        """Log in with a staff account and return its live page."""
         live = self.post(LOGIN, self.get(LOGIN), username=username, password=password, next=LIVE)
         if urlsplit(live.url).path != LIVE:
             raise SmokeFailed(f"{username} could not log in at {live.url}: a wrong password, or no staff account")
         return live
 
     def token(self, live: Page) -> str:
-        """What the WebSocket of that live page begins with."""
+        """Return a token with which the WebSocket of the live page can identify itself."""
         token: str = json.loads(self.post(TOKEN, live).text)["token"]
         return token
 
@@ -112,7 +112,7 @@ class Browser:
 
 
 class Conversation:
-    """One person's WebSocket. Its methods raise SmokeFailed."""
+    """The WebSocket of one person. Its methods raise SmokeFailed."""
 
     def __init__(self, socket: Socket, patience: float) -> None:
         self._socket = socket
@@ -127,7 +127,7 @@ class Conversation:
         return await self.until(type=answer, id=frame["id"])
 
     async def until(self, **fields: str) -> Frame:
-        """Return the next frame with these fields, whatever comes before it but an error."""
+        """Return the next frame with these fields, skipping any other frame but an error, which raises SmokeFailed."""
         try:
             async with asyncio.timeout(self._patience):
                 while not fields.items() <= (frame := await self._socket.receive()).items():
@@ -142,18 +142,18 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What went well; `degraded`: but not as well as it should."""
+    """A step that succeeded. `degraded`: not as well as it should."""
 
     text: str
     degraded: bool = False
 
 
 async def trip(site: str, username: str, password: str, patience: float) -> AsyncIterator[Step]:
-    """Yield each step that went well. Raises SmokeFailed; `patience`: seconds, of every single answer.
+    """Yield each step that succeeded. `patience`: seconds for each answer. Raise SmokeFailed if a step fails.
 
-    It leaves one conversation in the journal, which says what it is, and ends the login session that it began.
+    The trip leaves one conversation in the journal, whose messages say that they are a test. It logs out at the end.
     """
-    # Browsers block the event loop, so they load nothing while a WebSocket is open.
+    # A Browser blocks the event loop, so it loads nothing while a WebSocket is open.
     visitor, staff = Browser(site, patience), Browser(site, patience)
     page = visitor.get("/")
     visitor.load(page)
@@ -170,14 +170,14 @@ async def trip(site: str, username: str, password: str, patience: float) -> Asyn
             identified.append(await at_visitor.ask(identify("user", id=new_id()), "identified"))
             conversation = identified[1]["conversation"]
             yield Step(f"both WebSockets at {page.websocket_url}")
-            if not all("presence" in frame for frame in identified):  # the one thing that it can't be told without
+            if not all("presence" in frame for frame in identified):  # the one field that needs the store
                 yield Step("the connection store (Redis) does not answer: messages may be seconds late", degraded=True)
             await _said(at_visitor, at_staff, "Test of this installation: please don't answer.")
             yield Step("a message from the visitor to the live page")
             await _said(at_staff, at_visitor, "Test of this installation: answered.", to=conversation)
             yield Step("a message from the live page to the visitor")
     except SmokeFailed:
-        with suppress(SmokeFailed):  # the first failure is the one to tell
+        with suppress(SmokeFailed):  # report the first failure
             staff.log_out(live)
         raise
     staff.log_out(live)

@@ -1,1 +1,1 @@
-"""The pages of visitors and staff, but for the Django admin itself."""
+"""The pages of visitors and staff, except the Django admin itself."""

@@ -1,4 +1,4 @@
-"""What every page tells its script (`<script type="application/json" id="messaging-config">`)."""
+"""The configuration that a page gives its script (`<script type="application/json" id="messaging-config">`)."""
 
 from collections.abc import Mapping
 
@@ -9,12 +9,12 @@ from django.utils.functional import Promise
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
-# Our scripts write text only, so the browser may refuse them everything else. Django admin's own need more.
+# Our scripts insert only text, so browsers may forbid them anything else. Django admin's own scripts need more.
 strict_scripts = csp_update({"require-trusted-types-for": ["'script'"], "trusted-types": ["'none'"]})
 
 Texts = Mapping[str, str | Promise]
 
-# What both pages say of a conversation (static/messaging/view.js). `failed_` is followed by an error code.
+# The texts of a conversation on both pages (static/messaging/view.js). `failed_` is followed by an error code.
 TEXTS: Texts = {
     "waiting": _("Waiting"),
     "limited": _("Slow down – again in {seconds} s"),
@@ -34,9 +34,9 @@ TEXTS: Texts = {
 
 
 def configuration(request: HttpRequest, texts: Texts = {}, **extra: object) -> dict[str, object]:  # noqa: B006
-    """The values that both pages need, and `extra`; to be rendered with `json_script`.
+    """Return the values that both pages need, and `extra`, to be rendered with `json_script`.
 
-    `texts`: what the page's script says beside TEXTS, in the language of the request; `{name}` is filled in there.
+    `texts`: the page's texts besides TEXTS, rendered in the language of the request; its script fills in each `{name}`.
     """
     return {
         "webSocketUrl": settings.WEBSOCKET_PUBLIC_URL or _own_web_socket_url(request),

@@ -1,4 +1,4 @@
-"""The live page of the Django admin, its stage view, and what their scripts ask for: a token, and the tally."""
+"""The live page of the Django admin, its stage view, and two resources for their scripts: a token and the tally."""
 
 from typing import cast
 from urllib.parse import urlencode
@@ -23,23 +23,23 @@ from messaging.pages.staff_texts import TEXTS
 from messaging.pages.tally import tally as tally_now
 
 RIGHT_TO_READ = "messaging.view_message"
-VISITORS_PAGE = "/user/"  # a process that serves the staff alone has no such route
+VISITORS_PAGE = "/user/"  # no `reverse`: a process that serves only staff has no such route
 
 
 @require_safe
 @strict_scripts
 def live(request: HttpRequest) -> HttpResponse:
-    """Every message as it arrives, and the place to answer. Only for staff with the right to read messages.
+    """Render the live page, which shows every message as it arrives. Only for staff with the right to read messages.
 
-    With `?view=stage`: for a projector, without what visitors have written.
+    With `?view=stage`: render the stage view for a projector, which hides visitors' messages unless asked to show them.
     """
     if not request.user.has_perm(RIGHT_TO_READ):
         raise PermissionDenied
     context = {
         **admin.site.each_context(request),
         "title": _("Live"),
-        "languages": settings.LANGUAGES,  # not the template tag's: it translates their names
-        "is_nav_sidebar_enabled": False,  # its room is needed for the conversations
+        "languages": settings.LANGUAGES,  # not the template tag, which translates their names
+        "is_nav_sidebar_enabled": False,  # the conversations need its room
         "configuration": configuration(
             request,
             TEXTS,
@@ -59,7 +59,7 @@ def live(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def tally(request: HttpRequest) -> JsonResponse:
-    """How often each quick message was sent in the last ten minutes, or 403 and `{"error"}`, never a redirect."""
+    """Return the tally of the last ten minutes, as JSON, or 403 and `{"error"}`, never a redirect."""
     return _refusal(request) or JsonResponse(dict(tally_now()))
 
 
@@ -67,7 +67,7 @@ def tally(request: HttpRequest) -> JsonResponse:
 @csrf_protect
 @require_POST
 def token(request: HttpRequest) -> JsonResponse:
-    """One token for one identify: `{"token", "expiresIn"}`, or 403 and `{"error"}`, never a redirect."""
+    """Return a token for one identify: `{"token", "expiresIn"}`, or 403 and `{"error"}`, never a redirect."""
     if refusal := _refusal(request):
         return refusal
     user = cast(AbstractBaseUser, request.user)

@@ -1,10 +1,10 @@
-"""What the scripts of the live page and of its stage view say, beside what both pages do."""
+"""The texts of the scripts of the live page and its stage view, besides those that both pages have."""
 
 from django.utils.translation import gettext_lazy as _
 
 from messaging.pages.configuration import Texts
 
-# A key with "One" behind it is said of one, the key itself of any other number.
+# For a count of one, the key with "One" appended is used if it exists, for other counts the key itself.
 TEXTS: Texts = {
     "live": _("Live"),
     "notLiveSince": _("Not live since {time}."),

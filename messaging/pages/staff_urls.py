@@ -1,4 +1,4 @@
-"""The live page; mounted under /admin/, before the Django admin's own URLs, whose last one catches everything."""
+"""The live page; mounted under /admin/, before the Django admin's own URLs, the last of which matches everything."""
 
 from django.contrib import admin
 from django.urls import path
@@ -9,8 +9,8 @@ from messaging.pages import staff
 app_name = "adminpage"
 urlpatterns = [
     path("live/", admin.site.admin_view(staff.live), name="live"),
-    # Not admin_views: those answer a signed-out script with a redirect to the login page.
+    # Without admin_view, which would redirect a signed-out script to the login page.
     path("live/token/", staff.token, name="token"),
     path("live/tally/", staff.tally, name="tally"),
-    path("language/", set_language, name="language"),  # under /admin/: what serves that need not serve /user/
+    path("language/", set_language, name="language"),  # a process that serves /admin/ may not serve /user/
 ]

@@ -1,4 +1,4 @@
-"""How often visitors have sent each quick message of late, for pages that count on from there."""
+"""The recent number of each quick message from visitors, for pages that continue the count themselves."""
 
 from datetime import timedelta
 from typing import TypedDict
@@ -15,7 +15,7 @@ PERIOD = timedelta(minutes=10)
 
 
 class QuickCount(TypedDict):
-    """`count` messages in one second, by the database's clock; `second`: since 1970."""
+    """The `count` of a quick message in one second, by the database's clock. `second`: since 1970."""
 
     quick: str
     second: int
@@ -23,7 +23,7 @@ class QuickCount(TypedDict):
 
 
 class Tally(TypedDict):
-    """`cursor`: the newest message that is counted. `now`: ms since 1970."""
+    """The counts up to the message at `cursor`. `now`: ms since 1970."""
 
     cursor: str
     now: int
@@ -31,7 +31,7 @@ class Tally(TypedDict):
 
 
 def tally() -> Tally:
-    """All of the last PERIOD, by second. Two transactions may commit out of order, so ask again after a while."""
+    """Return the counts of the last PERIOD, by second. Transactions may commit out of order, so ask again later."""
     sent = Message.objects.filter(sender=Message.Sender.USER, created_at__gt=Now() - PERIOD).exclude(quick="")
     with transaction.atomic():
         head = reader.head()

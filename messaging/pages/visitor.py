@@ -1,4 +1,4 @@
-"""What a visitor opens. static/messaging/user.js makes it live; without a script its forms do, one page at a time."""
+"""The visitor's page. static/messaging/user.js makes it live; without a script its forms work, one page at a time."""
 
 from datetime import datetime
 from hashlib import sha256
@@ -21,13 +21,13 @@ from messaging.pages.visitor_texts import TEXTS
 from messaging.protocol import frames
 from messaging.transports import forms
 
-COOKIE = "messaging-visitor"  # read and written by user.js as well: one visitor, with a script or without
+COOKIE = "messaging-visitor"  # user.js reads and writes it too: the visitor is the same with and without a script
 SHOWN = 50  # messages that a page without a script shows
-STATUS = {"rate_limited": 429, "blocked": 403, "unavailable": 503}  # of the page that says what was refused
+STATUS = {"rate_limited": 429, "blocked": 403, "unavailable": 503}  # of the page that shows an error
 
 
-# For this browser alone, and never without asking: the page names the host and is in one language. Browsers keep it
-# as it is for their back button, which `no-store` would forbid.
+# Cached only by this browser, and revalidated at each use: the page names the host and is in one language. Browsers
+# still keep it for their back button, which `no-store` would forbid.
 _own = cache_control(private=True, no_cache=True)
 
 
@@ -41,7 +41,7 @@ def page(request: HttpRequest) -> HttpResponse:
 @strict_scripts
 @_own
 def send(request: HttpRequest) -> HttpResponse:
-    """What a form without a script writes: the text, or the message of the button that was tapped."""
+    """Send the message of a form without a script: its text, or the quick message whose button was tapped."""
     if request.method != "POST":
         return redirect("userpage:page")
     connection = forms.connection(request, _visitor(request))
@@ -49,14 +49,14 @@ def send(request: HttpRequest) -> HttpResponse:
     content = request.POST.get("content", "").replace("\r\n", "\n")
     if quick:
         content = next((button["content"] for button in _quick_messages() if button["key"] == quick), "")
-    # One id per page and content: a page that is sent twice is one message, one that is changed and sent is another.
+    # One id per page and content: the same form sent twice is one message; sent again with another text, it is two.
     id = sha256(f"{request.POST.get('id')}\n{content}".encode()).hexdigest()[:32]
     fields = {"quick": quick} if quick else {}
     answer, *_others = forms.ask(request, connection, "sendMessage", id=id, content=content, **fields)
     visitor = connection.conversation or ""
     if isinstance(answer, frames.Error):
         refusal = _page(request, answer, "" if quick else content)
-        # It may be stored all the same: when it is sent again, it has to be by the same visitor.
+        # The message may have been stored: if it is sent again, it must come from the same visitor.
         return _as(visitor, refusal) if answer.code == "unavailable" else refusal
     return _as(visitor, redirect("userpage:page"))
 
@@ -64,7 +64,7 @@ def send(request: HttpRequest) -> HttpResponse:
 @strict_scripts
 @_own
 def forget(request: HttpRequest) -> HttpResponse:
-    """Erases the visitor; whoever writes from this browser after that is somebody new."""
+    """Erase the visitor. From then on, this browser belongs to a new visitor."""
     visitor = _visitor(request)
     if request.method != "POST" or not visitor:
         return redirect("userpage:page")
@@ -82,8 +82,8 @@ def _page(request: HttpRequest, error: frames.Error | None = None, content: str 
         "messages": _messages(request),
         "error": error and _words(error),
         "content": content,
-        "id": request.POST.get("id") or uuid4().hex,  # what was refused is sent again under the same one
-        "languages": settings.LANGUAGES,  # not the template tag's: it translates their names
+        "id": request.POST.get("id") or uuid4().hex,  # a refused message is sent again under the same id
+        "languages": settings.LANGUAGES,  # not the template tag, which translates their names
         "retention_days": settings.MESSAGE_RETENTION_DAYS,
     }
     return render(request, "messaging/user.html", context, status=STATUS.get(error.code, 400) if error else 200)
@@ -94,7 +94,7 @@ def _visitor(request: HttpRequest) -> str | None:
 
 
 def _as(visitor: str, response: HttpResponse) -> HttpResponse:
-    """`response`, with which the browser becomes this visitor. Its script needs the cookie, which is its token."""
+    """Return `response` with the visitor's token as a cookie. Scripts may read it: user.js needs the token."""
     response.set_cookie(
         COOKIE,
         tokens.mint_visitor(visitor),
@@ -107,7 +107,7 @@ def _as(visitor: str, response: HttpResponse) -> HttpResponse:
 
 
 def _cookie_attributes() -> str:
-    """How user.js keeps the cookie that `_as` sets (RFC 6265 section 4.1)."""
+    """Return the attributes with which user.js stores the cookie that `_as` sets (RFC 6265 section 4.1)."""
     secure = ";Secure" if settings.SESSION_COOKIE_SECURE else ""
     return f";Path={reverse('userpage:page')};SameSite=Lax;Max-Age={tokens.VISITOR_SECONDS}{secure}"
 
@@ -125,7 +125,7 @@ def _quick_messages() -> list[dict[str, str]]:
 
 
 def _messages(request: HttpRequest) -> list[dict[str, object]]:
-    """What a page without a script shows; one with it asks for more than that."""
+    """Return the messages that a page without a script shows; a script loads the history itself."""
     visitor = _visitor(request)
     answers = forms.ask(request, forms.connection(request, visitor), "history", limit=SHOWN) if visitor else []
     return [

@@ -1,4 +1,4 @@
-"""Names for people who gave none, as static/messaging/conversations.js makes them: the same in every list."""
+"""Names for visitors, who give none. static/messaging/conversations.js makes the same ones, so all lists agree."""
 
 import re
 from uuid import UUID
@@ -18,13 +18,13 @@ _NAME = re.compile(r"([a-z]+) ([a-z]+) ([0-9a-f]{4})", re.IGNORECASE)
 
 
 def visitor_name(visitor: UUID) -> str:
-    """Such as "Blue Otter 3f2a"."""
+    """Return a name such as "Blue Otter 3f2a"."""
     digits = visitor.hex
     return f"{COLOURS[int(digits[-6], 16)]} {ANIMALS[int(digits[-5], 16)]} {digits[-4:]}"
 
 
 def ending_of(name: str) -> str | None:
-    """How the ids end that have this name; None where it is no name."""
+    """Return the last hexadecimal digits of the ids with this name, or None if it is no name."""
     found = _NAME.fullmatch(name.strip())
     if found is None:
         return None

@@ -1,11 +1,11 @@
-"""What the script of the visitor's page says (static/messaging/user.js), beside what both pages do."""
+"""The texts of the script of the visitor's page (static/messaging/user.js), besides those that both pages have."""
 
 from django.utils.translation import gettext_lazy as _
 
 from messaging.pages.configuration import Texts
 
 TEXTS: Texts = {
-    # The status of the link; the first is shown while nobody knows who is there.
+    # The status of the link. The first one is shown while it is unknown whether staff are connected.
     "connected": _("Connected – your messages are kept"),
     "present": _("Someone is here"),
     "absent": _("Nobody is watching right now – your message is kept"),

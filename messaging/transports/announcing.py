@@ -1,6 +1,7 @@
-"""Telling open pages what was done where no connection is served: in the Django admin, by a command.
+"""Announcing to open pages what was done outside a connection: in the Django admin, or by a command.
 
-What is told is a hint as ever: it is committed, and a page that does not hear of it finds it in its next history.
+As always, an announcement is only a hint: the change is committed, and a page that misses it finds it in its next
+history.
 """
 
 import asyncio
@@ -13,13 +14,13 @@ from messaging.service.actions import CloseGroup, Connection, Publish
 
 logger = logging.getLogger(__name__)
 
-GATEWAY_SECONDS = 5.0  # how long a page of the Django admin waits for what is posted
+GATEWAY_SECONDS = 5.0  # how long a page of the Django admin waits for the posts
 
 Told = Sequence[Publish | CloseGroup]
 
 
 def to_layer(told: Told) -> None:
-    """By the hub of this process, or in one that serves nobody by one that is made for it."""
+    """Publish through the hubs of this process, or through a temporary one if it has none."""
     hubs = runtime.hubs()
     for loop, hub in hubs.items():
         loop.call_soon_threadsafe(hub.publish, told)

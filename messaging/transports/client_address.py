@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, as far as limits need to know: a pseudonym that changes every day."""
+"""Pseudonyms of client addresses, for limits. They change every day."""
 
 import hashlib
 import hmac
@@ -11,14 +11,14 @@ from django.http import HttpRequest
 
 
 def pseudonym(scope: dict[str, Any]) -> str:
-    """A key for the address of the client in `scope`."""
+    """Return a key for the address of the client in `scope`."""
     return pseudonym_of(client_address(scope))
 
 
 def pseudonym_of(client: str) -> str:
-    """A key for a client's address: no address is kept, and tomorrow's key can't be told from today's.
+    """Return a key for a client's address. No address is kept, and today's key can't be linked to tomorrow's.
 
-    IPv6 addresses of one /64 are one: a household or a host has all of them (RFC 6177).
+    All IPv6 addresses of a /64 have the same key, because one household or host has all of them (RFC 6177).
     """
     address = ip_address(client)
     network = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
@@ -27,12 +27,12 @@ def pseudonym_of(client: str) -> str:
 
 
 def of_request(request: HttpRequest) -> str:
-    """The same for a page's request, in the form of an IPv6 address: django-axes stores it as one."""
+    """Return the key of a page's request in the form of an IPv6 address, because django-axes stores it as one."""
     return str(IPv6Address(int(pseudonym_of_request(request), 16)))
 
 
 def pseudonym_of_request(request: HttpRequest) -> str:
-    """The key of a page's request: that of its WebSocket."""
+    """Return the key of a page's request, which is also that of its WebSocket."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").encode("latin-1")
     headers = [(b"x-forwarded-for", forwarded)] if forwarded else []
     address = request.META.get("REMOTE_ADDR")
@@ -41,9 +41,9 @@ def pseudonym_of_request(request: HttpRequest) -> str:
 
 
 def client_address(scope: dict[str, Any]) -> str:
-    """The client's address: of the socket, or what the outermost of TRUSTED_PROXY_COUNT proxies saw.
+    """Return the client's address: the socket's, or the one that the outermost of TRUSTED_PROXY_COUNT proxies saw.
 
-    Every proxy appends who it was asked by, so entries further left are the client's own word.
+    Each proxy appends the address of its own client, so entries further left may be forged.
     """
     forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
     hops = [hop.strip() for hop in ",".join(forwarded).split(",")]

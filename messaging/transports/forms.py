@@ -1,6 +1,6 @@
-"""The HTML form transport: what a visitor without a script sends becomes frames to the same service.
+"""The HTML form transport: forms of a visitor without a script become frames for the same service.
 
-Each call is a connection of its own, which nobody publishes to: the next page shows what is new.
+Each request is a connection of its own, to which nothing is published: the next page shows new messages.
 """
 
 import json
@@ -19,7 +19,7 @@ from messaging.transports.client_address import pseudonym_of_request
 
 
 def connection(request: HttpRequest, visitor: str | None) -> Connection:
-    """The connection of one request; of a new visitor where there is none yet."""
+    """Return the connection of one request; of a new visitor if `visitor` is None."""
     return Connection(
         uuid4().hex,
         address=pseudonym_of_request(request),
@@ -30,9 +30,9 @@ def connection(request: HttpRequest, visitor: str | None) -> Connection:
 
 
 def ask(request: HttpRequest, connection: Connection, action: str, **fields: object) -> list[frames.ServerFrame]:
-    """The service's answers to a frame, an Error where it refused. What others are to be told is on its way.
+    """Serve a frame and return the service's answers, among them an Error if it refused. Others are notified.
 
-    Afterwards `connection` knows whose it is: somebody new, where the visitor is erased.
+    Afterwards `connection.conversation` is the visitor: a new one if the visitor has been erased.
     """
     text = json.dumps({"action": action, "id": uuid4().hex} | fields)
     if settings.MESSAGING_STATES:
@@ -68,7 +68,7 @@ async def _receive(connection: Connection, text: str) -> list[Action]:
         actions = await service.receive(connection, text)
     except StoreUnavailable as error:
         return service.unavailable(connection, text, error)
-    if connection.touched_at:  # it has come to be known as one that somebody is at
+    if connection.touched_at:  # it was added to the connection store
         actions += await service.disconnect(connection)
     return actions
 

@@ -1,4 +1,4 @@
-"""Cross-site WebSocket hijacking: a browser's `Origin` must be ours (RFC 6455 section 10.2)."""
+"""Protection from cross-site WebSocket hijacking: a browser's `Origin` must be ours (RFC 6455 section 10.2)."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,11 +9,11 @@ from django.utils.http import is_same_domain
 
 
 def allowed_origin(scope: dict[str, Any]) -> bool:
-    """Whether the handshake in `scope` may be accepted.
+    """Return whether the handshake in `scope` may be accepted.
 
-    `Host` must be in ALLOWED_HOSTS. `Origin`, where there is one, must name the same host and port, with https where
-    the site is HTTPS_ONLY, or be one of CSRF_TRUSTED_ORIGINS. Clients that are no browsers send none: they hold no
-    cookies that could be abused.
+    `Host` must be in ALLOWED_HOSTS. `Origin`, if there is one, must name the same host and port (with https if the
+    site is HTTPS_ONLY) or be one of CSRF_TRUSTED_ORIGINS. Clients other than browsers send none; they hold no cookies
+    that could be abused.
     """
     headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"host", b"origin")}
     host = headers.get(b"host", "").lower()
@@ -29,7 +29,7 @@ def allowed_origin(scope: dict[str, Any]) -> bool:
 
 
 def trusted_origin(origin: str) -> bool:
-    """Whether `origin` is one of CSRF_TRUSTED_ORIGINS: what counts where the WebSocket has a host of its own."""
+    """Return whether `origin` is in CSRF_TRUSTED_ORIGINS; no other is valid if the WebSocket has a host of its own."""
     parts = urlsplit(origin.lower())
     return any(_trusts(trusted, parts.scheme, parts.netloc) for trusted in _trusted())
 

@@ -1,1 +1,1 @@
-"""Configuration: the environment, and what the settings make of it."""
+"""Configuration: reading the environment, and building settings from it."""

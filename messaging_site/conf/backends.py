@@ -1,4 +1,4 @@
-"""What stands behind a deployment of each kind: backends as dotted paths with their options, as settings take them."""
+"""The backends of each kind of deployment: dotted paths with their options, in the form of the settings."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +10,11 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """`announcer`: how open pages hear of what is done outside of a connection (messaging/transports/announcing.py).
-    `states`: what is known of connections that a gateway holds. `layers`: Channels' settings. {}: there is none.
-    `metrics`: where measurements go. `client`: the library that all this is reached by, for traces.
+    """The backends of a deployment.
+
+    `announcer`: the function that announces changes made outside a connection (messaging/transports/announcing.py).
+    `states`: the store of the states of connections that a gateway holds. `layers`: Channels' settings. {}: none.
+    `metrics`: the recorder of measurements. `client`: the client library of the backends, for traces.
     """
 
     store: Config
@@ -26,7 +28,7 @@ class Backends:
 
 
 def memory(*, ttl: int) -> Backends:
-    """A single process. `ttl`: seconds after which a connection that is no longer heard of is forgotten."""
+    """Return the backends of a single process. `ttl`: seconds after which a connection that is not renewed expires."""
     return Backends(
         store={"BACKEND": "messaging.backends.memory.MemoryStore", "OPTIONS": {"ttl": ttl}},
         limiter={"BACKEND": "messaging.backends.memory.MemoryLimiter"},
@@ -36,7 +38,7 @@ def memory(*, ttl: int) -> Backends:
 
 
 def redis(url: str, password: str | None, *, ttl: int) -> Backends:
-    """Any number of processes around one Redis."""
+    """Return the backends of any number of processes that share one Redis."""
     server = {"url": url, "password": password}
     hosts = [endpoints.channel_layer_host(url, password)]
     return Backends(
@@ -54,7 +56,7 @@ def redis(url: str, password: str | None, *, ttl: int) -> Backends:
 
 
 def dynamodb(table: str, region: str, *, ttl: int) -> Backends:
-    """Lambda functions around one DynamoDB table; the WebSockets are a gateway's."""
+    """Return the backends of Lambda functions that share one DynamoDB table; a gateway holds the WebSockets."""
     place = {"table": table, "region": region}
     return Backends(
         store={"BACKEND": "messaging.backends.dynamodb.store.DynamoDBStore", "OPTIONS": {**place, "ttl": ttl}},

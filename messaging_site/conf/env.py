@@ -1,4 +1,4 @@
-"""The environment: every value is checked where it is read, and a wrong one is named with what is allowed."""
+"""The environment: every value is checked when it is read, and an error names the variable and the allowed values."""
 
 import os
 import re
@@ -17,14 +17,14 @@ from messaging.backends.base import Rate
 
 T = TypeVar("T")
 
-# NAME_FILE is read where NAME is not set: how secrets are mounted. Editors end files with a newline.
+# The file NAME_FILE, if set, replaces NAME: secrets are mounted as files. Editors end files with a newline.
 _env = FileAwareEnv(strip_whitespace=True)
 _VERSION = re.compile(r"[!-~]{1,128}")  # a tag, a digest, or the name of an image that has neither
 _HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
 
 _platform: list[str] = []
-effective: dict[str, object] = {}  # what each variable came to, its default included: `messaging_check` prints it
+effective: dict[str, object] = {}  # the value of each variable, or its default; `messaging_check` prints them
 
 
 @overload
@@ -32,12 +32,12 @@ def text(name: str, default: str) -> str: ...
 @overload
 def text(name: str, default: None = None) -> str | None: ...
 def text(name: str, default: str | None = None) -> str | None:
-    """The value of `name`, or of the file that NAME_FILE names; an empty one counts as none."""
+    """Return the value of `name`, or the content of the file that NAME_FILE names; an empty value counts as unset."""
     return _taken(name, _given(name) or default)
 
 
 def required(name: str, why: str) -> str:
-    """The value of `name`. Raises ImproperlyConfigured that says `why` it is needed."""
+    """Return the value of `name`. Raise ImproperlyConfigured, which says `why` it is needed, if it is not set."""
     value = text(name)
     if value is None:
         where = f" ({', '.join(_platform)} is set, so this is no laptop)" if _platform else ""
@@ -46,14 +46,14 @@ def required(name: str, why: str) -> str:
 
 
 def present(name: str) -> bool:
-    """Whether the platform has set `name`, whatever it says. Where that decides what is required, it is told."""
+    """Return whether the platform has set `name`, to any value. If so, the errors of `required` mention it."""
     found = _taken(name, os.environ.get(name)) is not None
     _platform.extend([name] * found)
     return found
 
 
 def number(name: str, default: int, *, least: int = 0, most: int, other_than: int | None = None) -> int:
-    """A whole number from `least` to `most`."""
+    """Return a whole number from `least` to `most`, other than `other_than`."""
     value = _given(name) or str(default)
     if not re.fullmatch("-?[0-9]{1,18}", value) or not least <= int(value) <= most or int(value) == other_than:
         but = f", other than {other_than}" if other_than is not None else ""
@@ -62,7 +62,7 @@ def number(name: str, default: int, *, least: int = 0, most: int, other_than: in
 
 
 def flag(name: str, default: bool) -> bool:
-    """true or false (also 1/0, yes/no, on/off)."""
+    """Return a boolean: true or false (also 1/0, yes/no, on/off)."""
     try:
         return _taken(name, _env.bool(name, default))
     except (EnvError, ValueError):
@@ -70,17 +70,17 @@ def flag(name: str, default: bool) -> bool:
 
 
 def host_names(name: str, default: Sequence[str] = ()) -> list[str]:
-    """Host names with commas between them, as Django's ALLOWED_HOSTS has them."""
+    """Return host names in the form of Django's ALLOWED_HOSTS; in the variable, commas separate them."""
     return _several(name, default, _HOST_NAME, "host names with commas between them, as in chat.example.org")
 
 
 def origins(name: str) -> list[str]:
-    """Origins with commas between them, as a browser's `Origin` is."""
+    """Return origins in the form of a browser's `Origin`; in the variable, commas separate them."""
     return _several(name, (), _ORIGIN, "origins with commas between them, as in https://chat.example.org")
 
 
 def choice(name: str, default: str, allowed: Sequence[str]) -> str:
-    """One of `allowed`."""
+    """Return one of `allowed`."""
     value = _given(name) or default
     if value not in allowed:
         raise ImproperlyConfigured(f"{name}={value!r} must be one of {', '.join(allowed)}")
@@ -88,7 +88,7 @@ def choice(name: str, default: str, allowed: Sequence[str]) -> str:
 
 
 def rate(name: str, burst: int, seconds: float) -> Rate | None:
-    """BURST/SECONDS: so many at once, then one every so many seconds; or `off`."""
+    """Return a rate from BURST/SECONDS (BURST at once, then one every SECONDS seconds), or None for `off`."""
     value = _taken(name, _given(name) or f"{burst}/{seconds:g}")
     if value == "off":
         return None
@@ -103,7 +103,7 @@ def rate(name: str, burst: int, seconds: float) -> Rate | None:
 
 
 def version(name: str, default: str) -> str:
-    """What a build is called: short, and in one piece, as metrics and logs repeat it."""
+    """Return the name of a build: short and without spaces, because metrics and logs repeat it."""
     value = text(name, default)
     if not _VERSION.fullmatch(value):
         raise ImproperlyConfigured(f"{name}={value!r} must be up to 128 printable characters, no spaces")
@@ -111,7 +111,7 @@ def version(name: str, default: str) -> str:
 
 
 def address(name: str, default: str) -> str:
-    """An IP address to listen on."""
+    """Return an IP address to listen on."""
     value = text(name, default)
     try:
         ip_address(value)
@@ -121,7 +121,7 @@ def address(name: str, default: str) -> str:
 
 
 def directory(name: str, default: Path, *, make: bool = False) -> Path:
-    """The path of a directory; `make`: it is made where it is not there."""
+    """Return the path of a directory. `make`: create it if it does not exist."""
     value = Path(text(name, str(default)))
     wrong = not value.is_absolute()
     if make and not wrong:
@@ -135,15 +135,15 @@ def directory(name: str, default: Path, *, make: bool = False) -> Path:
 
 
 def url(name: str, schemes: Sequence[str], example: str) -> str | None:
-    """A URL with one of `schemes` and a host, or None."""
+    """Return a URL with one of `schemes` and a host, or None if `name` is not set."""
     value = text(name)
     if value is not None and not is_url(value, schemes):
-        raise ImproperlyConfigured(f"{name} must be a URL, as in {example}")  # not its value: it may have a password
+        raise ImproperlyConfigured(f"{name} must be a URL, as in {example}")  # its value may contain a password
     return value
 
 
 def is_url(text: str, schemes: Sequence[str]) -> bool:
-    """Whether `text` has one of `schemes`, a host, and a port that can be one where it names one."""
+    """Return whether `text` has one of `schemes`, a host, and a valid port if it names one."""
     try:
         parts = urlsplit(text)
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
@@ -171,7 +171,7 @@ def _given(name: str) -> str | None:
 
 
 def stop_on_bad_configuration() -> None:
-    """Load the settings; a value that can't be used ends the process with one line that names it."""
+    """Load the settings. If a value can't be used, end the process with one line that names the variable."""
     try:
         settings.INSTALLED_APPS  # noqa: B018  the first access loads them
     except ImproperlyConfigured as error:

@@ -1,4 +1,4 @@
-"""Django's LOGGING: one handler, one form, and which libraries say too much."""
+"""Django's LOGGING: one handler, one format, and levels for libraries that log too much."""
 
 import socket
 from typing import Any
@@ -7,7 +7,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def configuration(level: str, *, text: bool, role: str, version: str) -> dict[str, Any]:
-    """Lines from `level` on: `text` for people, else JSON that says which `version` in which `role` wrote it."""
+    """Return LOGGING for lines of `level` and above: text for people if `text`, else JSON with `role` and `version`."""
     service = {"service": role, "version": version, "host": socket.gethostname()}
     return {
         "version": 1,
@@ -20,10 +20,10 @@ def configuration(level: str, *, text: bool, role: str, version: str) -> dict[st
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             "daphne": {"level": "WARNING"},
-            "botocore": {"level": "WARNING"},  # at DEBUG it logs every request, and with it what people wrote
-            "zappa.handler": {"level": "WARNING"},  # the same of every event
-            "zappa.wsgi": {"level": "WARNING"},  # it logs the address of everybody who asks for a page
-            "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner; it gets its 400
-            "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is down; the hub says it once
+            "botocore": {"level": "WARNING"},  # at DEBUG it logs every request, with the text of messages
+            "zappa.handler": {"level": "WARNING"},  # it logs every event, likewise
+            "zappa.wsgi": {"level": "WARNING"},  # it logs the address of every client that requests a page
+            "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner, which gets a 400
+            "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is down; the hub logs it once
         },
     }

@@ -1,7 +1,7 @@
-"""What a connection may cost: time-outs before it is a WebSocket, then backpressure both ways and close reasons.
+"""Limits of a connection: time-outs before it is a WebSocket, then backpressure in both directions and close reasons.
 
-daphne itself waits as long as bytes drip in, reads as fast as a client sends, whatever its handler can follow, and
-buffers all that a reader does not take: one client could fill the memory of a pod.
+daphne itself waits as long as bytes trickle in, reads as fast as a client sends, even if its handler is slower, and
+buffers all that the client does not read: one client could fill the memory of a pod.
 """
 
 import asyncio
@@ -21,63 +21,63 @@ from messaging_site.server.framing import text_frame, whole_text
 logger = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10  # from accepting a connection, or the first byte of a later request, to the request's end
-IDLE_SECONDS = 75  # between two requests: longer than the 60 of load balancers, which else meet a closing connection
+IDLE_SECONDS = 75  # between two requests: longer than the 60 of load balancers, which else use a closing connection
 READ_FRAMES = 64  # frames that wait for the handler before reading pauses
 READ_BYTES = 256 * 1024
-PARSE_SECONDS = 0.0001  # at once, for one socket: 64 KiB can be 10,000 pings, and everybody else would wait for them
+PARSE_SECONDS = 0.0001  # for one turn of a socket: 64 KiB can be 10,000 pings, for which all other sockets would wait
 PARSE_PAUSE_SECONDS = 0.005
-STALL_SECONDS = 10  # how long a reader may take nothing before it is closed with 4008
+STALL_SECONDS = 10  # how long a client may read nothing before it is closed with 4008
 
 
 class Channel(HTTPChannel):
-    """A connection as long as it speaks HTTP. Twisted's own time-out begins anew with every byte."""
+    """A connection while it speaks HTTP, with a time-out per request: Twisted's own starts anew with every byte."""
 
     def connectionMade(self) -> None:
         self.timeOut = REQUEST_SECONDS
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def resetTimeout(self) -> None:
-        """Twisted calls this for all that arrives: what ends an idle time begins that of a request, no more."""
+        """Start the time-out of a request only if the connection was idle; Twisted calls this for all bytes."""
         if self.timeOut == IDLE_SECONDS:
             self.setTimeout(REQUEST_SECONDS)  # type: ignore[no-untyped-call]
 
     def requestDone(self, request: Any) -> None:
-        self._savedTimeOut = IDLE_SECONDS  # what Twisted sets where the connection stays
+        self._savedTimeOut = IDLE_SECONDS  # Twisted sets this time-out if the connection stays open
         super().requestDone(request)  # type: ignore[no-untyped-call]
 
 
 @implementer(IPushProducer)
 class Flow:
-    """What one socket's handler has still to be given, and how far its reader is behind."""
+    """The flow of one socket: events that wait for its handler, and whether its client reads fast enough."""
 
     def __init__(self, socket: "Socket") -> None:
         self._socket = socket
         self._events: list[dict[str, Any]] = []
-        self._bytes = 0  # of the frames among them, and of the one being handled
+        self._bytes = 0  # of the frames among the events, and of the one being handled
         self._handled = 0  # bytes of the frame being handled
         self._arrival: asyncio.Future[None] | None = None
         self._reading = True
-        self._writable: asyncio.Event | None = None  # None: it is
+        self._writable: asyncio.Event | None = None  # None: the transport is writable
         self._stall: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
 
-    # Reading. daphne's own queue, empty, takes three times as much memory as all that is here.
+    # Reading. daphne's own queue takes three times as much memory as all of this, even empty.
 
     def put_nowait(self, event: dict[str, Any]) -> None:
-        """daphne hands over an event for the application."""
+        """Add an event for the application; daphne calls this."""
         self._events.append(event)
         self._bytes += _size(event)
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
     async def receive(self) -> dict[str, Any]:
-        """The next event; asking for it says that the one before has been handled."""
+        """Wait for the next event and return it. A call means that the event before has been handled."""
         self._bytes -= self._handled
         self._handled = 0
         if not self._reading:
             self.parse()
         if self._events:
-            await asyncio.sleep(0)  # whoever sends without a pause must not keep the others from having a turn
+            await asyncio.sleep(0)  # a client that sends without a pause must not keep others from a turn
         while not self._events:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
@@ -86,7 +86,7 @@ class Flow:
         return event
 
     def parse(self) -> None:
-        """Take frames out of what has arrived, as long as there is room for them; read on where nothing is left."""
+        """Parse received frames while there is room for them; continue to read if none is left."""
         if self._rest is not None:
             return
         until = time.monotonic() + PARSE_SECONDS
@@ -103,7 +103,7 @@ class Flow:
         self.parse()
 
     def _has_room(self) -> bool:
-        """Pings are answered as they are parsed: a client that takes no answer must not ask on."""
+        """Return whether to parse another frame. Not while the client reads nothing: parsed pings are answered."""
         room = len(self._events) < READ_FRAMES and self._bytes < READ_BYTES
         return room and self._writable is None and self._socket.is_upgraded()
 
@@ -113,7 +113,7 @@ class Flow:
             transport = self._socket.transport
             transport.resumeProducing() if reading else transport.pauseProducing()
 
-    # Writing: the transport calls these when 64 KiB wait for the reader, and when they are gone.
+    # Writing. The transport calls pauseProducing when 64 KiB wait for the client, resumeProducing when they are gone.
 
     async def writable(self) -> None:
         if self._writable is not None:
@@ -136,7 +136,7 @@ class Flow:
             self._stall = None
 
     def stop(self) -> None:
-        """The socket has ended: nobody waits for it any more."""
+        """End all waiting, after the socket has ended."""
         self.stopProducing()
         if self._rest is not None:
             self._rest.cancel()
@@ -145,7 +145,7 @@ class Flow:
 class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
     """One WebSocket of the server."""
 
-    data: bytes  # what has arrived and was not parsed yet; autobahn keeps it
+    data: bytes  # received and not parsed yet; autobahn maintains it
 
     def onConnect(self, request: Any) -> Any:
         self.flow = Flow(self)
@@ -158,31 +158,31 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
         self.transport.registerProducer(self.flow, True)
 
     def _forget_handshake(self) -> None:
-        """Nobody asks autobahn for it again, and it is a seventh of a socket's memory."""
+        """Free the data of the handshake: it is not needed again, and is a seventh of a socket's memory."""
         del self.http_headers, self.http_request_data, self.http_response_data, self.websocket_extensions
         del self._transport_details
-        self.request.headers = self.request.extensions = None  # daphne looks at its path
-        self.send_queue = ()  # for frames that are sent in pieces, which daphne never does
+        self.request.headers = self.request.extensions = None  # daphne still reads its path
+        self.send_queue = ()  # for frames in pieces, which daphne never sends
 
     def is_upgraded(self) -> bool:
-        """Whether what arrives are frames."""
+        """Return whether received bytes are WebSocket frames."""
         return self.state in (self.STATE_OPEN, self.STATE_CLOSING)
 
     def consumeData(self) -> None:
-        """autobahn calls this when bytes have arrived; its own parses them all."""
+        """Parse received bytes as far as there is room; autobahn's own method, which this replaces, parses them all."""
         if hasattr(self, "flow"):
             self.flow.parse()
         else:
             super().consumeData()  # the handshake
 
     def dataReceived(self, data: bytes) -> None:
-        """autobahn's own first colours a line of the log that nobody reads, which takes as long as all the rest."""
+        """Receive `data` without autobahn's unused, coloured log line, which takes as long as all the rest."""
         self._dataReceived(data)
 
     def processData(self) -> bool:
-        """Take one frame out of `data`; False: what is left of it is none yet.
+        """Parse one frame of `self.data`. Return False if the rest holds no complete frame yet.
 
-        What clients send but for a few frames is one short text, whole: autobahn takes four times as long for it.
+        Nearly every frame of a client is one short, whole text, for which autobahn takes four times as long.
         """
         between_messages = self.current_frame is None and not self.inside_message
         if self.state == self.STATE_OPEN and between_messages and (found := whole_text(self.data)) is not None:
@@ -197,7 +197,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
         super().onClose(wasClean, code, reason)
 
     async def send(self, event: dict[str, Any]) -> None:
-        """ASGI's: waits for a reader that is behind."""
+        """Send an event (ASGI) after waiting for a client that reads too slowly."""
         await self.flow.writable()
         await self.server.handle_reply(self, event)
 
@@ -206,7 +206,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
             case {"type": "websocket.close", "code": code} if self.state == self.STATE_OPEN:
                 self.sendClose(code=code, reason=message.get("reason"))
             case {"type": "websocket.send" | "websocket.send_many"} if self.state != self.STATE_OPEN:
-                pass  # the client has gone, or has said that it goes; what it missed is in the journal
+                pass  # the client has closed or is closing; what it missed is in the journal
             case {"type": "websocket.send", "text": str(text)}:
                 self.send_texts([text])  # daphne would drop an empty one
             case {"type": "websocket.send_many", "texts": texts}:
@@ -217,20 +217,20 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
                 super().handle_reply(message)
 
     def send_texts(self, texts: Sequence[str]) -> None:
-        """Write `texts`, a frame each, in one go. autobahn's way takes five times as long for each of them."""
+        """Write `texts`, each as a frame, at once. autobahn takes five times as long for each of them."""
         data = b"".join(map(text_frame, texts))
         transport = self.transport
-        # Straight to the kernel, where nothing waits before it: the reactor would ask first whether it may, which takes
-        # as long as all the rest. Twisted has no public way to know what waits.
+        # Directly to the kernel if nothing waits in Twisted's buffer: the reactor would first poll whether it may
+        # write, which takes as long as all the rest. Twisted has no public way to look into its buffer.
         if not transport.dataBuffer and not transport._tempDataBuffer:
             written = transport.writeSomeData(data)
-            # An error is the reactor's to meet and to act upon, when it tries again.
+            # On an error, the reactor will try again, get the same error, and handle it.
             data = data if isinstance(written, Exception) else data[written:]
         if data:
             transport.write(data)
 
     def drop_slow_reader(self) -> None:
-        """Close; autobahn drops the connection a second later if even this is not read."""
+        """Close with 4008; autobahn drops the connection a second later if the client does not even read that."""
         from messaging import runtime
 
         logger.warning("reader stalled")

@@ -1,15 +1,15 @@
-"""The frame that nearly every WebSocket message is: one text, whole (RFC 6455 section 5.2). Pure.
+"""The most common WebSocket frame, which holds one whole text (RFC 6455 section 5.2). Pure.
 
-autobahn knows all the others, and takes four times as long for this one.
+autobahn handles all other frames; for this one it takes four times as long.
 """
 
 from struct import pack
 
 
 def whole_text(data: bytes) -> tuple[bytes, bytes] | None:
-    """The payload of the masked, unfragmented text frame that `data` begins with, and what comes behind it.
+    """Return the payload of the masked, unfragmented text frame at the start of `data`, and the bytes after it.
 
-    None where it begins with anything else, be it wrong or only longer (RFC 6455 section 5.2).
+    Return None if `data` starts with anything else: a frame of another kind, longer, incomplete or invalid.
     """
     if len(data) < 6 or data[0] != 0x81:
         return None
@@ -34,7 +34,7 @@ def whole_text(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 def text_frame(text: str) -> bytes:
-    """RFC 6455 section 5.2: FIN and the opcode of text, then the length, without a mask."""
+    """Return `text` as a frame: FIN and the opcode of text, then the length, without a mask (RFC 6455 section 5.2)."""
     payload = text.encode()
     length = len(payload)
     if length < 126:

@@ -19,7 +19,7 @@ from messaging_site.conf.env import stop_on_bad_configuration
 with contextlib.suppress(ImportError):
     import uvloop
 
-    # Before daphne is imported: it makes its event loop at import.
+    # Before daphne is imported, because it creates its event loop at import.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 from daphne.endpoints import build_endpoint_description_strings
@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 
 ASGIApplication = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
-BACKLOG = 4096  # Twisted's own 50 makes 1,000 clients that come back at once wait for SYN retries of up to 15 s
+BACKLOG = 4096  # with Twisted's 50, 1,000 clients that come back at once wait for SYN retries of up to 15 s
 HTTP_SECONDS = 30  # for the answer to one request
-END_SECONDS = 5  # for sockets and requests to end beyond SHUTDOWN_TIMEOUT, and again for what they left to be committed
-LOOK_SECONDS = 0.05  # between two looks at the requests that are under way when the process stops
-SPREAD = 0.75  # of SHUTDOWN_TIMEOUT: the rest is for the last ones to end
-GC_THRESHOLDS = (10_000, 20, 100)  # Python's own, (700, 10, 10), make the collector a tenth of all the work
+END_SECONDS = 5  # for sockets and requests to end beyond SHUTDOWN_TIMEOUT, and again for the commits that they left
+LOOK_SECONDS = 0.05  # between two checks for requests in progress when the process stops
+SPREAD = 0.75  # of SHUTDOWN_TIMEOUT: the rest is for the last sockets to end
+GC_THRESHOLDS = (10_000, 20, 100)  # with Python's own, (700, 10, 10), the collector is a tenth of all the work
 # A socket's `websocket.send_many` takes `texts` and writes them in one go.
 EXTENSIONS: dict[str, dict[str, Any]] = {"websocket.send_many": {}}
 
@@ -51,7 +51,7 @@ class Server(DaphneServer):
 
         options["endpoints"] = [f"{endpoint}:backlog={BACKLOG}" for endpoint in options.get("endpoints", ())]
         options["websocket_max_message_size"] = options["websocket_max_frame_size"] = SOCKET_LIMIT
-        # No age limit for sockets: a visitor may stay. No name: it helps only those who look for a version.
+        # No age limit for sockets: a visitor may stay. No server name: it only helps attackers who look for a version.
         options |= {"websocket_timeout": -1, "server_name": "", "http_timeout": HTTP_SECONDS}
         options |= {"ping_interval": settings.PING_SECONDS, "ping_timeout": settings.PING_SECONDS}
         super().__init__(application, **options)
@@ -60,7 +60,7 @@ class Server(DaphneServer):
         self._drain: asyncio.Task[None] | None = None
 
     def run(self) -> None:
-        # By the loop, which runs only after this, and does not swallow an exception as Twisted's log does.
+        # Called by the event loop, which runs only after this; Twisted would swallow an exception into its log.
         reactor.callWhenRunning(lambda: asyncio.get_event_loop().call_soon(self._begin))
         super().run()
 
@@ -69,7 +69,7 @@ class Server(DaphneServer):
         super().listen_success(port)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        scope["root_path"] = self.root_path  # daphne would take it from a header that anybody can send
+        scope["root_path"] = self.root_path  # daphne would take it from a header that any client can send
         if not isinstance(protocol, Socket):
             return super().create_application(protocol, scope)
         scope |= {"asgi": {"version": "3.0"}, "extensions": EXTENSIONS}
@@ -78,7 +78,7 @@ class Server(DaphneServer):
         return protocol.flow
 
     def kill_all_applications(self) -> Any:
-        """daphne's raises KeyError where a connection has no application (yet, or no longer)."""
+        """Cancel all applications. daphne's method raises KeyError if a connection has none (yet, or no longer)."""
         tasks = [details.get("application_instance") for details in self.connections.values()]
         running = [task for task in tasks if task is not None and not task.done()]
         for task in running:
@@ -98,15 +98,15 @@ class Server(DaphneServer):
 
         self.http_factory.protocol = Channel
         self.ws_factory.protocol = Socket
-        # Close with 1009 what is too large; by default the TCP connection just ends (1006 in the browser).
+        # Close with 1009 if a frame is too large; by default the TCP connection just ends (1006 in the browser).
         self.ws_factory.setProtocolOptions(failByDrop=False)
-        for name in Socket.CONFIG_ATTRS:  # else every socket has a copy of each
+        for name in Socket.CONFIG_ATTRS:  # else every socket has a copy of each option
             option = getattr(self.ws_factory, name)
             setattr(Socket, name, staticmethod(option) if callable(option) else option)
-        Socket.CONFIG_ATTRS = ()  # else autobahn pretty-prints them all for each socket, for a line of its log
+        Socket.CONFIG_ATTRS = ()  # else autobahn pretty-prints them all for each socket, for a log line
         runtime.get_hub()
         runtime.get_lag()
-        # What is there now stays: collections look at what comes, and seldom, as little of it is garbage in circles.
+        # Existing objects stay, so collections skip them. They also run rarely: few new objects become cyclic garbage.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -123,7 +123,7 @@ class Server(DaphneServer):
         sockets.draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._shutdown_timeout + END_SECONDS
-        # The first endpoint is the application's; the probes go on, and answer that this process is not ready.
+        # The first endpoint is the application's. The probes stay, and answer that this process is not ready.
         await defer.maybeDeferred(self._ports[0].stopListening).asFuture(loop)
         left = await sockets.drain(self._shutdown_timeout * SPREAD, patience=END_SECONDS)
         requests = await self._answered(deadline)
@@ -136,16 +136,16 @@ class Server(DaphneServer):
         self.stop()
 
     async def _answered(self, deadline: float) -> int:
-        """Wait for the requests that are under way. Returns how many still are at `deadline`."""
+        """Wait for the requests in progress. Return how many still are at `deadline`."""
         if requests := self._requests():
             logger.info("server waits for %s requests", requests)
         while requests and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(LOOK_SECONDS)  # nobody tells when an answer has gone
+            await asyncio.sleep(LOOK_SECONDS)  # no event says when an answer is sent
             requests = self._requests()
         return requests
 
     def _requests(self) -> int:
-        """How many requests are under way: they still come, are served, or have an answer that is not all sent."""
+        """Return the number of requests in progress: still arriving, being served, or answered but not fully sent."""
         open_ones = [protocol for protocol, details in self.connections.items() if "disconnected" not in details]
         served = [protocol for protocol in open_ones if not isinstance(protocol, Socket)]
         writers = reactor.getWriters()  # type: ignore[misc]  # Twisted's interfaces have no self
@@ -153,7 +153,7 @@ class Server(DaphneServer):
 
 
 def by_port(application: ASGIApplication, health: ASGIApplication, health_port: int) -> ASGIApplication:
-    """`health` on its own port, `application` on every other one."""
+    """Return an application that calls `health` on its own port, and `application` on every other one."""
 
     def choose(scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         server = scope.get("server")
@@ -164,7 +164,7 @@ def by_port(application: ASGIApplication, health: ASGIApplication, health_port: 
 
 
 def stop_on_errors() -> None:
-    """What would keep this server from doing its work ends the process, a line each."""
+    """End the process if errors would keep this server from working, with a line for each."""
     from messaging import checks
 
     if found := [*checks.errors(), *map(checks.line, checks.static_files())]:

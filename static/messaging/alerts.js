@@ -1,5 +1,5 @@
 // @ts-check
-/** Sound and notifications. Loaded for those who have switched them on. */
+/** Sound and notifications, loaded only if a person has switched them on. */
 
 import { text } from "./page.js";
 import { inWords } from "./staff.js";
@@ -11,7 +11,7 @@ let audio;
 
 export function blip() {
   audio ??= new AudioContext();
-  audio.resume(); // it waits until the person has touched the page
+  audio.resume(); // browsers suspend it until the person has used the page
   const start = audio.currentTime;
   const tone = audio.createOscillator();
   const volume = audio.createGain();
@@ -23,7 +23,7 @@ export function blip() {
   tone.stop(start + 0.3);
 }
 
-/** @param {Arrival[]} arrivals @param {boolean} withText  it may be read by whoever sees the screen */
+/** @param {Arrival[]} arrivals @param {boolean} withText  show the messages to anyone who sees the screen */
 export function notify(arrivals, withText) {
   const body = withText ? inWords(arrivals) : "";
   const notification = new Notification(text("newMessages", { count: arrivals.length }), { body, tag: "messaging-live" });

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The client side of the protocol: keeps a link up for ever, resumes without a gap, empties the outbox in order.
- * It knows no page; what it learns goes to the handlers.
+ * The client side of the protocol: it keeps a link up for ever, resumes without a gap, and empties the outbox in order.
+ * It does not depend on a page; everything it receives goes to the handlers.
  *
  * @typedef {import("./link.js").Frame} Frame
  * @typedef {import("./link.js").Link} Link
@@ -11,25 +11,25 @@
  *
  * @typedef {object} State
  * @property {"connecting" | "live" | "waiting" | "stopped"} phase
- *   live: identified and caught up. waiting: until the next try. stopped: a try makes no sense before a person acts.
- * @property {number} [lastLive]  when something last arrived while it was live, if it isn't now
- * @property {number} [code]  close code of the last loss, if it isn't live
- * @property {number} [retryAt]  when the next try is, while it waits for a time
+ *   live: identified and caught up. waiting: for the next try. stopped: a try makes no sense before a person acts.
+ * @property {number} [lastLive]  the time when a frame last arrived while it was live; only if it is not live now
+ * @property {number} [code]  the close code of the last loss; only if it is not live now
+ * @property {number} [retryAt]  the time of the next try, while it waits for one
  *
  * @typedef {object} Handlers
  * @property {(state: State) => void} state
- * @property {(messages: Message[]) => void} messages  in any order, known ones among them
- * @property {() => void} reset  forget all messages: what follows is not a continuation
+ * @property {(messages: Message[]) => void} messages  in any order, possibly with known ones among them
+ * @property {() => void} reset  forget all messages: those that follow are not a continuation
  * @property {(more: boolean) => void} newest  the newest page is complete; more: there are older messages
  * @property {(frame: Frame) => void} identified
  * @property {(frame: Frame) => void} [frame]  every other frame, whatever its type
  *
  * @typedef {object} Options
  * @property {string} url
- * @property {number} heartbeatMs  until the server states its own
+ * @property {number} heartbeatMs  used until the server sends its own
  * @property {"user" | "admin"} role
- * @property {() => Promise<{token?: string, lang?: string} | null>} credentials  asked at every try; null: there are none
- * @property {() => void} [forgetCredentials]  the server refused them
+ * @property {() => Promise<{token?: string, lang?: string} | null>} credentials  for each try; null: there are none
+ * @property {() => void} [forgetCredentials]  called if the server refused them
  * @property {Outbox} outbox
  * @property {Handlers} handlers
  * @property {import("./messages.js").InTurn} inTurn
@@ -38,7 +38,7 @@
 import { CLOSES, dial, PAGE, Place } from "./link.js";
 import { backoff, delivery } from "./messages.js";
 
-/** A link that was live for so long was a good one: the next failure starts with short delays again. */
+/** After a link was live for this long, the next failure starts with short delays again. */
 const STABLE_MS = 10_000;
 
 export class Connection {
@@ -70,7 +70,7 @@ export class Connection {
     outbox.onSettledElsewhere = (entry) => this.#acknowledged(entry, /** @type {Frame} */ (entry.ack));
   }
 
-  /** Connects and reconnects for as long as the page lives. */
+  /** Connect and reconnect for as long as the page lives. */
   async run() {
     for (let loss = /** @type {Loss | undefined} */ (undefined); ; ) {
       this.#enter("connecting", { code: loss?.code });
@@ -83,7 +83,7 @@ export class Connection {
     }
   }
 
-  /** The page is in front, or the network is back, or a person asks: find out now whether the link lives. */
+  /** Test now whether the link lives: the page is in front, the network is back, or a person has asked. */
   wake() {
     this.#options.outbox.reload();
     this.#endPause();
@@ -91,7 +91,7 @@ export class Connection {
     else this.#link?.ping(this.#onPong);
   }
 
-  /** The page goes to sleep: the browser may keep it as it is, but not its link. `wake` ends that. */
+  /** End the link before the page is suspended: the browser may keep the page, but not its link. `wake` reconnects. */
   sleep() {
     this.#link?.drop();
   }
@@ -110,10 +110,10 @@ export class Connection {
   }
 
   /**
-   * Ask the server for anything else.
+   * Send any other frame.
    *
    * @param {Frame} frame
-   * @returns {Promise<Frame | null>} its answer; null: there is no link, or it was lost first
+   * @returns {Promise<Frame | null>} the answer; null: there is no link, or it was lost first
    */
   async request(frame) {
     return (await this.#link?.request(frame)) ?? null;
@@ -123,14 +123,14 @@ export class Connection {
    * Load messages before a cursor.
    *
    * @param {{before?: string, conversation?: string}} range
-   * @returns {Promise<Frame | null>} the page, which the handlers have seen, or that there is none; null: no answer
+   * @returns {Promise<Frame | null>} the page, which the handlers have got, or a `not_found` error; null: no answer
    */
   async older(range) {
     const page = await this.request({ action: "history", limit: PAGE, ...range });
     return page?.type === "history" || page?.code === "not_found" ? page : null;
   }
 
-  /** One link, from its credentials to its end. @returns {Promise<Loss>} */
+  /** Run one link, from its credentials to its end. @returns {Promise<Loss>} */
   async #live() {
     let credentials;
     try {
@@ -156,7 +156,7 @@ export class Connection {
     const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, since });
     if (!answer) return;
     if (answer.type === "error") {
-      // A new link starts from a clean state. What an error closes by itself, it has closed already.
+      // A new link starts from a clean state. If the error closes the link by itself, that has already happened.
       const { retryAfterMs } = answer;
       return link.drop(link.passes(answer) ? { code: 0, retryAfterMs } : { code: CLOSES.bad_frames });
     }
@@ -182,7 +182,7 @@ export class Connection {
         this.#place.read(frame);
         break;
       case "identified": {
-        // The visitor may have been erased: here, where no id says that this is no answer, or in another tab.
+        // The visitor may have been erased: here (the answer to `forget` has no id) or in another tab.
         const goesOn = frame.recovered && this.#place.since && frame.conversation === this.#conversation;
         this.#conversation = frame.conversation;
         this.#author = frame.me?.name;
@@ -212,18 +212,18 @@ export class Connection {
     ]);
   }
 
-  /** How long to stay away after a loss; Infinity: until a person acts. @param {Loss} loss */
+  /** Return how many ms to wait after a loss; Infinity: until a person acts. @param {Loss} loss */
   #delayAfter({ code, retryAfterMs = 0, reconnectAfterMs }) {
     if (code === CLOSES.unauthorized) {
       this.#options.forgetCredentials?.();
       if (this.#refusals++ === 0) return 0;
     }
-    // `no_identify` is in the range that says stop, but it only means that this machine was slow, perhaps asleep.
+    // `no_identify` is in the range of codes that mean stop, but only says that this machine was slow, perhaps asleep.
     if (code >= 4400 && code < 4500 && code !== CLOSES.no_identify) return Infinity;
     return reconnectAfterMs ?? retryAfterMs + backoff(this.#failures++);
   }
 
-  /** A sleep that `wake` ends. @param {number} ms */
+  /** Wait for `ms`, or until `wake` is called. @param {number} ms */
   #pause(ms) {
     return new Promise((/** @type {(value?: any) => void} */ resolve) => {
       this.#endPause = resolve;

@@ -1,5 +1,5 @@
 // @ts-check
-/** The open conversation of the live page: what was said, what to answer, and what else to do with it. */
+/** The open conversation of the live page: its messages, the field for an answer, and the actions on it. */
 
 import { Conversation, Window } from "./conversations.js";
 import { byId, clockTime, text } from "./page.js";
@@ -11,19 +11,19 @@ import { composer, reconcile, threadView } from "./view.js";
  * @typedef {{id: number, name: string, reply: boolean, manage: boolean, block: boolean, unblock: boolean}} Me
  */
 
-/** Reading is told so often at most: in a flood, every message is read at once. */
+/** The shortest time between two `read` frames: in a flood, every message is read at once. */
 const READ_MS = 1_000;
-/** What got no answer is asked again so much later. */
+/** The wait before a request that got no answer is sent again. */
 const RETRY_MS = 1_000;
-/** So many messages tell what it is about. */
+/** The number of messages that show what a conversation is about. */
 const ENOUGH = 20;
 
 /**
  * @param {import("./conversations.js").Conversations} conversations
  * @param {Connection} connection
  * @param {import("./messages.js").Outbox} outbox
- * @param {string} drafts  begins the names of what is written and not sent
- * @param {() => void} showAll  everything, at the next opportunity
+ * @param {string} drafts  the prefix of the storage keys of drafts
+ * @param {() => void} showAll  renders the whole page at the next opportunity
  */
 export function threadPane(conversations, connection, outbox, drafts, showAll) {
   const older = byId("older");
@@ -34,13 +34,13 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
   const view = threadView("admin", connection, outbox);
   /** @type {Reply[]} */
   let replies = [];
-  /** The open one; `hide` leaves one that is nobody's. */
+  /** The open conversation; after `hide`, one without an id. */
   let conversation = new Conversation("");
-  /** The newest message when the person was at the end of the thread. */
+  /** The cursor of the newest message when the person was last at the end of the thread. */
   let seen = "";
   let isTelling = false;
   let isLoading = false;
-  /** The conversation whose beginning was asked for. */
+  /** The id of the conversation whose earlier messages were requested. */
   let loaded = "";
 
   const isLive = () => connection.state.phase === "live";
@@ -66,12 +66,12 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
     loaded = "";
   }
 
-  /** What the lost link was asked, the next one is asked again: it may begin anew, with the newest messages of all. */
+  /** Request the earlier messages again on the next link, which may start anew with the newest messages of all. */
   function renew() {
     loaded = "";
   }
 
-  /** What was said in this conversation before the newest messages of all. */
+  /** Load this conversation's messages from before the newest messages of all. */
   function begin() {
     const { id, isWhole, thread } = conversation;
     loaded = id;
@@ -83,7 +83,7 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
     showMessages(true);
   }
 
-  /** The canned replies. @param {Reply[]} offered */
+  /** Show buttons for the canned replies. @param {Reply[]} offered */
   function offer(offered) {
     replies = offered;
     reconcile(
@@ -121,7 +121,7 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
     if (isAtEnd && isLive()) tellRead();
   }
 
-  /** The person looks at the end of the conversation: all of it is read, for the whole team. */
+  /** Mark the conversation as read for the whole team, because the person looks at its end. */
   async function tellRead() {
     const { id, isUnread, thread } = conversation;
     if (!isUnread || document.hidden || isTelling) return;
@@ -133,18 +133,18 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
     const upTo = thread.messages.findLast(({ from }) => from === "user")?.messageId;
     const read = conversation;
     const answer = await connection.request({ action: "read", conversation: id, upTo });
-    if (answer?.type !== "ack") return; // asked again by the timer
+    if (answer?.type !== "ack") return; // the timer sends it again
     read.read("admin", answer.cursor);
     showAll();
   }
 
-  /** Messages before those that are here, or the newest ones. */
+  /** Load messages before those that are here, or the newest ones if there are none. */
   async function load() {
     const { id, thread } = conversation;
     isLoading = true;
     const page = await connection.older({ conversation: id, before: thread.oldest?.cursor });
     if (!page) {
-      renew(); // no answer says nothing of the conversation
+      renew(); // a missing answer says nothing about the conversation
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
     isLoading = false;
@@ -173,13 +173,13 @@ export function threadPane(conversations, connection, outbox, drafts, showAll) {
     const button = target.closest("button");
     if (button) insert([...replyButtons.children].indexOf(button) + 1);
   };
-  log.setAttribute("aria-live", "off"); // arrivals are announced in summary, whatever is open
+  log.setAttribute("aria-live", "off"); // new messages are announced in summary, whichever conversation is open
 
   return { show, hide, renew, offer, insert };
 }
 
 /**
- * What the staff does with it: claim, close, block, and back. The server's answer decides, not the click.
+ * The buttons that claim, close and block a conversation, or undo that. They follow the server's answer, not the click.
  *
  * @param {Connection} connection
  */
@@ -187,7 +187,7 @@ export function actionsPane(connection) {
   const confirm = byId("confirm");
   /** @type {Conversation | undefined} */
   let conversation;
-  /** What each button does now; also the key of its text. @type {Record<string, string>} */
+  /** The operation of each button now, which is also the key of its text. @type {Record<string, string>} */
   let ops = {};
 
   /** @param {Conversation | undefined} shown @param {Me | undefined} me */
@@ -212,7 +212,7 @@ export function actionsPane(connection) {
     byId("facts").textContent = facts.filter(Boolean).join(" · ");
   }
 
-  /** What the button of this name says. @param {string} name */
+  /** Do the operation of a button; blocking needs a confirmation. @param {string} name  of the button */
   function run(name) {
     if (byId(name).hidden || !conversation) return;
     if (ops[name] !== "block") return act(ops[name]);

@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * All conversations that this page knows: what was said, and what the staff made of it. No DOM.
+ * All conversations that this page knows: their messages and their states. No DOM.
  *
  * @typedef {import("./messages.js").Message} Message
  *
- * The server's word on one conversation:
+ * The state of one conversation, as the server sends it:
  * @typedef {object} State
  * @property {string} conversation
  * @property {"open" | "closed" | "erased"} status
- * @property {string} [timestamp]  of its last change; of two words the later one counts
+ * @property {string} [timestamp]  of its last change; of two states the later one counts
  * @property {{id: number, name: string}} [claimedBy]
  * @property {string} [blockedUntil]
  * @property {string} [readByStaff]  cursor
@@ -19,10 +19,10 @@
 
 import { Thread } from "./messages.js";
 
-/** How many items of a list a page carries at once. */
+/** The most items of a list that a page holds at once. */
 export const MOST = 500;
 
-// Names for people who gave none: easier to tell apart than ids, and the same on every screen.
+// Names for visitors, who give none: easier to distinguish than ids, and the same on every screen.
 const COLOURS = "Amber Azure Blue Coral Golden Green Grey Indigo Ivory Lilac Mint Olive Red Silver Teal White".split(" ");
 const ANIMALS = "Badger Bear Crane Deer Falcon Fox Hare Heron Lynx Otter Owl Raven Robin Seal Swan Wolf".split(" ");
 
@@ -30,13 +30,13 @@ export class Conversation {
   thread = new Thread();
   /** @type {State} */
   state;
-  /** Cursor of the newest message that was read. */
+  /** The cursor of the newest message that was read, by each side. */
   readByStaff = "";
   readByVisitor = "";
-  /** Of the newest message that a visitor wrote. */
+  /** The cursor of the newest message that the visitor wrote. */
   asked = "";
 
-  /** @param {string} id @param {boolean} [isWhole]  nothing older is at the server */
+  /** @param {string} id @param {boolean} [isWhole]  the server has no older messages */
   constructor(id, isWhole = false) {
     this.id = id;
     this.isWhole = isWhole;
@@ -61,7 +61,7 @@ export class Conversation {
     return Date.parse(this.state.blockedUntil ?? "") > now;
   }
 
-  /** The server's word on who has read how far; it may be an old one. @param {"user" | "admin"} by @param {string} [cursor] */
+  /** Apply a read position from the server; it may be old. @param {"user" | "admin"} by @param {string} [cursor] */
   read(by, cursor = "") {
     if (by === "admin" && cursor > this.readByStaff) this.readByStaff = cursor;
     if (by === "user" && cursor > this.readByVisitor) this.readByVisitor = cursor;
@@ -94,7 +94,7 @@ export class Conversations {
     return this.#all.get(id);
   }
 
-  /** @param {Message} message @returns {Conversation | null} its own; null: the message is known */
+  /** @param {Message} message @returns {Conversation | null} the message's; null: it is known already */
   add(message) {
     const conversation = this.#known(/** @type {string} */ (message.conversation));
     if (message.from === "user" && message.cursor > conversation.asked) conversation.asked = message.cursor;
@@ -110,7 +110,7 @@ export class Conversations {
     if ((state.timestamp ?? "") >= (conversation.state.timestamp ?? "")) conversation.state = state;
   }
 
-  /** Those with messages, the ones that spoke last at the end. @param {Filter} filter @param {string} query @param {number} me */
+  /** List those with messages, the newest last. @param {Filter} filter @param {string} query @param {number} me */
   list(filter, query, me) {
     const wanted = query.trim().toLowerCase();
     return [...this.#all.values()]
@@ -122,24 +122,24 @@ export class Conversations {
     return [...this.#all.values()].filter(({ isUnread }) => isUnread).length;
   }
 
-  /** The one that has said nothing for longest. @returns {Conversation | undefined} */
+  /** The conversation whose newest message is the oldest. @returns {Conversation | undefined} */
   get first() {
     return [...this.#all.values()]
       .filter(({ cursor }) => cursor)
       .reduce((first, each) => (first && first.cursor < each.cursor ? first : each), /** @type {any} */ (undefined));
   }
 
-  /** Cursor of the newest message; "": there is none. */
+  /** The cursor of the newest message; "": there is none. */
   get newest() {
     return [...this.#all.values()].reduce((newest, { cursor }) => (cursor > newest ? cursor : newest), "");
   }
 
-  /** Older messages of all conversations begin before this. */
+  /** The cursor before which older messages of all conversations have to be requested. */
   get oldest() {
     return [...this.#all.values()].map(({ thread }) => thread.oldest?.cursor ?? "~").sort()[0];
   }
 
-  /** All of them are here, from the first message on. */
+  /** Note that all conversations are here, from their first message on. */
   becomeWhole() {
     this.#isWhole = true;
     for (const conversation of this.#all.values()) conversation.isWhole = true;
@@ -158,24 +158,24 @@ export class Conversations {
   }
 }
 
-/** @param {string} id  a UUID; its end is random in every version @returns {string} such as "Blue Otter 3f2a" */
+/** @param {string} id  a UUID; its end is random in every version @returns {string} a name such as "Blue Otter 3f2a" */
 export function visitorName(id) {
   const [colour, animal] = [...id.slice(-6, -4)].map((digit) => Number.parseInt(digit, 16) || 0);
   return `${COLOURS[colour]} ${ANIMALS[animal]} ${id.slice(-4)}`;
 }
 
 /**
- * As many items of a long list as a page can carry. Follows the end of the list, or stays where a person has gone back to. The place is a cursor, so it holds when items
- * come and go.
+ * The part of a long list that a page can hold. It follows the end of the list, or stays where a person has gone back
+ * to. The place is a cursor, so it stays valid when items come and go.
  */
 export class Window {
-  /** Cursor of the last item shown; "": follows the end. */
+  /** The cursor of the last item shown; "": follow the end. */
   #until = "";
 
   /**
    * @template {{cursor: string}} T
    * @param {T[]} items  sorted by cursor
-   * @returns {{items: T[], before: number, after: number}} what is shown, and how many are not, on either side
+   * @returns {{items: T[], before: number, after: number}} the shown items, and how many are hidden on either side
    */
   of(items) {
     const beyond = this.#until ? items.findIndex(({ cursor }) => cursor > this.#until) : -1;
@@ -184,7 +184,12 @@ export class Window {
     return { items: items.slice(start, end), before: start, after: items.length - end };
   }
 
-  /** Move by half of what is shown: towards the beginning (-1) or the end (1). @param {{cursor: string}[]} items @param {-1 | 1} by */
+  /**
+   * Move by half of the shown items, towards the beginning (-1) or the end (1).
+   *
+   * @param {{cursor: string}[]} items
+   * @param {-1 | 1} by
+   */
   move(items, by) {
     const { before, after } = this.of(items);
     const end = items.length - after + (by * MOST) / 2;

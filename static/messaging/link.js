@@ -1,30 +1,30 @@
 // @ts-check
 /**
- * One WebSocket, from dialling to its end: frames go out as requests, answers are matched by id, and silence ends it.
+ * One WebSocket, from its opening to its end: frames are sent as requests, answers are matched by id, silence ends it.
  *
  * @typedef {{type?: string, id?: string, [field: string]: any}} Frame
  * @typedef {object} Loss
- * @property {number} code  the close code that says why the link ended; 0: we gave it up
- * @property {number} [retryAfterMs]  the next one has to wait so long, and then some
- * @property {number} [reconnectAfterMs]  the server's own word on when to come back, drawn at random
+ * @property {number} code  the close code that says why the link ended; 0: this side gave it up
+ * @property {number} [retryAfterMs]  the least time before the next link
+ * @property {number} [reconnectAfterMs]  the time before the next link that the server has drawn at random
  */
 
-/** How long an owed answer may take while nothing at all arrives. A dead network gives no other sign. */
+/** The limit for a pending answer while nothing at all arrives. A dead network gives no other sign. */
 const SILENCE_MS = 10_000;
-/** The same while the browser says that there is no network: only this machine itself could answer. */
+/** The same while the browser reports no network: then only a server on this machine could answer. */
 const OFFLINE_MS = 2_000;
-/** How long it may take while other frames do arrive: this one answer got lost on its way. */
+/** The limit for a pending answer while other frames do arrive: it must have been lost on its way. */
 const ANSWER_MS = 30_000;
-/** API Gateway cuts a link after two hours. Ours ends before, and not together with all that began when it did. */
+/** API Gateway cuts a link after two hours. This one ends before, at a random time: others began at the same moment. */
 const LIFE_MS = 110 * 60_000;
-/** How long a tab stays away after another one had the visitor erased: that one then has the new token. */
+/** How long a tab waits after another tab had the visitor erased: by then that tab has the new token. */
 const ERASED_MS = 1_000;
 
 export const PAGE = 100;
 
 /**
- * Close codes, as messaging/protocol/codes.py has them, some by the name of the error that ends a link: the close that
- * follows has the same code, but not on AWS, where it may have any.
+ * Close codes, as in messaging/protocol/codes.py, some by the name of the error that ends a link. The close frame after
+ * such an error has the same code, except on AWS, where it may have any.
  *
  * @type {Record<string, number>}
  */
@@ -42,8 +42,8 @@ export const CLOSES = {
 
 /**
  * @param {string} url
- * @param {number} heartbeatMs  until the server states its own
- * @param {(frame: Frame) => void} onFrame  sees every frame, before the answer reaches who asked
+ * @param {number} heartbeatMs  used until the server sends its own
+ * @param {(frame: Frame) => void} onFrame  called with every frame, before an answer reaches its request
  */
 export function dial(url, heartbeatMs, onFrame) {
   /** @type {Map<string, (answer: Frame | null) => void>} */
@@ -67,22 +67,22 @@ export function dial(url, heartbeatMs, onFrame) {
     try {
       frame = JSON.parse(text);
     } catch {
-      return link.drop(); // a frame we can't read may be a message: the next link reads it again from the history
+      return link.drop(); // an unreadable frame may be a message: the next link loads it with the history
     }
     obey(frame);
     onFrame(frame);
-    // A live message repeats its author's id without being the answer; a partial frame has more of the answer behind it.
+    // A published message has the id of its sender's request, but is no answer. A partial frame is only part of one.
     if (frame.id && frame.type !== "message" && !frame.partial) settle(frame.id, frame);
   }
 
-  /** What a frame says of the link itself. @param {Frame} frame */
+  /** Follow a frame that concerns the link itself. @param {Frame} frame */
   function obey(frame) {
     const { type, code } = frame;
     if (type === "connection") heartbeatMs = frame.heartbeatMs;
     if (type === "serverShutdown") reconnectAfterMs = frame.reconnectAfterMs;
     if (frame.status === "erased") reconnectAfterMs = ERASED_MS;
     const close = type === "error" && CLOSES[code];
-    if (close) queueMicrotask(() => link.drop({ code: close })); // once its answer has reached who asked
+    if (close) queueMicrotask(() => link.drop({ code: close })); // after the error has reached its request
   }
 
   /** @param {string} id @returns {Promise<Frame | null>} */
@@ -112,17 +112,17 @@ export function dial(url, heartbeatMs, onFrame) {
   }
 
   const link = {
-    /** When something last arrived. */
+    /** The time when a frame last arrived. */
     heardAt: Date.now(),
     isLost: false,
-    /** Settles once, with the reason. @type {Promise<Loss>} */
+    /** Resolves once the link has ended, with the reason. @type {Promise<Loss>} */
     lost: new Promise((resolve) => (end = resolve)),
-    /** Something once open; null when it never opened. */
+    /** Resolves to an object once the link is open, or to null if it ends before. */
     opened: answerTo(""), // no frame has this id
 
     /**
      * Send a frame; it gets an id unless it has one. The answer may be an error frame; null means that the link was
-     * lost first, and that nobody knows whether the server acted.
+     * lost first, and that it is unknown whether the server has acted.
      *
      * @param {Frame} frame
      * @returns {Promise<Frame | null>}
@@ -135,14 +135,14 @@ export function dial(url, heartbeatMs, onFrame) {
       return answer;
     },
 
-    /** The machine may have slept: a link that it found dead would look alive until proven so. */
+    /** Return whether the link has been silent for two heartbeats, as after the machine slept: it is probably dead. */
     isStale: () => Date.now() - link.heardAt > 2 * heartbeatMs,
 
-    /** Whether the same frame may succeed after this error. @param {Frame} error */
+    /** Return whether the same frame may succeed later, after this error. @param {Frame} error */
     passes: ({ code }) => code === "rate_limited" || code === "unavailable",
 
     /**
-     * Ping now, and from now on every heartbeat.
+     * Ping now, and then at every heartbeat.
      *
      * @param {(pong: Frame) => void} onPong
      */
@@ -160,7 +160,7 @@ export function dial(url, heartbeatMs, onFrame) {
     },
 
     /**
-     * End the link now. The browser's own close event may take minutes on a dead network, so nobody waits for it.
+     * End the link now, without the browser's close event, which may take minutes on a dead network.
      *
      * @param {Loss} loss
      */
@@ -182,11 +182,11 @@ export function dial(url, heartbeatMs, onFrame) {
   return link;
 }
 
-/** How far a page has read, so that a reconnect goes on there: nothing is missed, and little is read twice. */
+/** The position up to which a page has read. A reconnect continues there: nothing is missed, little is read twice. */
 export class Place {
-  /** Everything up to here was seen: only history pages and pongs can say so. @type {string | undefined} */
+  /** The cursor up to which everything was seen: only history pages and pongs set it. @type {string | undefined} */
   since;
-  /** Greatest cursor seen; what a pong is compared with. */
+  /** The greatest cursor seen, with which a pong's is compared. */
   #head = "";
   #request = "";
   #requests = 0;
@@ -197,7 +197,7 @@ export class Place {
     this.#onNewest = onNewest;
   }
 
-  /** What follows is not a continuation. */
+  /** Forget the position: the messages that follow are not a continuation. */
   restart() {
     this.since = undefined;
     this.#head = "";
@@ -208,14 +208,14 @@ export class Place {
     if (cursor > this.#head) this.#head = cursor;
   }
 
-  /** A page of history has been taken in, or a part of it. @param {Frame} page */
+  /** Move on after a page of history, or a part of one. @param {Frame} page */
   read(page) {
-    // Only the last part of the newest page says whether there are older messages: without it, it is read anew.
+    // Only the last part of the newest page says whether there are older messages: without it, the page is read again.
     if (page.id === this.#request && (this.since || !page.partial)) this.since = page.cursor;
   }
 
   /**
-   * Read what this page has not seen: behind `since`, or the newest page. Meanwhile only these pages move `since`.
+   * Load the messages after `since`, or the newest page of history. Meanwhile only these pages move `since`.
    *
    * @param {Link} link
    * @returns {Promise<boolean>} whether nothing is missing now
@@ -228,7 +228,7 @@ export class Place {
       this.#request = "";
       if (!page) return false;
       if (page.type === "error") {
-        if (!link.passes(page)) this.since = undefined; // the server does not know this place any more
+        if (!link.passes(page)) this.since = undefined; // the server no longer knows this position
         link.drop({ code: 0, retryAfterMs: page.retryAfterMs });
         return false;
       }
@@ -237,7 +237,7 @@ export class Place {
     }
   }
 
-  /** A pong says where the newest message is. @param {Frame} pong @param {Link} link */
+  /** Catch up if a pong says that there are newer messages. @param {Frame} pong @param {Link} link */
   async compare(pong, link) {
     if (!pong.cursor || this.#request) return;
     if (pong.cursor > this.#head && pong.cursor !== this.since) await this.catchUp(link);

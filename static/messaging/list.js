@@ -1,5 +1,5 @@
 // @ts-check
-/** The list of conversations. While a person is at it, it holds still: what is new waits behind a button. */
+/** The list of conversations. While a person uses it, it does not move: new messages wait behind a button. */
 
 import { Window } from "./conversations.js";
 import { byId, clockTime, configuration, text } from "./page.js";
@@ -21,16 +21,16 @@ function age(timestamp, now) {
   return step ? relative.format(-Math.floor(seconds / step[1]), step[0]) : text("now");
 }
 
-/** @param {() => void} render  shows the page anew */
+/** @param {() => void} render  renders the whole page */
 export function conversationList(render) {
   const pane = byId("list");
   const list = byId("conversations");
   const pill = byId("new-conversations");
   const newer = byId("newer-conversations");
   const slice = new Window();
-  /** What is shown, the newest first. @type {Conversation[]} */
+  /** The shown conversations, the newest first. @type {Conversation[]} */
   let shown = [];
-  /** The newest of those that were there when the list was last sorted. */
+  /** The cursor of the newest message when the list was last sorted. */
   let sorted = "";
   /** @type {Conversation[]} */
   let all = [];
@@ -49,12 +49,12 @@ export function conversationList(render) {
     });
   }
 
-  /** What is shown belongs to a list that is no more. */
+  /** Forget the shown conversations, which belong to an old list. */
   function reset() {
     shown = [];
   }
 
-  /** Everything anew, from the top: the person asks for it, or wants to see other ones. */
+  /** Build the list anew, from the top: the person has asked for that, or for other conversations. */
   function renew() {
     slice.follow();
     reset();
@@ -62,7 +62,11 @@ export function conversationList(render) {
     render();
   }
 
-  /** @param {Conversation[]} conversations  that the person wants to see, the newest last @param {string} opened @param {number} now */
+  /**
+   * @param {Conversation[]} conversations  those that match the filter and the search, the newest last
+   * @param {string} opened
+   * @param {number} now
+   */
   function show(conversations, opened, now) {
     all = conversations;
     const { items, after } = slice.of(all);
@@ -87,7 +91,12 @@ export function conversationList(render) {
     );
   }
 
-  /** Focus the conversation that is `by` rows away from the focus, or else from the open one. @param {number} by @param {string} opened */
+  /**
+   * Focus the conversation that is `by` rows away from the focused one, or else from the open one.
+   *
+   * @param {number} by
+   * @param {string} opened
+   */
   function step(by, opened) {
     const links = [...list.querySelectorAll("a")];
     const focused = links.findIndex((link) => link === document.activeElement);
@@ -95,7 +104,7 @@ export function conversationList(render) {
     const link = links[from < 0 ? 0 : Math.min(Math.max(from + by, 0), links.length - 1)];
     if (!link) return;
     if (link.checkVisibility()) link.focus();
-    else location.hash = link.hash; // the list is behind the open conversation
+    else location.hash = link.hash; // the open conversation hides the list
   }
 
   for (const event of ["pointerleave", "focusout", "scrollend"]) {
@@ -106,7 +115,7 @@ export function conversationList(render) {
 
   return {
     hasOlder: () => slice.of(all).before > 0,
-    /** Further into the past. */
+    /** Show older conversations. */
     back: () => move(-1),
     renew,
     reset,
@@ -123,7 +132,7 @@ function update(item, conversation, isOpen, now) {
   const isBlocked = conversation.isBlocked(now);
   const claimer = state.claimedBy?.name ?? "";
   const looks = JSON.stringify([newest.messageId, when, isOpen, isUnread, isClosed, isBlocked, claimer]);
-  if (item.dataset.looks === looks) return; // a flood moves many rows and changes few
+  if (item.dataset.looks === looks) return; // in a flood, many rows move but few change
   item.dataset.looks = looks;
   const link = within(item, "link");
   link.setAttribute("href", `#${id}`);

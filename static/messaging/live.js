@@ -1,5 +1,5 @@
 // @ts-check
-/** The live page of the Django admin: all conversations, one of them open, and the place to answer. */
+/** The live page of the Django admin: all conversations, one of them open, with a field for answers. */
 
 import { actionsPane, threadPane } from "./conversationpane.js";
 import { Conversations } from "./conversations.js";
@@ -10,20 +10,20 @@ import { say, together, within } from "./view.js";
 
 /** @typedef {import("./messages.js").Message} Message */
 
-const TALLY = "#tally"; // in the address, where else the open conversation is
+const TALLY = "#tally"; // in the address, in place of the open conversation
 const PACE_MS = 100; // a flood is shown ten times a second
 const AGES_MS = 15_000;
 
 const conversations = new Conversations();
-/** Where older messages of all conversations begin. @type {string | undefined} */
+/** The cursor before which older messages of all conversations are requested. @type {string | undefined} */
 let oldest;
-/** The newest message of all, once the page is filled: what comes behind it is news. */
+/** The cursor of the newest message, once the page is filled: any message after it is new. */
 let head = "";
 /** @type {import("./conversationpane.js").Me | undefined} */
 let me;
 /** @type {{key: string, label: string}[]} */
 let quick = [];
-/** Comes when somebody first looks at it. @type {import("./tally.js").TallyBoard | undefined} */
+/** Created when a person first opens the tally. @type {import("./tally.js").TallyBoard | undefined} */
 let board;
 
 const alerts = () => import("./alerts.js");
@@ -101,7 +101,7 @@ function add(message) {
   if (message.from === "user") tell({ name: conversation.name, content: message.content });
 }
 
-/** The open conversation is in the address: it survives a reload, and the browser's back button closes it. */
+/** Return the id of the open conversation. It is in the address, so that it survives a reload and "back" closes it. */
 function opened() {
   return location.hash === TALLY ? "" : location.hash.slice(1);
 }
@@ -112,7 +112,7 @@ function render() {
   const filter = /** @type {any} */ (document.querySelector("[name=filter]:checked")).value;
   const wanted = conversations.list(filter, byId("search").value, me?.id ?? 0);
   showLink(connection.state);
-  // Where even the oldest one that is here is unread, those that are not are likely to be.
+  // If even the oldest loaded conversation is unread, those that are not loaded probably are too.
   showUnread(conversations.unread, Boolean(oldest && conversations.first?.isUnread));
   list.show(wanted, id, Date.now());
   byId("older-conversations").hidden = !isLive || !(oldest || list.hasOlder());
@@ -144,7 +144,7 @@ byId("older-conversations").onclick = async () => {
 
 const help = () => byId("settings").showModal();
 
-/** What the keys do. @type {Record<string, (target: HTMLElement) => void>} */
+/** The commands by key. @type {Record<string, (target: HTMLElement) => void>} */
 const COMMANDS = {
   j: () => list.step(1, opened()),
   k: () => list.step(-1, opened()),
@@ -174,7 +174,7 @@ function onKey(press) {
 
 addEventListener("hashchange", (event) => {
   render();
-  // Where one pane replaces the other, the focus would be left on something hidden.
+  // If one pane replaces the other, the focus would stay on a hidden element.
   const left = new URL(event.oldURL).hash.slice(1);
   if (opened()) byId("thread-name").focus();
   else if (location.hash) byId("tally-name").focus();

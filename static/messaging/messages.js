@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The messages of a page: those that the server has (Thread), and what the person wrote and the server has not
- * acknowledged yet (Outbox), which survives a reload, is shared between tabs, and gets there by `delivery`.
+ * The messages of a page: those that the server has (Thread), and those of this person that the server has not
+ * acknowledged yet (Outbox). An outbox survives a reload and is shared between tabs; `delivery` sends its messages.
  *
  * @typedef {object} Message
  * @property {string} messageId
@@ -14,8 +14,8 @@
  * @property {string} [author]
  * @property {string} [quick]  key of the quick message that was tapped
  *
- * Every entry has a storage key of its own: two tabs can then add and settle at the same time without a common value
- * that one of them would overwrite with its older copy.
+ * Each entry of an outbox has its own storage key. With a common value, one of two tabs that add and settle at the same
+ * time would overwrite it with an older copy.
  *
  * @typedef {object} Draft
  * @property {string} content
@@ -23,8 +23,8 @@
  * @property {string} [to]  conversation, for an admin's reply
  *
  * @typedef {Draft & {id: string, at: number, failed?: string, retryAt?: number, ack?: Frame}} Entry
- *   failed: why it won't be sent by itself, as an error code; retryAt: when the rate limit lets it be sent again;
- *   ack: the server's answer, on its way to the other tabs
+ *   failed: the error code because of which it is not sent automatically; retryAt: the time from which the rate limit
+ *   allows the next try; ack: the server's answer, on its way to the other tabs
  *
  * @typedef {import("./link.js").Frame} Frame
  * @typedef {import("./link.js").Link} Link
@@ -68,16 +68,16 @@ export class Outbox {
   #prefix;
   #storage;
 
-  /** Called after this tab got an ack. */
+  /** Called after this tab has got an ack. */
   onSettled = () => {};
-  /** Called with the entry after another tab got its ack. @type {(entry: Entry) => void} */
+  /** Called with an entry after another tab has got its ack. @type {(entry: Entry) => void} */
   onSettledElsewhere = () => {};
   /** Called after every change. */
   onChange = () => {};
 
   /**
    * @param {string} name  one per page and author
-   * @param {Storage | null} storage  null: the browser forbids it; the outbox then ends with the page
+   * @param {Storage | null} storage  null: the browser forbids it; then the outbox ends with the page
    */
   constructor(name, storage) {
     this.#prefix = `${name}:`;
@@ -85,7 +85,7 @@ export class Outbox {
     this.reload();
   }
 
-  /** Read the storage again: a sleeping page misses the events of other tabs. */
+  /** Read the storage again: a suspended page misses the events of other tabs. */
   reload() {
     if (!this.#storage) return;
     this.#entries.clear();
@@ -96,12 +96,12 @@ export class Outbox {
     this.onChange();
   }
 
-  /** Oldest first: ids begin with the time. @returns {Entry[]} */
+  /** Return the entries, oldest first: ids begin with the time. @returns {Entry[]} */
   entries() {
     return [...this.#entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   }
 
-  /** The entry to send now. One that waited for a day is no longer sent without asking. @returns {Entry | undefined} */
+  /** Return the entry to send now. After a day an entry fails, for a person to decide. @returns {Entry | undefined} */
   next() {
     for (const entry of this.entries()) {
       if (entry.failed) continue;
@@ -110,7 +110,7 @@ export class Outbox {
     }
   }
 
-  /** @param {Draft} draft @returns {boolean} false: no room, nothing was kept, the text must stay where it is */
+  /** @param {Draft} draft @returns {boolean} false: no room, nothing was kept, so the text must stay where it is */
   add(draft) {
     if (this.#entries.size >= MOST_ENTRIES) return false;
     this.#write({ ...draft, id: this.#id(), at: Date.now() });
@@ -127,7 +127,7 @@ export class Outbox {
     this.#change(id, { retryAt });
   }
 
-  /** Send it again, under the same id: the first try may have arrived. @param {string} id */
+  /** Send an entry again, with the same id, because the first try may have arrived. @param {string} id */
   retry(id) {
     this.#change(id, { at: Date.now(), failed: undefined });
   }
@@ -135,7 +135,7 @@ export class Outbox {
   /** @param {string} id @param {Frame} ack */
   settle(id, ack) {
     if (!this.#entries.has(id)) return;
-    this.#change(id, { ack }); // other tabs see this value, then its removal
+    this.#change(id, { ack }); // other tabs get this value, then its removal
     this.remove(id);
     this.onSettled();
   }
@@ -147,7 +147,7 @@ export class Outbox {
     this.onChange();
   }
 
-  /** Follow another tab. @param {Pick<StorageEvent, "key" | "newValue">} event */
+  /** Apply a change that another tab made. @param {Pick<StorageEvent, "key" | "newValue">} event */
   onStorage(event) {
     if (!event.key?.startsWith(this.#prefix)) return;
     if (event.newValue === null) this.#entries.delete(event.key.slice(this.#prefix.length));
@@ -183,7 +183,7 @@ export class Outbox {
     this.onChange();
   }
 
-  /** Sorts by creation, unique without a secure context (which crypto.randomUUID would need). */
+  /** Return an id: sortable by creation, unique, and possible without a secure context, unlike crypto.randomUUID. */
   #id() {
     const random = crypto.getRandomValues(new Uint32Array(3));
     const parts = [Date.now(), this.#count++, ...random];
@@ -195,38 +195,38 @@ export class Outbox {
 const BACKOFF_MS = 500;
 const CAP_MS = 30_000;
 
-/** How long to wait after so many `failures` in a row. Full jitter: who failed together does not come back together. */
+/** Return the ms to wait after `failures` in a row. Full jitter: clients that fail together don't return together. */
 export function backoff(/** @type {number} */ failures) {
   return Math.random() * Math.min(CAP_MS, BACKOFF_MS * 2 ** failures);
 }
 
 /**
- * Empties the outbox over whatever link there is: one message at a time, or a refused one would be overtaken.
+ * Empty the outbox over the current link, one message at a time: otherwise later ones would overtake a refused one.
  *
  * @param {Outbox} outbox
  * @param {InTurn} inTurn
- * @param {(entry: Entry, ack: Frame) => void} onAck  has to settle the entry
+ * @param {(entry: Entry, ack: Frame) => void} onAck  must settle the entry
  * @param {() => Link | null} linkNow
- * @returns {() => Promise<void>} to be called when there is something new to send, or a new link
+ * @returns {() => Promise<void>} a function to call after each new entry and each new link
  */
 export function delivery(outbox, inTurn, onAck, linkNow) {
   let isRunning = false;
 
-  /** @returns {Promise<Frame | null>} the error that will pass, if there was one */
+  /** @returns {Promise<Frame | null>} the error, if there was one after which a retry may succeed */
   async function one() {
-    const entry = outbox.next(); // asked again: another tab may have delivered it meanwhile
+    const entry = outbox.next(); // called again: another tab may have delivered the entry meanwhile
     const link = linkNow();
     if (!entry || !link) return null;
     const { id, content, quick, to } = entry;
     const answer = await link.request({ action: "sendMessage", id, content, quick, to });
     if (answer?.type === "ack") onAck(entry, answer);
-    if (answer?.type !== "error") return null; // without an answer the next link sends it again, under the same id
+    if (answer?.type !== "error") return null; // without an answer, the next link sends it again, with the same id
     if (link.passes(answer)) return answer;
     outbox.fail(id, answer.code);
     return null;
   }
 
-  /** Until the message of that error may be sent again. @param {Frame} error @param {number} failures */
+  /** Wait until the message that got `error` may be sent again. @param {Frame} error @param {number} failures */
   function wait({ id = "", code, retryAfterMs = 0 }, failures) {
     const ms = retryAfterMs + backoff(failures);
     if (code === "rate_limited") outbox.postpone(id, Date.now() + ms);

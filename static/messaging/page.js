@@ -1,16 +1,16 @@
 // @ts-check
-/** What both pages take from the browser: configuration, texts, storage, tabs, the moments to look at the link again. */
+/** The parts of the browser that both pages use: configuration, texts, storage, tabs, the events that wake the link. */
 
 import { Connection } from "./connection.js";
 import { Outbox } from "./messages.js";
 
-/** How long a tab waits for its turn. A tab that the system has put to sleep may hold the turn for ever. */
+/** How long a tab waits for its turn. A suspended tab may hold the turn for ever. */
 const TURN_MS = 5_000;
 
 /** @type {{webSocketUrl: string, heartbeatMs: number, language: string, texts: Record<string, string>, [key: string]: any}} */
 export const configuration = JSON.parse(byId("messaging-config").textContent);
 
-/** The browser's storage, or null where it is forbidden. @type {Storage | null} */
+/** The browser's storage, or null if it is forbidden. @type {Storage | null} */
 export const storage = (() => {
   try {
     return window.localStorage;
@@ -25,8 +25,8 @@ export function byId(id) {
 }
 
 /**
- * A text in the page's language, with `{name}` replaced by its value (messaging/pages/configuration.py has them all). Of a `count` of
- * one, the text is that of the key with "One" behind it, where there is such a text.
+ * Return a text in the page's language (messaging/pages/configuration.py), with each `{name}` replaced by its value.
+ * For a `count` of one, use the key with "One" appended if there is such a text.
  *
  * @param {string} key
  * @param {Record<string, string | number>} [values]
@@ -38,11 +38,11 @@ export function text(key, values = {}) {
 }
 
 /**
- * A connection with its outbox, which lives as long as the page. The caller starts it.
+ * Return a connection with its outbox, for the life of the page. The caller starts it.
  *
  * @param {string} name  of the outbox
  * @param {Omit<import("./connection.js").Options, "url" | "heartbeatMs" | "outbox" | "inTurn">} options
- * @param {() => void} onOutbox  the outbox has changed
+ * @param {() => void} onOutbox  called after the outbox has changed
  */
 export function connect(name, options, onOutbox) {
   const outbox = new Outbox(name, storage);
@@ -52,16 +52,16 @@ export function connect(name, options, onOutbox) {
   outbox.onChange = onOutbox;
   addEventListener("storage", (event) => outbox.onStorage(event));
   addEventListener("online", wake);
-  addEventListener("offline", wake); // does the link live?
-  addEventListener("pagehide", () => connection.sleep()); // with an open socket the browser would not keep the page
+  addEventListener("offline", wake); // tests whether the link lives
+  addEventListener("pagehide", () => connection.sleep()); // browsers do not keep a page with an open socket
   addEventListener("pageshow", (event) => event.persisted && wake());
   document.addEventListener("visibilitychange", () => document.hidden || wake());
   return { connection, outbox };
 }
 
 /**
- * Wait until no other tab has the turn of this name. Only secure contexts can know; elsewhere the server's answer to
- * a duplicate has to do.
+ * Wait until no other tab has the turn of this name. Only secure contexts have locks; elsewhere the server's answer to
+ * a duplicate has to suffice.
  *
  * @param {string} name
  * @returns {Promise<() => void>} ends the turn
@@ -97,16 +97,16 @@ let shown = "";
 let due;
 
 /**
- * The state of the link in words.
+ * Show the state of the link in words.
  *
  * @param {import("./connection.js").State["phase"]} phase
  * @param {string} words
- * @param {boolean} retry  a person can ask for a try now
- * @param {number} [after]  what lasts no longer than so many milliseconds is not shown at all
+ * @param {boolean} retry  show the button that tries now
+ * @param {number} [after]  a state that lasts no longer than this number of milliseconds is not shown at all
  */
 export function showStatus(phase, words, retry, after) {
   const state = [phase, words, retry].join();
-  if (state === shown) return; // an unchanged text is not to be read out again
+  if (state === shown) return; // a screen reader must not read an unchanged text again
   shown = state;
   clearTimeout(due);
   const show = () => {

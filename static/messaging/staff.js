@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What the pages of the staff have beside messages: who is signed in, what the state of the link is called, how a person
- * is told of news, and what can be switched on and off on this device.
+ * The parts of the staff's pages besides messages: the signed-in person, the texts for the state of the link, the
+ * announcement of new messages, and the settings of this device.
  */
 
 import { CLOSES } from "./link.js";
@@ -9,14 +9,14 @@ import { byId, clockTime, configuration, showStatus, storage, text } from "./pag
 
 const TOKEN_MS = 10_000;
 
-/** Begins the names of what is stored: two staff members who share a browser do not share what they write. */
+/** The prefix of storage keys: two staff members who share a browser do not share their drafts. */
 export const OWN = `messaging-live-${configuration.staff}`;
 
-/** A token for one identify, for which the session answers; null: there is none, or one without the right. */
+/** Return a token for one identify, or null if there is no login session, or one without the right. */
 export async function credentials() {
   const { value } = /** @type {any} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
   const headers = { "X-CSRFToken": value };
-  // On a dead network, nothing else would ever end it.
+  // On a dead network, nothing else would ever end the request.
   const response = await fetch(configuration.tokenUrl, { method: "POST", headers, signal: AbortSignal.timeout(TOKEN_MS) });
   if (response.status === 403) return null;
   const { token } = await response.json();
@@ -36,23 +36,23 @@ export function showLink({ phase, code, lastLive }) {
   signIn.href = configuration.loginUrl + encodeURIComponent(location.hash); // back to the open conversation
 }
 
-/** How many people are here, as long as anybody knows. @param {{admins: number, users?: number}} [presence] */
+/** Show how many people are connected, if that is known. @param {{admins: number, users?: number}} [presence] */
 export function showPresence(presence) {
   if (!presence) return;
   const { admins, users = 0 } = presence;
   byId("presence").textContent = `${text("admins", { count: admins })}, ${text("visitors", { count: users })}`;
 }
 
-/** @typedef {{name: string, content: string}} Arrival  who wrote what */
+/** @typedef {{name: string, content: string}} Arrival  a new message, with the name of its visitor */
 
-/** A screen reader needs so long to say something; told more often, a flood would never be heard to its end. */
+/** The time between two announcements. A screen reader needs it for each; else, in a flood, it would never finish. */
 export const PACE_MS = 5_000;
 
 /**
- * Collects what arrives and tells it in summary: at once after a silence, else once in PACE_MS.
+ * Collect new messages and announce them in summary: at once after a silence, else once per PACE_MS.
  *
  * @param {(arrivals: Arrival[]) => void} tell
- * @returns {(arrival: Arrival) => void} to be called with each
+ * @returns {(arrival: Arrival) => void} a function to call with each new message
  */
 export function summary(tell) {
   /** @type {Arrival[]} */
@@ -68,7 +68,7 @@ export function summary(tell) {
 
   return (arrival) => {
     waiting.push(arrival);
-    if (!isPaced) setTimeout(next, 0); // not at this moment: what comes together is told together
+    if (!isPaced) setTimeout(next, 0); // not immediately: messages that arrive together are announced together
     isPaced = true;
   };
 }
@@ -81,7 +81,7 @@ export function inWords(arrivals) {
   return text(people === 1 ? "newFromOne" : "newFromMany", { count: arrivals.length, people, name });
 }
 
-/** In the title and beside the filter. @param {number} count @param {boolean} isLeast  there may be more, not loaded */
+/** Show it in the title and beside the filter. @param {number} count @param {boolean} isLeast  there may be more */
 export function showUnread(count, isLeast) {
   const words = count ? `(${count}${isLeast ? "+" : ""}) ` : "";
   document.title = document.title.replace(/^(\(\d+\+?\) )?/, words);
@@ -89,11 +89,11 @@ export function showUnread(count, isLeast) {
 }
 
 /**
- * What is switched on on this device; the checkboxes of the dialog say what there is.
+ * Return the settings of this device, which are the checkboxes of the dialog.
  *
  * @param {string} key  of the storage
- * @param {(box: HTMLInputElement) => void} onChange  may click the box: the browser refuses what it stands for
- * @returns {Record<string, boolean>} by name, always as it is now
+ * @param {(box: HTMLInputElement) => void} onChange  may click the box again if the browser refuses the feature
+ * @returns {Record<string, boolean>} the current values by name, kept up to date
  */
 export function settings(key, onChange) {
   const on = JSON.parse(storage?.getItem(key) ?? "{}");
@@ -109,11 +109,11 @@ export function settings(key, onChange) {
 }
 
 /**
- * Whether a key press can be a command.
+ * Return whether a key press can be a command.
  *
  * @param {Pick<KeyboardEvent, "key" | "altKey" | "ctrlKey" | "metaKey" | "isComposing" | "defaultPrevented">} press
- * @param {boolean} characters  keys that are characters count: the person is in no field, and has not switched them off
- *   (as who speaks to the computer does)
+ * @param {boolean} characters  whether character keys count: the person is in no field, and has not switched them off
+ *   (as people do who use speech input)
  */
 export function isCommand({ key, altKey, ctrlKey, metaKey, isComposing, defaultPrevented }, characters) {
   if (defaultPrevented || isComposing || altKey || ctrlKey || metaKey) return false;

@@ -1,5 +1,5 @@
 // @ts-check
-/** The stage view: what a room may see on a projector. What visitors write is shown only if somebody asks for it. */
+/** The stage view, for a projector. Visitors' messages are shown only if the staff member switches that on. */
 
 import { byId, connect } from "./page.js";
 import { credentials, OWN, showLink, showPresence } from "./staff.js";
@@ -11,7 +11,7 @@ const board = new TallyBoard(() => true);
 let last;
 
 const { connection } = connect(
-  `${OWN}-outbox`, // a reply that waits goes out from here as well
+  `${OWN}-outbox`, // a waiting reply of the live page is sent from here too
   {
     role: "admin",
     credentials,

@@ -1,17 +1,17 @@
 // @ts-check
 /**
- * How often each quick message was sent of late, on the live page and on the stage.
+ * The recent number of each quick message, on the live page and on the stage.
  *
- * The server's count says how it stood at one message; what arrives is counted here from there on.
+ * The server's count ends at a certain message; messages after that are counted here as they arrive.
  *
  * @typedef {import("./messages.js").Message} Message
- * @typedef {object} Count  what the server counted, message by message up to `cursor`
+ * @typedef {object} Count  the server's count of all messages up to `cursor`
  * @property {string} cursor
  * @property {number} now  the server's clock, in ms
  * @property {{quick: string, second: number, count: number}[]} counts  second: since 1970
  *
  * @typedef {{key: string, label: string, one: number, ten: number, bars: number[]}} Row
- *   sent in the last one and ten minutes; bars: the ten minutes, oldest first
+ *   one, ten: the numbers of the last one and ten minutes; bars: the parts of the ten minutes, oldest first
  */
 
 import { byId, configuration } from "./page.js";
@@ -21,18 +21,18 @@ const SECOND = 1000;
 const TEN = 600;
 const MOST_ARRIVED = 5_000;
 export const BARS = 30;
-const RELOAD_MS = 30_000; // what was committed out of order, or got lost on its way here, is counted then
-const TICK_MS = 1_000; // even when nothing arrives, minutes pass
+const RELOAD_MS = 30_000; // this counts messages that were committed out of order or lost on their way here
+const TICK_MS = 1_000; // minutes pass even when nothing arrives
 const HEIGHT = 10;
 
 export class Tally {
-  /** By quick message, then by second. @type {Map<string, Map<number, number>>} */
+  /** The counts by quick message, then by second. @type {Map<string, Map<number, number>>} */
   #counts = new Map();
-  /** Arrived here, and perhaps not in the server's count yet. @type {Map<string, Message>} */
+  /** Messages that have arrived and may not be in the server's count yet. @type {Map<string, Message>} */
   #arrived = new Map();
-  /** The server's count reaches up to here. */
+  /** The cursor up to which the server has counted. */
   #cursor = "";
-  /** How far the server's clock is ahead of this machine's. */
+  /** The ms by which the server's clock is ahead of this machine's. */
   #ahead = 0;
 
   get isLoaded() {
@@ -51,17 +51,21 @@ export class Tally {
     }
   }
 
-  /** @param {Message} message  any: known ones and old ones count once, or not at all */
+  /** @param {Message} message  any one: known and old messages are not counted again */
   add(message) {
     const { quick, from, messageId, cursor } = message;
     if (!quick || from !== "user" || cursor <= this.#cursor || this.#arrived.has(messageId)) return;
     this.#arrived.set(messageId, message);
     if (this.isLoaded) this.#countMessage(message);
-    // Nobody loads while nobody looks; the next count has those that go.
+    // While the tally is not shown, no count is loaded; the next one includes the messages that are dropped here.
     if (this.#arrived.size > MOST_ARRIVED) this.#arrived.delete(this.#arrived.keys().next().value ?? "");
   }
 
-  /** @param {{key: string, label: string}[]} quick  those on offer: shown even if nobody sent them @param {number} now @returns {Row[]} */
+  /**
+   * @param {{key: string, label: string}[]} quick  the ones on offer, which are shown even with a count of 0
+   * @param {number} now
+   * @returns {Row[]}
+   */
   rows(quick, now) {
     const labels = new Map(quick.map(({ key, label }) => [key, label]));
     const end = Math.floor((now + this.#ahead) / SECOND);
@@ -102,7 +106,7 @@ export class Tally {
   }
 }
 
-/** Shows the tally, and keeps it right while somebody looks. */
+/** The view of the tally, which is updated while it is in view. */
 export class TallyBoard {
   /** @type {{key: string, label: string}[]} */
   #quick = [];
@@ -110,7 +114,7 @@ export class TallyBoard {
   #isAsking = false;
   #loadedAt = -Infinity;
 
-  /** @param {() => boolean} isLooking  somebody does */
+  /** @param {() => boolean} isLooking  whether the tally is in view */
   constructor(isLooking) {
     setInterval(() => isLooking() && !document.hidden && this.show(), TICK_MS);
   }
@@ -120,7 +124,7 @@ export class TallyBoard {
     this.#tally.add(message);
   }
 
-  /** Asks the server as well, when it is time to. @param {{key: string, label: string}[]} quick  those on offer */
+  /** Show the tally; load the count if it is old. @param {{key: string, label: string}[]} quick  the ones on offer */
   show(quick = this.#quick) {
     this.#quick = quick;
     if (performance.now() - this.#loadedAt > RELOAD_MS) this.load();
@@ -140,7 +144,7 @@ export class TallyBoard {
     );
   }
 
-  /** The link is new, or the count is old. */
+  /** Load the server's count: the link is new, or the count is old. */
   async load() {
     if (this.#isAsking) return;
     this.#isAsking = true;
@@ -148,7 +152,7 @@ export class TallyBoard {
       const response = await fetch(configuration.tallyUrl, { signal: AbortSignal.timeout(RELOAD_MS) });
       if (response.ok) this.#tally.load(await response.json(), Date.now());
     } catch {
-      // No network: the status says so, and the next tick asks again.
+      // No network: the status says so, and the count is loaded again after RELOAD_MS.
     }
     this.#loadedAt = performance.now();
     this.#isAsking = false;

@@ -10,23 +10,23 @@ import { composer, notice, reconcile, say, secondsUntil, threadView, together } 
 
 const TOKEN = "messaging-visitor";
 const COOL_DOWN_MS = 2_000;
-/** Most links open, and most servers are replaced, faster than a word about it can be read. */
+/** Most links open, and most servers are replaced, faster than a person could read a status. */
 const CONNECTING_MS = 400;
 const SWITCHING_MS = 2_000;
 
 const thread = new Thread();
 let hasOlder = false;
-/** Who is there; undefined: nobody knows. @type {number | undefined} */
+/** The number of connected staff; undefined: unknown. @type {number | undefined} */
 let admins;
-/** Cursor of the newest message that staff have read. */
+/** The cursor of the newest message that staff have read. */
 let seen = "";
-/** Cursor of the newest of their messages that they were told we have read. */
+/** The cursor of the newest message from staff for which a `read` frame was sent. */
 let told = "";
 let isBlocked = false;
 let letNext = () => {};
 
-/** The one place of the visitor's token, for the forms that work without this script as well. */
-let pageToken = cookie(); // where cookies are forbidden, it lives as long as this page
+/** The visitor's token. The forms that work without this script share it by the cookie. */
+let pageToken = cookie(); // if cookies are forbidden, the token lives as long as this page
 
 function cookie() {
   return document.cookie.match(`${TOKEN}=([^;]+)`)?.[1];
@@ -36,10 +36,10 @@ function cookie() {
 function keep(token) {
   pageToken = token;
   document.cookie = TOKEN + "=" + token + configuration.cookie + (token ? "" : ";max-age=0");
-  cookie(); // waits until other tabs can read it too: Chromium returns from the line above before that
+  cookie(); // waits until other tabs can read the cookie: Chromium returns from the line above before that
 }
 
-/** Only one tab at a time becomes a new visitor; the others take over its token. */
+/** Return the credentials. Only one tab at a time becomes a new visitor; the others use its token. */
 async function credentials() {
   if (!cookie()) letNext = await turn(TOKEN);
   return { token: cookie() ?? pageToken, lang: configuration.language };
@@ -104,7 +104,7 @@ function send(draft) {
   return isKept;
 }
 
-/** The buttons came with the page; the server may have changed them since. @param {Quick[]} quick */
+/** Update the buttons, which came with the page: they may have changed since. @param {Quick[]} quick */
 function showQuick(quick) {
   reconcile(
     byId("quick"),
@@ -145,11 +145,11 @@ byId("older").onclick = async () => {
 };
 
 byId("try-now").onclick = () => {
-  isBlocked = false; // the server says so again if it is still so
+  isBlocked = false; // the server will report it again if it still applies
   connection.wake();
 };
 
-/** The person has the page in front: what staff wrote is read. */
+/** Mark the staff's messages as read if the page is in front. */
 function markRead() {
   const newest = thread.messages.findLast(({ from }) => from === "admin");
   if (!newest || document.hidden || newest.cursor <= told) return;
@@ -157,7 +157,7 @@ function markRead() {
   connection.request({ action: "read", upTo: newest.messageId });
 }
 
-/** What the status says: the key of its text, and after how long. @returns {[string, number?]} */
+/** Return the key of the status text, and the ms before it is shown. @returns {[string, number?]} */
 function status() {
   const { phase, code, lastLive } = connection.state;
   if (isBlocked) return ["blocked"];
@@ -192,6 +192,6 @@ function render(toEnd) {
 /** @type {any} */
 let tick;
 const show = together(() => render(false));
-field.open("messaging-draft-user", byId("text").value); // somebody may have been faster than this script
+field.open("messaging-draft-user", byId("text").value); // the person may have typed before this script ran
 document.addEventListener("visibilitychange", show);
 connection.run();

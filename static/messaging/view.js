@@ -12,8 +12,8 @@ const CONTENT_LIMIT = 2000;
 const COUNT_FROM = 1600;
 
 /**
- * Make the children of `list` those of `items`, in order. A child stays the same element for as long as its item is
- * there: screen readers, focus and scrolling depend on it.
+ * Make the children of `list` match `items`, in order. An item keeps its element for as long as it is in the list:
+ * screen readers, focus and scrolling depend on that.
  *
  * @template T
  * @param {HTMLElement} list
@@ -55,7 +55,12 @@ export function fill(element, parts) {
   for (const part in parts) Object.assign(within(element, part), parts[part]);
 }
 
-/** Runs `task` once for all calls of this moment, or of so many milliseconds. @param {() => void} task @param {number} [ms] */
+/**
+ * Return a function that runs `task` once for all calls at the same moment, or within `ms` milliseconds.
+ *
+ * @param {() => void} task
+ * @param {number} [ms]
+ */
 export function together(task, ms) {
   let due = false;
   return () => {
@@ -69,7 +74,7 @@ export function together(task, ms) {
 }
 
 /**
- * Do what changes `list`, and leave what the person looks at where it is.
+ * Change `list`, but keep the elements in view where they are.
  *
  * @param {HTMLElement} scroller
  * @param {HTMLElement} list
@@ -83,31 +88,31 @@ export function keepPlace(scroller, list, change) {
   if (first?.isConnected) scroller.scrollTop += first.getBoundingClientRect().top - place;
 }
 
-/** How long a text that is read out stands still, so that the same text is read out again. */
+/** How long the text to be read out is empty before each text, so that the same text is read out again. */
 const SAY_MS = 100;
 
-/** Have a screen reader say it. @param {string} words */
+/** Have a screen reader read `words` out. @param {string} words */
 export function say(words) {
   byId("said").textContent = "";
   setTimeout(() => (byId("said").textContent = words), SAY_MS);
 }
 
-/** How many whole seconds are left until then. @param {number} moment */
+/** Return the number of whole seconds until `moment`, rounded up. @param {number} moment */
 export function secondsUntil(moment) {
   return Math.max(0, Math.ceil((moment - Date.now()) / 1000));
 }
 
 /**
- * The messages of a conversation, and below them those that the server has not acknowledged.
+ * Return a function that shows the messages of a conversation, and below them those that are not acknowledged.
  *
- * @param {"user" | "admin"} own  whose messages stand on the right
+ * @param {"user" | "admin"} own  the side whose messages are on the right
  * @param {import("./connection.js").Connection} connection
  * @param {import("./messages.js").Outbox} outbox
  */
 export function threadView(own, connection, outbox) {
   const log = byId("log");
   const list = byId("messages");
-  /** What has been said of each message. @type {WeakMap<HTMLElement, string>} */
+  /** The state and its text that each message shows. @type {WeakMap<HTMLElement, string>} */
   const said = new WeakMap();
 
   function create() {
@@ -115,7 +120,7 @@ export function threadView(own, connection, outbox) {
     const id = () => element.dataset.key ?? "";
     const copy = within(element, "copy");
     copy.onclick = () => navigator.clipboard.writeText(within(element, "content").textContent).then(() => say(text("copied")));
-    copy.hidden = !navigator.clipboard; // a page without TLS has none
+    copy.hidden = !navigator.clipboard; // a page without TLS has no clipboard
     within(element, "retry").onclick = () => connection.retry(id());
     within(element, "discard").onclick = () => outbox.remove(id());
     return element;
@@ -128,7 +133,7 @@ export function threadView(own, connection, outbox) {
     const isSeen = !waits && item.cursor <= seen;
     const words = waits ? outboxWords(item) : item.from !== own ? "" : text(isSeen ? "seen" : "sent");
     const shown = state + words;
-    if (said.get(element) === shown) return; // a thread may be long, and little of it changes
+    if (said.get(element) === shown) return; // a thread may be long, but little of it changes
     said.set(element, shown);
     const moment = waits ? item.at : item.timestamp;
     Object.assign(element.dataset, { seen: isSeen, state, own: waits || item.from === own });
@@ -144,8 +149,8 @@ export function threadView(own, connection, outbox) {
   /**
    * @param {Message[]} messages
    * @param {Entry[]} entries
-   * @param {boolean} toEnd  scroll there in any case
-   * @param {string} seen  cursor of the newest message that the other side has read
+   * @param {boolean} toEnd  scroll to the end in any case
+   * @param {string} seen  the cursor of the newest message that the other side has read
    * @returns {boolean} whether the end is in view
    */
   return (messages, entries, toEnd, seen) => {
@@ -165,7 +170,7 @@ export function threadView(own, connection, outbox) {
   };
 }
 
-/** What has become of a message that the server does not have. @param {Entry} entry */
+/** Return the text for the state of a message that the server does not have. @param {Entry} entry */
 function outboxWords({ failed, retryAt = 0 }) {
   if (failed) return configuration.texts[`failed_${failed}`] ?? text("failed");
   const seconds = secondsUntil(retryAt);
@@ -173,9 +178,9 @@ function outboxWords({ failed, retryAt = 0 }) {
 }
 
 /**
- * The field to write in; its text survives a reload.
+ * Set up the field to write in, whose text survives a reload.
  *
- * @param {(content: string) => boolean} send  false: there is no room
+ * @param {(content: string) => boolean} send  returns false if there is no room
  * @param {(event: KeyboardEvent) => boolean} isSendKey
  */
 export function composer(send, isSendKey) {
@@ -194,7 +199,7 @@ export function composer(send, isSendKey) {
       if (value) storage?.setItem(draftKey, value);
       else storage?.removeItem(draftKey);
     } catch {
-      // No room for a draft: it lives as long as the page.
+      // The storage is full: the draft lives as long as the page.
     }
   }
 
@@ -223,7 +228,7 @@ export function composer(send, isSendKey) {
   return {
     clear: () => write(""),
 
-    /** Write on where this draft was left. @param {string} key @param {string} [typed]  what is to be written instead */
+    /** Continue the draft with this key. @param {string} key @param {string} [typed]  a text that replaces the draft */
     open(key, typed) {
       if (key === draftKey) return;
       draftKey = key;

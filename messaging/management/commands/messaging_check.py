@@ -1,4 +1,4 @@
-"""`messaging_check`: what the settings came to, and whether what is behind them answers."""
+"""`messaging_check`, which prints the effective settings and tests whether the backends answer."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         "is 1 where an error was found or a backend has failed. It disturbs nobody, and runs wherever a server's "
         "settings are."
     )
-    requires_system_checks: list[str] = []  # noqa: RUF012  what they find is in the answer
+    requires_system_checks: list[str] = []  # noqa: RUF012  their findings are in the report
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--online", action="store_true", help="try every backend, some seconds at most")
@@ -51,15 +51,15 @@ class Command(BaseCommand):
                 report["status"] = "degraded"
         if wrong:
             report["status"] = "failed"
-        # A line where a program reads it, as the log of a function has a line for each that is written.
+        # One line if no terminal reads it: the log of a function has a separate entry for each line.
         self.stdout.write(json.dumps(report, indent=2 if self.stdout.isatty() else None))
-        self.stdout.flush()  # before what is wrong, on the other stream
+        self.stdout.flush()  # before the error, which goes to the other stream
         if wrong:
             raise CommandError(f"failed: {', '.join(wrong)}")
 
 
 def masked(name: str, value: object) -> object:
-    """`value` as it may be shown: an operator sees what is set, and nobody how to get in."""
+    """Return `value` with its secrets masked: operators see what is set, but nobody can log in with the output."""
     if not isinstance(value, str):
         return value
     if SECRETS.search(name):

@@ -1,4 +1,4 @@
-"""`messaging_demo`: a deployment with people in it, for who shows it to others."""
+"""`messaging_demo`, which fills a deployment with invented visitors for a demonstration."""
 
 import asyncio
 import contextlib
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             self._run(options, counts)
         if counts:
             self.stdout.write(", ".join(f"{name}: {number}" for name, number in counts.items()))
-        self.stdout.flush()  # before what is wrong, on the other stream
+        self.stdout.flush()  # before the error, which goes to the other stream
         if not counts["acknowledged"]:
             raise CommandError("no message was acknowledged: `messaging_smoke` says what does not work")
 
@@ -82,7 +82,7 @@ class Command(BaseCommand):
 
 
 def _rate(text: str) -> float:
-    """Raises ArgumentTypeError."""
+    """Return a positive number, at most 86400. Raise ArgumentTypeError for any other text."""
     with contextlib.suppress(ValueError):
         if 0 < (number := float(text)) <= 86_400:
             return number
@@ -90,7 +90,7 @@ def _rate(text: str) -> float:
 
 
 def _people(text: str) -> int:
-    """Raises ArgumentTypeError."""
+    """Return a whole number from 1 to 1000. Raise ArgumentTypeError for any other text."""
     if not text.isdecimal() or not 1 <= int(text) <= 1_000:
         raise ArgumentTypeError(f"{text!r} must be a whole number from 1 to 1000")
     return int(text)

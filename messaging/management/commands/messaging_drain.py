@@ -1,4 +1,4 @@
-"""`messaging_drain`: what an operator calls before a process stops, or when a gateway's clients are to go elsewhere."""
+"""`messaging_drain`, which an operator runs before a process stops, or to send a gateway's clients elsewhere."""
 
 import time
 from typing import Any
@@ -21,7 +21,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if settings.MESSAGING_STATES:  # a gateway holds the connections: no process is theirs
+        if settings.MESSAGING_STATES:  # a gateway holds the connections, not a process
             self._drain_gateway()
         else:
             self._drain_server()
@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
     def _drain_server(self) -> None:
         probes = f"http://127.0.0.1:{settings.HEALTH_CHECK_PORT}"
-        opener = build_opener(ProxyHandler({}))  # probes are for the inside
+        opener = build_opener(ProxyHandler({}))  # probes are internal: never through a proxy
         drain = Request(f"{probes}/drain", method="POST")  # noqa: S310  loopback
         try:
             opener.open(drain, timeout=SECONDS).close()
@@ -48,7 +48,7 @@ class Command(BaseCommand):
             try:
                 opener.open(f"{probes}/health", timeout=SECONDS).close()
             except TimeoutError:
-                continue  # it stands still, which is no end
+                continue  # it hangs, but has not ended
             except (URLError, ConnectionError):
                 break
             time.sleep(0.2)

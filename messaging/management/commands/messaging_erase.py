@@ -1,4 +1,4 @@
-"""`messaging_erase`: a person wants what is kept of them to be gone."""
+"""`messaging_erase`, which erases a person's data on request."""
 
 import sys
 from typing import Any
@@ -43,7 +43,7 @@ class Command(BaseCommand):
 
 
 def _agreed() -> bool:
-    """Raises CommandError where nobody is there to ask."""
+    """Ask for confirmation and return whether it was given. Raise CommandError if the standard input is no terminal."""
     if not sys.stdin.isatty():
         raise CommandError("Nothing was erased: nobody is there to ask, so say --no-input.")
     return input("Erase for good? Type yes: ") == "yes"

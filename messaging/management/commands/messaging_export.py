@@ -1,4 +1,4 @@
-"""`messaging_export`: what was said, for other programs and for people with a spreadsheet."""
+"""`messaging_export`, which exports messages for other programs and for spreadsheets."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         "What arrives while it runs is exported as well. Progress is shown where the standard error is a terminal."
     )
 
-    _count = 0  # of messages that were written
+    _count = 0  # messages written so far
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--format", choices=sorted(FORMATS), default="ndjson", help="default: ndjson")
@@ -50,8 +50,8 @@ class Command(BaseCommand):
             for part in written(self._counted(pages(messages)), FORMATS[options["format"]]):
                 self.stdout.write(part, ending="")
             self.stdout.flush()
-        except BrokenPipeError:  # `| head` has enough
-            # Python flushes once more when it ends: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        except BrokenPipeError:  # the reader has ended, as in `| head`
+            # Python flushes once more at exit: https://docs.python.org/3/library/signal.html#note-on-sigpipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         finally:
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError(f"no such conversation: {', '.join(unknown)}")
 
     def _counted(self, pages: Iterable[list[Row]]) -> Iterator[list[Row]]:
-        """`pages`, and their messages counted, on a terminal for who waits."""
+        """Yield `pages` and count their messages; show the count if the standard error is a terminal."""
         for page in pages:
             yield page
             self._count += len(page)

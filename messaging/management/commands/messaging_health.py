@@ -1,4 +1,4 @@
-"""`messaging_health`: may this get traffic? What a probe asks, for people and for scripts."""
+"""`messaging_health`, which asks for people and scripts what a probe asks: may this server get traffic?"""
 
 import asyncio
 import json
@@ -38,16 +38,16 @@ class Command(BaseCommand):
         else:
             ready, answer = _asked(options["url"] or f"http://127.0.0.1:{settings.HEALTH_CHECK_PORT}")
         self.stdout.write(answer)
-        self.stdout.flush()  # before what is wrong, on the other stream
+        self.stdout.flush()  # before the error, which goes to the other stream
         if not ready:
             raise CommandError("not ready")
 
 
 def _asked(url: str) -> tuple[bool, str]:
-    """Whether the server there is ready, and what it says. Raises CommandError where none answers."""
+    """Return whether the server at `url` is ready, and its answer. Raise CommandError if there is no valid answer."""
     if not url.startswith(("http://", "https://")):
         raise CommandError(f"{url!r} must be a URL, as in http://127.0.0.1:8081")
-    opener = build_opener(ProxyHandler({}))  # probes are for the inside
+    opener = build_opener(ProxyHandler({}))  # probes are internal: never through a proxy
     try:
         with opener.open(f"{url.rstrip('/')}/ready", timeout=SECONDS) as answer:
             ready, body = True, answer.read()

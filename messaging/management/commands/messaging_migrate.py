@@ -1,4 +1,4 @@
-"""`messaging_migrate`: what a new version needs of its databases, before it gets traffic."""
+"""`messaging_migrate`, which prepares the databases for a new version before it gets traffic."""
 
 import asyncio
 import time
@@ -16,8 +16,8 @@ from messaging.journal.reader import missing_migrations
 from messaging.observability import audit
 from messaging.service.contracts import StoreUnavailable
 
-LOCK = 0x6D657373616765  # "message": nobody else in this database takes an advisory lock of this number
-LOOK_SECONDS = 0.5  # between two looks whether it is free
+LOCK = 0x6D657373616765  # "message" in ASCII: no other advisory lock in this database has this number
+LOOK_SECONDS = 0.5  # between two attempts to take it
 
 
 class Command(BaseCommand):
@@ -61,9 +61,9 @@ class Command(BaseCommand):
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Others wait, on a connection of their own that the migrations do not use. SQLite has one process and no lock.
+    """Hold the advisory lock, on a connection that the migrations do not use. SQLite has one process and needs no lock.
 
-    They ask again and again: a statement that waits would be one that `CREATE INDEX CONCURRENTLY` waits for.
+    Waiting processes poll, because `CREATE INDEX CONCURRENTLY` would wait for a statement that waits for the lock.
     """
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
     if connection.vendor != "postgresql":
@@ -75,7 +75,7 @@ def _alone() -> Iterator[None]:
                 time.sleep(LOOK_SECONDS)
             yield
     finally:
-        connection.close()  # and with it the lock
+        connection.close()  # this releases the lock
 
 
 def _locked(cursor: CursorWrapper) -> bool:

@@ -1,4 +1,4 @@
-"""`messaging_operator`: somebody who can log in, on a machine that has nobody yet."""
+"""`messaging_operator`, which creates the first account on a machine that has none yet."""
 
 import secrets
 from typing import Any

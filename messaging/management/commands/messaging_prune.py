@@ -1,4 +1,4 @@
-"""`messaging_prune`: what is older than MESSAGE_RETENTION_DAYS goes. Run once a day, as docs/operations.md says."""
+"""`messaging_prune`, which deletes expired messages. It has to run once a day (docs/operations.md)."""
 
 from collections import Counter
 from datetime import timedelta
@@ -31,7 +31,7 @@ class Command(BaseCommand):
                 deleted[name] += number
                 if self.stderr.isatty():
                     self.stderr.write(f"\r{deleted[name]:,} {name}", ending="")
-        finally:  # who stops it has deleted something all the same
+        finally:  # an interrupted run has deleted something too
             if deleted and self.stderr.isatty():
                 self.stderr.write("")
             audit.note("old messages deleted", before=f"{before:%Y-%m-%dT%H:%MZ}", deleted=dict(deleted))

@@ -1,4 +1,4 @@
-"""`messaging_smoke`: does a deployment do what it is for, seen from outside?"""
+"""`messaging_smoke`, which tests a deployment from outside."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         finally:
             if options["json"]:
                 self.stdout.write(json.dumps(report))
-                self.stdout.flush()  # before what is wrong, on the other stream
+                self.stdout.flush()  # before the error, which goes to the other stream
 
     async def _run(self, options: dict[str, Any], report: dict[str, Any]) -> None:
         url = urlsplit(options["url"])

@@ -1,4 +1,4 @@
-"""`runserver` with the server that pods run, so that what works here works there."""
+"""`runserver` with the server that pods run, so that development behaves like production."""
 
 from messaging_site.server.server import Server  # isort: skip  before daphne's: it chooses the event loop
 from daphne.management.commands.runserver import Command as DaphneCommand

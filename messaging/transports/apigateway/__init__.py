@@ -1,1 +1,1 @@
-"""The API Gateway transport: WebSockets that a gateway holds, whose events functions serve."""
+"""The API Gateway transport: a gateway holds the WebSockets, and functions serve their events."""

@@ -1,4 +1,4 @@
-"""A connection as it is kept between two invocations: plain JSON values."""
+"""The state of a connection between two invocations, as plain JSON values."""
 
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -10,12 +10,12 @@ _FIELDS = {field.name for field in fields(Connection)} - {"id", "held", "touched
 
 
 def dump(connection: Connection) -> dict[str, Any]:
-    """What `restore` makes the connection from again, in whatever process."""
+    """Return the state from which `restore` makes the connection again, in any process."""
     return {name: value for name, value in asdict(connection).items() if name in _FIELDS}
 
 
 def restore(connection_id: str, state: dict[str, Any]) -> Connection:
-    """The connection; a field that another version of this code kept, and this one does not know, is left out."""
+    """Return the connection with `state`, without fields that only another version of this code knows."""
     known = {name: value for name, value in state.items() if name in _FIELDS}
     connection = Connection(connection_id, held=False, **known)
     connection.strikes = {ErrorCode(code): number for code, number in connection.strikes.items()}
@@ -23,5 +23,5 @@ def restore(connection_id: str, state: dict[str, Any]) -> Connection:
 
 
 def copy(connection: Connection) -> Connection:
-    """To see later whether anything has changed that is kept."""
+    """Return a copy, to compare the connection with later."""
     return replace(connection, strikes=dict(connection.strikes))

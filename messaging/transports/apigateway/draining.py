@@ -1,4 +1,4 @@
-"""Sending a gateway's clients elsewhere: it holds their WebSockets, whatever becomes of the processes behind it."""
+"""The drain of a gateway, which holds its clients' WebSockets even if the processes behind it end."""
 
 import asyncio
 import logging
@@ -16,15 +16,16 @@ from messaging.transports.apigateway.posting import Posting
 
 logger = logging.getLogger(__name__)
 
-MOST_SECONDS = 20  # over which clients are sent away: an invocation has 29
-RESERVE_SECONDS = 4  # for the last of them
+MOST_SECONDS = 20  # the longest time over which clients are sent elsewhere: an invocation has 29
+RESERVE_SECONDS = 4  # for the last clients
 
 
 def drain() -> tuple[int, int]:
-    """Tell everybody who is connected to come back, at random moments within SHUTDOWN_TIMEOUT, and close.
+    """Send every client elsewhere, at random moments within SHUTDOWN_TIMEOUT (at most MOST_SECONDS), and close.
 
-    How many were told, and how many are connected now: who came meanwhile, and for whom the time was too short. Where
-    they come back to is not for this to say. Raises StoreUnavailable.
+    Return how many were sent, and how many are connected now: those that came meanwhile, and those for which the time
+    was too short. Clients reconnect to the name of the WebSocket API, wherever that leads by now. Raise
+    StoreUnavailable if the connection store does not answer.
     """
     return run(_drain(min(settings.SHUTDOWN_TIMEOUT, MOST_SECONDS)))
 

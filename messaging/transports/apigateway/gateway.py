@@ -1,4 +1,4 @@
-"""The management API of an API Gateway: it posts a frame to a WebSocket that the gateway holds, or closes it."""
+"""The management API of an API Gateway, which posts frames to WebSockets that the gateway holds, and closes them."""
 
 import asyncio
 import random
@@ -10,8 +10,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
-CONCURRENCY = 32  # posts of one fan-out that may be under way
-THREADS = CONCURRENCY + 1  # one is left to the sender's own answers, whoever else hangs
+CONCURRENCY = 32  # concurrent posts of one fan-out
+THREADS = CONCURRENCY + 1  # one stays free for the sender's own answers, even if all other posts hang
 CONNECT_SECONDS = 2.0
 ATTEMPTS = 3
 GONE = frozenset({400, 410})  # 400: not the id of a connection
@@ -19,17 +19,19 @@ PASSING = frozenset({429, 500, 502, 503, 504})
 
 POSTED = "posted"
 NOBODY = "gone"
-LEFT = "left"  # not tried, or not to its end: the time was over
+LEFT = "left"  # not tried or not finished, because the time was over
 
 SecondsLeft = Callable[[], float]
 
 
 class Gateway:
-    """One per process. `endpoint`: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
+    """The management API's client, one per process.
 
-    Each request's outcome is a word: POSTED, NOBODY, LEFT, or the name of the error that it ended with. A request that
-    gets no answer is not tried again: it costs one time-out, and may have arrived. `read_seconds`: that time-out.
-    `backoff_seconds`: the longest wait before the second attempt; it doubles.
+    The outcome of each request is POSTED, NOBODY, LEFT, or the name of the error with which it ended. A request that
+    gets no answer is not tried again: it has cost one time-out, and may have arrived.
+
+    `endpoint`: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`. `read_seconds`: the time-out.
+    `backoff_seconds`: the longest wait before the second attempt; it doubles with each further attempt.
     """
 
     def __init__(self, endpoint: str, region: str, *, read_seconds: float = 5.0, backoff_seconds: float = 0.1) -> None:
@@ -57,7 +59,7 @@ class Gateway:
         return await self._request(lambda: self._client.delete_connection(ConnectionId=connection), seconds_left)
 
     async def close(self) -> None:
-        """Give back what the client holds open."""
+        """Close the client's connections and threads."""
         self._threads.shutdown(wait=False)
         self._client.close()
 
@@ -75,14 +77,14 @@ class Gateway:
         return outcome
 
     async def _attempt(self, request: Callable[[], Any], seconds: float) -> tuple[str, bool]:
-        """The outcome, and whether another attempt may have a better one."""
+        """Return the outcome of one attempt, and whether another one may succeed."""
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.get_running_loop().run_in_executor(self._threads, request)
         except TimeoutError:
             return LEFT, False
         except ClientError as error:
-            # By status, not by the error's class: not every emulation sends the body that the class is read from.
+            # By status, not by the error's class: some emulations do not send the body that determines the class.
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if status in GONE:
                 return NOBODY, False

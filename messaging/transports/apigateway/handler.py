@@ -1,8 +1,8 @@
 """The API Gateway transport: one function for the three routes of a WebSocket API, which Zappa's dispatcher calls.
 
-An event is one frame, or the beginning or end, of a WebSocket that the gateway holds. Between two of them nothing of
-the connection is in this process: its state comes from a store and goes back there. Several processes may serve events
-of one connection at the same time.
+An event is one frame, or the beginning or end, of a WebSocket that the gateway holds. Between two events this process
+keeps nothing of a connection: its state is loaded from a store and saved there. Several processes may serve events of
+one connection at the same time.
 """
 
 import asyncio
@@ -33,26 +33,26 @@ logger = logging.getLogger(__name__)
 Event = dict[str, Any]
 T = TypeVar("T")
 
-RESERVE_SECONDS = 1.5  # what the function keeps of its time for its own end
+RESERVE_SECONDS = 1.5  # the part of an invocation's time that is kept for its end
 
 _runner = asyncio.Runner()  # one loop for the life of the process: the stores' threads and connections belong to it
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, on the process' event loop."""
+    """Run `work` on the process' event loop and return its result."""
     return _runner.run(work, context=copy_context())
 
 
 def seconds_left(context: Any) -> SecondsLeft:
-    """How long the invocation with this Lambda context may still post."""
+    """Return a function that returns how many seconds the invocation with this Lambda context may still post."""
     return lambda: context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
 
 
 def handler(event: Event, context: Any) -> dict[str, int]:
-    """Serve one event of the WebSocket API. The answer is a status alone: clients are answered by posts.
+    """Serve one event of the WebSocket API and return only a status: clients are answered by posts.
 
-    Nothing is raised: the gateway, or who stands in for it, would tell the client, and Zappa takes a TypeError for a
-    handler of other arguments.
+    Nothing is raised: the gateway, or its emulation, would report it to the client, and Zappa takes a TypeError as a
+    sign that the handler has other parameters.
     """
     return copy_context().run(_handled, event, context)
 
@@ -92,7 +92,7 @@ async def _serve(event: Event, seconds: SecondsLeft) -> int:
         with get_tracer().served(frame):
             await _receive(connection_id, frame, posting)
     except Exception:
-        await posting.end(connection_id)  # as a process that dies would: the client comes back and sends it again
+        await posting.end(connection_id)  # as if a process died: the client reconnects and sends it again
         raise
     finally:
         posting.report()
@@ -100,7 +100,7 @@ async def _serve(event: Event, seconds: SecondsLeft) -> int:
 
 
 async def _connect(connection_id: str, event: Event) -> int:
-    """Nothing can be posted before this has returned: whoever is not welcome gets a status of HTTP."""
+    """Return the HTTP status for a new connection. It is the only answer: nothing can be posted before this returns."""
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     origin = headers.get("origin")
     if origin is not None and not trusted_origin(origin):
@@ -132,7 +132,7 @@ async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> 
         stranger = Connection(connection_id, held=False)
         return await posting.perform(stranger, service.unavailable(stranger, frame, error))
     if state is None:
-        return await posting.end(connection_id)  # forgotten: it ended, or outlived its time
+        return await posting.end(connection_id)  # unknown: it ended, or its state expired
     connection = restore(connection_id, state)
     before = copy(connection)
     actions = [] if connection.greeted else await service.connect(connection)
@@ -140,8 +140,9 @@ async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> 
     actions += await service.receive(connection, frame)
     get_meter().answered(connection, actions, time.monotonic() - began)
     if connection != before:
-        # Before anything is posted: the next frame may already be the answer to it, in another process. Where one was
-        # served meanwhile, its state stays, unless this one said who the connection is: all else may be forgotten.
+        # Saved before anything is posted: another process may already serve the client's answer to that. If another
+        # frame was served meanwhile, its state stays, unless this frame identified the connection: only the identity
+        # must not be lost.
         try:
             await states.save(connection_id, dump(connection), instead_of=None if Join() in actions else state)
         except StoreUnavailable as error:
@@ -152,8 +153,8 @@ async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> 
 def _unsaved(
     connection: Connection, frame: str | bytes, actions: list[Action], error: StoreUnavailable
 ) -> list[Action]:
-    """What is done instead of `actions`."""
-    if Join() in actions:  # who it is would be forgotten: it must not believe that it is identified
+    """Return the actions to perform instead of `actions` if the connection's state could not be saved."""
+    if Join() in actions:  # its identity is not kept, so the client must not believe that it is identified
         publishes = [action for action in actions if isinstance(action, Publish)]
         return [*publishes, *get_service().unavailable(connection, frame, error)]
     logger.warning("state not saved", extra={"connection": connection.id, "error": str(error)})
@@ -161,7 +162,7 @@ def _unsaved(
 
 
 def _frame(event: Event) -> str | bytes:
-    """What the client sent; bytes where it was no text."""
+    """Return the client's frame, as bytes if it was no text."""
     body: str = event.get("body") or ""
     if not event.get("isBase64Encoded"):
         return body

@@ -1,4 +1,4 @@
-"""Actions performed by posts to an API Gateway, all of them within the time that one invocation has."""
+"""Performing actions by posts to an API Gateway, within the time of one invocation."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Posting:
-    """One per invocation. Nothing that goes wrong with a post is raised: it is counted, in `outcomes`."""
+    """The posts of one invocation. A failed post is not raised but counted, in `outcomes`."""
 
     def __init__(self, seconds_left: SecondsLeft) -> None:
         self._seconds_left = seconds_left
@@ -29,7 +29,7 @@ class Posting:
         self.outcomes: Counter[str] = Counter()
 
     async def perform(self, connection: Connection, actions: Sequence[Action]) -> None:
-        """Do what the service asks. `connection`'s own frames go in their order, and wait for no other receiver."""
+        """Perform actions of the service. Frames for `connection` itself stay in order and wait for no other one."""
         replies = [encode(action.frame) for action in actions if isinstance(action, Reply)]
         closes = any(isinstance(action, Close) for action in actions)
         publishes = [action for action in actions if isinstance(action, Publish)]
@@ -54,20 +54,20 @@ class Posting:
         await self.forget(connection_id)
 
     async def ended(self, connection_id: str, code: int) -> None:
-        """Forget a connection that has ended with that close code, and tell others."""
+        """Forget a connection that has ended with the close code `code`, and notify others."""
         stranger = Connection(connection_id, held=False)
         await self.perform(stranger, await self.forget(connection_id, code=code))
 
     async def forget(self, connection_id: str, known: Connection | None = None, code: int = ABNORMAL) -> list[Action]:
-        """Remove what is stored of a connection that has ended, if anything is; what others are told.
+        """Remove all that is stored of a connection that has ended. Return the actions that notify others.
 
-        `known`: the connection, where this process has what may be newer than what is kept.
+        `known`: the connection, if this process may have a newer state than the stored one.
         """
         connection = known
         try:
             state = await self._states.take(connection_id)
         except StoreUnavailable as error:
-            # Rows go when somebody posts to them, or with their time to live.
+            # The rows are removed at the next post to the connection, or when they expire.
             logger.warning("state not removed", extra={"connection": connection_id, "error": str(error)})
         else:
             if state is not None:
@@ -81,7 +81,7 @@ class Posting:
         return actions
 
     def report(self) -> None:
-        """Log what did not arrive: numbers and the names of errors."""
+        """Log the posts that failed: their number by the name of the error."""
         lost = {name: number for name, number in self.outcomes.items() if name not in (POSTED, NOBODY, LEFT)}
         if lost:
             logger.warning("posts failed", extra={"posts": lost})
@@ -95,7 +95,7 @@ class Posting:
                 await self.forget(connection.id, connection)
                 return
             if outcome != POSTED:
-                closes = True  # an answer is missing: the client asks again on a connection of its own
+                closes = True  # an answer is lost: the client asks again on a new connection
                 break
         if closes:
             await self._close(connection.id)
@@ -113,7 +113,7 @@ class Posting:
         try:
             rows = await self._store.get_connections(publish.group)
         except StoreUnavailable as error:
-            # The receivers find the message in the journal, by their next ping.
+            # The receivers learn of the message from the next pong, and load it from the journal.
             logger.warning("receivers unknown", extra={"error": str(error)})
             return
         tracer = get_tracer()

@@ -1,5 +1,6 @@
-"""Staff who lose the right to read: on a gateway nothing runs between requests, so it is looked at right after those
-that can have changed it.
+"""Closing the connections of staff who lose the right to read.
+
+On a gateway nothing runs between requests, so rights are checked right after each request that may have changed them.
 """
 
 import asyncio
@@ -22,10 +23,10 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 def close_revoked(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """After each change that was made in the Django admin, closes the connections of staff who may not have them now.
+    """Return a middleware that closes connections of staff without the right to them, after each change in the admin.
 
-    They are the ones who signed out, changed the password, were deactivated or lost the right. To be the first of the
-    middlewares, so that everything is committed when it looks.
+    Those staff have signed out, changed the password, been deactivated or lost the right to read. This middleware has
+    to wrap all that commit something, so that everything is committed when it checks.
     """
 
     def respond(request: HttpRequest) -> HttpResponse:
@@ -43,7 +44,7 @@ def _look(context: Any) -> None:
         run(_close_revoked(seconds_left(context)))
     except StoreUnavailable as error:
         logger.warning("rights not checked", extra={"error": str(error)})
-    except Exception:  # the change itself is made, and its page is what the person gets
+    except Exception:  # the change itself is made, and its page has to be shown
         logger.exception("rights not checked")
 
 
@@ -57,7 +58,7 @@ async def _close_revoked(seconds: SecondsLeft) -> None:
     revoked = await service.revoked(admins)
     for connection, _ in revoked:
         del before[connection.id]
-    changed = [admin for admin in admins if before.get(admin.id, admin) != admin]  # what else they may do now
+    changed = [admin for admin in admins if before.get(admin.id, admin) != admin]  # their other rights have changed
     await asyncio.gather(
         *(posting.perform(connection, actions) for connection, actions in revoked),
         *(states.save(admin.id, dump(admin), instead_of=kept[admin.id]) for admin in changed),

@@ -1,4 +1,4 @@
-"""The Channels transport: one consumer at /ws. It translates and performs actions; it knows no rule about messages."""
+"""The Channels transport: one consumer at /ws. It translates frames and performs actions; the rules are elsewhere."""
 
 import asyncio
 import logging
@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-OUTBOX_BYTES = 1024 * 1024  # what may wait for one reader; more closes it, and it recovers by `history`
+OUTBOX_BYTES = 1024 * 1024  # limit for one client; beyond it the connection closes, and `history` recovers
 
 
 class MessagingConsumer(AsyncConsumer):
-    """One WebSocket. Frames are served one after another; what it is sent waits in a bounded outbox.
+    """One WebSocket. Its frames are served one after another; frames for its client wait in a bounded outbox.
 
-    `identify_seconds`: until the first frame. `outbox_bytes`: what may wait for one reader.
+    `identify_seconds`: the limit until the first frame. `outbox_bytes`: the limit of the outbox.
     """
 
     def __init__(self, *, identify_seconds: float = IDENTIFY_SECONDS, outbox_bytes: int = OUTBOX_BYTES) -> None:
@@ -40,13 +40,13 @@ class MessagingConsumer(AsyncConsumer):
         self.outbox_bytes = 0
         self.closing: Close | None = None
         self.writer: asyncio.Task[None] | None = None
-        self.serving = True  # its handshake first: before that is accepted nothing can be sent
+        self.serving = True  # true from the start: before the handshake is accepted, nothing can be sent
         self.restarting = False
 
-    # What the hub asks of a member.
+    # The methods that the hub (Member) and the drain (Restartable) call.
 
     def push(self, text: str, cursor: str = "") -> None:
-        """Put a frame in the outbox; past its limit the connection closes instead."""
+        """Put a frame in the outbox; beyond its limit, close the connection instead."""
         if self.closing is not None:
             return
         if self.outbox_bytes + len(text) > self.outbox_limit:
@@ -61,7 +61,7 @@ class MessagingConsumer(AsyncConsumer):
         self._write_soon()
 
     def close(self, closing: Close) -> None:
-        """Close once the outbox is sent; nothing more is taken from the client or for it."""
+        """Close after the outbox is sent; from now on, no frame is accepted from the client or for it."""
         if self.closing is None:
             self.closing = closing
             self._write_soon()
@@ -78,8 +78,8 @@ class MessagingConsumer(AsyncConsumer):
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection.
 
-        Channels' own loop makes two tasks per event, to listen to the channel layer as well (the hub does that, once
-        for all), and passes through the shared database thread before each, which nothing here needs.
+        Channels' own loop makes two tasks per event, to listen to the channel layer too (the hub does that, once for
+        all connections), and goes through the shared database thread before each, which nothing here needs.
         """
         self.meter, self.tracer = get_meter(), get_tracer()
         if not allowed_origin(scope):
@@ -137,11 +137,11 @@ class MessagingConsumer(AsyncConsumer):
         return actions
 
     def _close_code(self, event: dict[str, Any]) -> int:
-        """Why the connection ended: our own reason, or that of its last event, where one came."""
+        """Return the connection's close code: our own, or that of its last event, or ABNORMAL if there is neither."""
         return int(self.closing.code if self.closing else event.get("code") or ABNORMAL)
 
     def perform(self, actions: Iterable[Action]) -> None:
-        """Do what the service asks, in order."""
+        """Perform actions of the service, in order."""
         publishes: list[Publish | CloseGroup] = []
         for action in actions:
             match action:

@@ -1,20 +1,20 @@
-"""What processes tell each other through the channel layer: plain values, which every layer can carry."""
+"""The messages between processes through the channel layer: plain values, which every layer can carry."""
 
 from messaging.protocol.frames import Message
 from messaging.service.actions import Connection, Publish
 
-Hint = tuple[str, int, str, str, str]  # group, least version, exclude, a message's cursor, encoded frame
+Hint = tuple[str, int, str, str, str]  # group, minimum version, exclude, a message's cursor, encoded frame
 Ending = tuple[str, int, str]  # group, close code, exclude
 
 
 def hint(publish: Publish, text: str) -> Hint:
-    """`text`: the frame of `publish`, encoded."""
+    """Return the hint for `publish`. `text`: its frame, encoded."""
     cursor = publish.frame.cursor if isinstance(publish.frame, Message) else ""
     return publish.group, publish.min_version, publish.exclude, cursor, text
 
 
 def is_for(connection: Connection, min_version: int, exclude: str) -> bool:
-    """Whether a member of a hint's group is given it."""
+    """Return whether a hint is for `connection`, a member of its group."""
     if connection.version < min_version:
         return False
     return not exclude or exclude not in (connection.id, connection.principal)

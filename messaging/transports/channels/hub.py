@@ -1,7 +1,7 @@
-"""Fan-out: one subscription of the channel layer per process, and a local table of who is in which group.
+"""Fan-out: one subscription of the channel layer per process, and a local table of each group's members.
 
 A subscription per socket would cost a Redis round trip at every connect and disconnect, and a copy per receiver.
-Everything that one turn of the event loop publishes travels as one message of the layer.
+All that is published in one turn of the event loop travels in one message of the layer.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 LAYER_GROUP = "messaging"
 PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts as down
-DOWN_SECONDS = 1.0  # how long a layer that is down is left alone
-WAITING = 10_000  # hints that wait for the layer; past that, receivers find the messages in the journal
-WATCH_SECONDS = 3.0  # between two looks at what staff may do
-PRESENCE_SECONDS = 2.0  # between two looks at who is there
+DOWN_SECONDS = 1.0  # how long a layer that is down is not tried again
+WAITING = 10_000  # the most hints that wait for the layer; beyond that, messages are found in the journal
+WATCH_SECONDS = 3.0  # between two checks of the rights of connected staff
+PRESENCE_SECONDS = 2.0  # between two readings of the presence counts
 
 
 class Member(Protocol):
@@ -40,20 +40,20 @@ class Member(Protocol):
     def connection(self) -> Connection: ...
 
     def perform(self, actions: Iterable[Action]) -> None:
-        """Do what the service asks."""
+        """Perform actions of the service."""
 
     def push(self, text: str, cursor: str) -> None:
-        """Hand over a frame; must neither wait nor raise."""
+        """Queue a frame for the client; must neither wait nor raise."""
 
     def close(self, closing: Close) -> None:
-        """Close once everything is handed over."""
+        """Close after all queued frames are sent."""
 
 
 class Hub:
-    """One per process and event loop.
+    """The hub of an event loop.
 
-    `catch_up_seconds`: between two looks into the journal for messages that no hint announced. `publish_delay`: seconds
-    between commit and fan-out, to test what it uncovers.
+    `catch_up_seconds`: between two searches of the journal for messages that no hint announced. `publish_delay`:
+    seconds between commit and fan-out, to uncover races in tests.
     """
 
     def __init__(self, service: MessagingService, *, catch_up_seconds: float, publish_delay: float = 0.0) -> None:
@@ -62,13 +62,13 @@ class Hub:
         self._publish_delay = publish_delay
         self._layer: Any = get_channel_layer()
         self._meter, self._tracer = get_meter(), get_tracer()
-        self._traces: dict[str, str] = {}  # by the cursor of a message that waits: where its receivers go on
+        self._traces: dict[str, str] = {}  # the traces of waiting messages, by cursor
         self._groups: dict[str, dict[Member, None]] = {}
         self._waiting: list[Hint] = []
         self._endings: list[Ending] = []
-        self._known: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # message -> the groups that were given it
-        self._floor: int | None = None  # number of a message: what is behind it is asked for
-        self._joined = False  # somebody has, since who is there was told last
+        self._known: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # number of a message -> groups that got it
+        self._floor: int | None = None  # number of a message: the journal is asked for those after it
+        self._joined = False  # whether a member has joined since the last presence frames
         self._down_until = 0.0
         self._deaf = False
         self._wake = asyncio.Event()
@@ -77,11 +77,11 @@ class Hub:
 
     @property
     def layer_up(self) -> bool:
-        """Whether this process hears what is published, and its last publish reached the channel layer."""
+        """Return whether this process receives what is published, and its last publish reached the channel layer."""
         return self._down_until == 0.0 and not self._deaf
 
     def join(self, member: Member, groups: Iterable[str]) -> None:
-        """From now on `member` is handed what is published to `groups`."""
+        """Add `member` to `groups`: from now on it gets what is published to them."""
         self._joined = True
         for group in groups:
             self._groups.setdefault(group, {})[member] = None
@@ -94,9 +94,9 @@ class Hub:
                 self._groups.pop(group, None)
 
     def publish(self, publishes: Iterable[Publish | CloseGroup]) -> None:
-        """Hand `publishes` to every process, this one included, in the same order everywhere. Never waits.
+        """Send `publishes` to every process, this one included, in the same order everywhere. Never waits.
 
-        Closes come behind all frames.
+        Each CloseGroup takes effect after all frames.
         """
         encoded: dict[int, str] = {}  # one frame for several groups is encoded once
         for publish in publishes:
@@ -114,7 +114,7 @@ class Hub:
         self._wake.set()
 
     async def close(self) -> None:
-        """Send what waits, then stop. A layer that is down is not waited for: it would unsubscribe us first."""
+        """Send what waits, then stop. Tasks get PUBLISH_SECONDS to end: a layer that is down delays unsubscribing."""
         await self._send_waiting()
         for task in self._tasks:
             task.cancel()
@@ -140,9 +140,7 @@ class Hub:
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._layer.group_send(LAYER_GROUP, message)
-        except (
-            Exception
-        ) as error:  # whatever a layer raises: the hints are in the journal, other processes find them there
+        except Exception as error:  # any error of a layer: other processes find the messages in the journal
             if self.layer_up:
                 logger.warning("channel layer down", extra={"error": repr(error)})
             self._down_until = asyncio.get_running_loop().time() + DOWN_SECONDS
@@ -164,12 +162,12 @@ class Hub:
                 await asyncio.sleep(DOWN_SECONDS)
 
     async def _subscribed(self) -> str:
-        """The channel on which this process hears, once the layer has taken it."""
+        """Subscribe this process, trying until the layer answers, and return its channel."""
         while True:
             try:
                 channel: str = await self._layer.new_channel()
                 await self._layer.group_add(LAYER_GROUP, channel)
-            except Exception as error:  # whatever a layer raises: until it is back, messages are found in the journal
+            except Exception as error:  # any error of a layer: until it is back, messages are found in the journal
                 if not self._deaf:
                     logger.warning("channel layer not subscribed", extra={"error": repr(error)})
                 self._deaf = True
@@ -182,7 +180,7 @@ class Hub:
         while True:
             try:
                 if self._floor is None:
-                    # Whoever connects from now on reads what is there already by `history`.
+                    # Clients that connect from now on read the messages that exist already by `history`.
                     present, self._floor = await self._service.present()
                     self._known.update((number, ()) for number in present)
                 else:
@@ -196,7 +194,7 @@ class Hub:
             await asyncio.sleep(self._catch_up_seconds)
 
     async def _watch(self) -> None:
-        """Close the connections of staff who have signed out or lost the right, whichever process they did it in."""
+        """Close the connections of staff who have signed out or lost the right to read, in whichever process."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             admins = {member.connection.id: member for member in self._groups.get(ADMINS, ())}
@@ -211,7 +209,7 @@ class Hub:
                 admins[connection.id].perform(actions)
 
     async def _count(self) -> None:
-        """Tell who is there to those for whom it has changed: from the store, once for all connections."""
+        """Send presence frames to the members for whom the counts have changed. The store is read once for all."""
         known = None
         while True:
             await asyncio.sleep(PRESENCE_SECONDS)
@@ -231,7 +229,7 @@ class Hub:
                 number = Cursor.number(cursor)
                 given = self._known.get(number, ())
                 if group in given:
-                    continue  # a resent message, or one that the journal was faster with
+                    continue  # a message sent again, or one already found in the journal
                 self._known[number] = *given, group
             members = self._groups.get(group, ())
             receivers = [member for member in members if is_for(member.connection, min_version, exclude)]
@@ -246,6 +244,6 @@ class Hub:
                     member.close(Close(CloseCode(code)))
 
     def _forget(self, floor: int) -> None:
-        """Drop what the journal will not be asked about again: places up to message number `floor`."""
+        """Forget the messages up to number `floor`: the journal is no longer asked for those."""
         while self._known and next(iter(self._known)) <= floor:
             self._known.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The open WebSockets of this process: how many there may be, and how they are sent elsewhere when it stops."""
+"""The open WebSockets of this process: their limits, and the drain that sends them elsewhere when it stops."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from messaging.service.actions import Connection, Refusal
 
 
 class Restartable(Protocol):
-    """A socket that can tell its client to reconnect elsewhere. `outbox_bytes`: what waits for that client."""
+    """A socket that can ask its client to reconnect elsewhere. `outbox_bytes`: the size of the frames that wait."""
 
     outbox_bytes: int
 
@@ -18,13 +18,13 @@ class Restartable(Protocol):
     def connection(self) -> Connection: ...
 
     def restart(self) -> None:
-        """Tell the client and close, after the handshake or the frame that is being served."""
+        """Send the client elsewhere and close, after the handshake or the frame that is being served."""
 
 
 class Sockets:
-    """One per process. `limit`: how many may be open.
+    """The open sockets of a process. `limit`: how many may be open.
 
-    `limit_per_address`: how many one client may have in all processes, 0 for as many as it likes; `addresses` counts.
+    `limit_per_address`: how many one client address may have in all processes, 0 for no limit; `addresses` counts them.
     """
 
     def __init__(self, limit: int, limit_per_address: int, addresses: Addresses) -> None:
@@ -42,7 +42,7 @@ class Sockets:
         return iter(self._open)
 
     async def add(self, socket: Restartable) -> Refusal | None:
-        """Count `socket` in, which is to be removed whatever this says: why it is one too many, None if it is not."""
+        """Add `socket`; return why it must be refused, or None. In either case `remove` has to be called later."""
         self._open.add(socket)
         if len(self._open) > self.limit or self.draining:
             return "full"
@@ -58,16 +58,16 @@ class Sockets:
             await self._addresses.leave(socket.connection.address, socket.connection.id)
 
     async def drain(self, spread: float, patience: float) -> int:
-        """Restart every socket, evenly over `spread` seconds and in random order; wait for their ends.
+        """Restart every socket, evenly over `spread` seconds and in random order, and wait until they have ended.
 
-        Returns how many are still open `patience` seconds after that.
+        Return how many are still open `patience` seconds after that.
         """
         self.draining = True
         sockets = list(self._open)
         random.shuffle(sockets)
         loop = asyncio.get_running_loop()
         for index, socket in enumerate(sockets):
-            # A slot of its own for each: that many come back per second somewhere else, and never more.
+            # Each socket has its own slot, so clients come back elsewhere at an even rate, never faster.
             loop.call_later((index + random.random()) * spread / len(sockets), socket.restart)  # noqa: S311
         deadline = loop.time() + (spread if sockets else 0) + patience
         while self._open and loop.time() < deadline:
