@@ -1,10 +1,10 @@
-# One image for every role; SERVICE_ROLE says what a container serves. `make image` builds it.
+# One image for every role; SERVICE_ROLE selects the parts that a container serves. `make image` builds it.
 # Any base with Python 3.11 or newer as `python3` will do.
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 WORKDIR /app
-# Dependencies before code: they change less often. dumb-init is a program of 18 kB: what PID 1 has to be.
+# Dependencies before code, because they change less often. dumb-init, a program of 18 kB, does the duties of PID 1.
 COPY requirements.txt requirements-otel.txt constraints.txt ./
 ARG EXTRAS=""
 RUN python3 -m venv /venv && \
@@ -17,7 +17,7 @@ COPY messaging messaging
 COPY messaging_site messaging_site
 COPY static static
 COPY templates templates
-# The names of hashed files, and byte code: nothing can be written at run time. No setting here reaches the image.
+# Makes the hashed files and the bytecode, as nothing can be written at run time. No setting here reaches the image.
 RUN DEPLOYMENT_MODE=kubernetes SECRET_KEY=unused-while-collecting ALLOWED_HOSTS=localhost \
     DATABASE_URL=postgres://localhost/unused REDIS_URL=redis://localhost \
     /venv/bin/python manage.py collectstatic --noinput --verbosity=0 && \
@@ -37,11 +37,11 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DEPLOYMENT_MODE=kubernetes \
     VERSION=${VERSION}
-# A number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 EXPOSE 8080 8081
 # For Docker and Podman; Kubernetes has probes of its own.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('HEALTH_CHECK_PORT', '8081') + '/ready', timeout=2)"]
-# PID 1 hands SIGTERM on to the server, which drains, ends with its exit code, and buries what `exec` leaves behind. No shell.
+# PID 1 forwards SIGTERM to the server, which drains, exits with the server's code, and reaps orphans of `exec`. No shell.
 ENTRYPOINT ["dumb-init", "--"]
 CMD ["python", "-m", "messaging_site.server"]

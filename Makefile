@@ -1,4 +1,4 @@
-# make help lists what there is. Everything installs into .venv and node_modules, both removable at any time.
+# `make help` lists the targets. Everything is installed into .venv, .venv-* and node_modules, removable at any time.
 
 VENV := .venv
 PYTHON ?= $(or $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 ADDRESS ?= 127.0.0.1:8000
 BENCH ?=
 
-# Plausible production values, so that `check --deploy` judges what production would run.
+# Plausible values of production, so that `check --deploy` judges the configuration that production would have.
 SITE := ALLOWED_HOSTS=chat.example.org TRUSTED_PROXY_COUNT=1 CSRF_TRUSTED_ORIGINS=https://chat.example.org \
 	DATABASE_URL=postgres://user:password@localhost/messaging \
 	SECRET_KEY=$$($(RUN) -c 'import secrets; print(secrets.token_urlsafe(64))')
@@ -30,12 +30,12 @@ run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host
 	@$(RUN) manage.py messaging_operator
 	@$(RUN) manage.py runserver $(ADDRESS)
 
-# Containers that are limited as the manifests say need Linux and root. Elsewhere the rest of the tests runs, and says so.
+# Containers with the limits of the manifests need Linux and root. Elsewhere, `make test` runs the other tests and says so.
 CONTAINERS := $(shell test "$$(uname -s) $$(id -u)" = 'Linux 0' && echo containers)
 
 TOOLS := $(foreach name,aws k8s ministack,$(VENV)-$(name)/.installed)
 
-# Tests mostly wait, for other processes: two workers for each core keep it busy. Each has services of its own.
+# Tests mostly wait for other processes, so two workers keep a core busy. Each worker has its own services.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 PYTEST := $(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 20
 
@@ -45,7 +45,7 @@ test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run ever
 	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
 	$(PYTEST) -m '$(if $(CONTAINERS),,not image)'
 
-# Slower by a third: every server that is measured is.
+# A third slower, because every measured server is.
 coverage: PYTEST += --cov
 coverage: test ## run every test, and list the lines that none of them runs, in the servers' own processes too
 
@@ -96,7 +96,7 @@ screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## picture ev
 lighthouse: services $(VENV)/.dev node_modules/.package-lock.json ## what Lighthouse says of the visitors' page
 	PERFORMANCE=yes $(VENV)/bin/pytest --no-cov -s tests/pages/test_lighthouse.py
 
-# Without line numbers and dates, which would change with every other change.
+# Without line numbers and dates, which would change with every unrelated change.
 messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ and compile it: before and after you translate
 	@$(RUN) manage.py makemessages --all --no-location --no-obsolete --no-wrap \
 		--ignore tests --ignore node_modules --ignore var
@@ -107,7 +107,7 @@ messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ a
 services: ## install what the tests start: Redis, PostgreSQL, nginx, Chromium, gettext, podman
 	@scripts/services $(CONTAINERS)
 
-# With `-r`, pip freeze lists the named packages first and what they brought along under a comment line.
+# With `-r`, pip freeze lists the named packages first, and their dependencies after a comment line.
 constraints: ## pin anew what the direct dependencies need in turn (use the oldest supported Python)
 	echo '# What the direct dependencies need in turn. Made by `make constraints`.' > constraints.txt
 	$(PYTHON) -m venv --clear .venv-constraints
@@ -119,7 +119,7 @@ constraints: ## pin anew what the direct dependencies need in turn (use the olde
 clean: ## remove what was installed and built, not your data in var/
 	rm -rf $(VENV) $(VENV)-* node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
 
-# A stamp is as new as the last installation: later runs install nothing.
+# A stamp is as new as the last installation, so later runs install nothing.
 $(VENV)/.runtime: requirements.txt constraints.txt
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@echo 'Installing requirements.txt'
@@ -131,7 +131,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# Tools whose dependencies are not ours: each in an environment of its own.
+# Tools whose dependencies are not the project's: each has an environment of its own.
 $(VENV)-%/.installed: requirements-%.txt
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@echo 'Installing $<'
@@ -142,7 +142,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
-# No scripts of packages run: none is needed.
+# The packages' install scripts do not run: none is needed.
 $(PEERS): bench/peers/package.json bench/peers/package-lock.json
 	npm ci --prefix bench/peers --ignore-scripts --no-audit --no-fund
 	@touch $@

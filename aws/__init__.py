@@ -2,4 +2,4 @@
 
 
 class Refused(Exception):
-    """It was not done, or failed; the text says why and what to do."""
+    """The error of a command that was refused or that failed; its text gives the reason and the remedy."""

@@ -16,16 +16,18 @@ SMOKE = "DEPLOYMENT_MODE=local .venv/bin/python manage.py messaging_smoke"
 
 
 def deploy(stage: str, changes: dict[str, str]) -> None:
-    """Packages, uploads, deploys, migrates and tests; what fails is undone. `changes`: parameters of the template.
+    """Package, upload, deploy, migrate and test `stage`. `changes`: values of template parameters, by name.
 
-    `SMOKE` is the environment's: a shell command to test with instead of SMOKE_USERNAME's `messaging_smoke`.
+    The environment variable `SMOKE` is a shell command that tests the deployment instead of `messaging_smoke`, which
+    logs in as SMOKE_USERNAME. Raise Refused, ClientError or BotoCoreError if a step fails. If the migration or the test
+    fails, the previous release is restored first; a first deployment stays.
     """
     smoke = os.environ.get("SMOKE")
     if not smoke and "SMOKE_USERNAME" not in os.environ:
         raise Refused("Set SMOKE_USERNAME and SMOKE_PASSWORD, or SMOKE=true while nobody can log in yet")
     stack = Stack(stage)
     secret = changes.get("SecretName", stack.secret)
-    version = stack.secret_version(secret)  # first: without it all else is in vain
+    version = stack.secret_version(secret)  # first: without a secret, the other steps would be wasted
     archive = package(stage)
     key = f"{stage}/{archive.name}"
     print(f"Deploying it as {stack.name} to {stack.place}")
@@ -45,7 +47,7 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
     stack.upload(archive, key)
     before = stack.release()
     print("Waiting for CloudFormation", flush=True)
-    stack.create_or_update(parameters)  # where it fails, CloudFormation undoes it
+    stack.create_or_update(parameters)  # if it fails, CloudFormation itself rolls back
     outputs = stack.outputs()
     for name, value in outputs.items():
         print(f"{name} = {value}", flush=True)
@@ -60,13 +62,13 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
 
 
 def test(command: str) -> None:
-    """Runs a shell command, as the operator could. Raises Refused where it fails."""
-    if subprocess.run(command, shell=True, cwd=ROOT).returncode != 0:  # noqa: S602  it is the operator's own
+    """Run a shell command in the project's root. Raise Refused if it fails."""
+    if subprocess.run(command, shell=True, cwd=ROOT).returncode != 0:  # noqa: S602  the command is the operator's own
         raise Refused(f"Failed: {command}")
 
 
 def destroy(stage: str) -> None:
-    """Removes what `deploy` made."""
+    """Remove the stack of `stage` and its packages; keep its database and its secret."""
     stack = Stack(stage)
     print(f"Removing {stack.name} from {stack.place}:")
     print(
@@ -78,7 +80,7 @@ def destroy(stage: str) -> None:
 
 
 def main() -> None:
-    """The command line. Ends with one message where something was not done."""
+    """Run the command line. Exit with one message if the command fails."""
     parser = argparse.ArgumentParser(prog="python -m aws", description=__doc__)
     parser.add_argument("command", choices=["package", "deploy", "destroy"])
     parser.add_argument("stage", choices=stages(ROOT / "zappa_settings.json"))

@@ -1,4 +1,4 @@
-"""A package with its modules compiled: Lambda's disk is read-only, so every new process would compile them anew."""
+"""Adding bytecode to a package: Lambda's disk is read-only, so every new process would compile all modules again."""
 
 import importlib.util
 import py_compile
@@ -7,11 +7,11 @@ import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the oldest time that a ZIP knows: the same content makes the same bytes
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the oldest time in a ZIP; it is fixed so that equal content makes equal bytes
 
 
 def add_bytecode(archive: Path, result: Path, modules: Collection[str]) -> None:
-    """Writes to `result` what is in `archive`, and the bytecode of those of its files that `modules` names."""
+    """Write to `result` the files of `archive` and the bytecode of its files that are named in `modules`."""
     with zipfile.ZipFile(archive) as read, zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as write:
         content = {name: read.read(name) for name in read.namelist() if not name.endswith("/")}
         compiled = dict(_compiled({name: content[name] for name in modules}))
@@ -28,7 +28,7 @@ def _compiled(sources: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
         source, target = Path(directory) / "source.py", Path(directory) / "target.pyc"
         for name, data in sources.items():
             source.write_bytes(data)
-            # Not compared with the source's time, which unpacking sets anew.
+            # Valid without a check of the source's modification time, which unpacking changes.
             mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
             py_compile.compile(
                 str(source), str(target), dfile=f"/var/task/{name}", invalidation_mode=mode, doraise=True

@@ -1,4 +1,4 @@
-"""The Lambda package: what the function needs of the project and of the environment that this Python belongs to."""
+"""The Lambda package: the parts of the project and of this Python's environment that the function needs."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ SOURCES = ("manage.py", "locale", "messaging", "messaging_site", "static", "temp
 MAKERS = ("aws/bytecode.py", "aws/packaging.py", "aws/rehearsal.py")
 IGNORED = {"__pycache__", ".pyc", "tests"}
 MOST_BYTES = 12 * 2**20
-# Lambda's Pythons, and the C library of each: wheels that need a newer one do not load there.
+# Lambda's Python versions and the glibc version of each: wheels that need a newer glibc do not load there.
 RUNTIMES = {"3.11": (2, 26), "3.12": (2, 34), "3.13": (2, 34), "3.14": (2, 34)}
-PROCESSORS = {"x86_64": "x86_64", "aarch64": "arm64"}  # platform.machine(): Lambda's word
-# For what runs while the package is made: valid settings, and nobody there.
+PROCESSORS = {"x86_64": "x86_64", "aarch64": "arm64"}  # platform.machine(): Lambda's name
+# The environment of programs that run while the package is made: valid settings, with no service at their addresses.
 NOBODY = {
     "AWS_LAMBDA_FUNCTION_NAME": "unused",
     "INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT": "1",
@@ -45,7 +45,10 @@ NOBODY = {
 
 
 def runtime() -> str:
-    """Lambda's name of this Python. Raises Refused where Lambda has none, or what is installed does not run there."""
+    """Return Lambda's name for this Python.
+
+    Raise Refused if Lambda does not have this version or platform, or if an installed distribution does not run there.
+    """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if version not in RUNTIMES:
         raise Refused(f"Lambda has no Python {version}: make the package with one of {', '.join(RUNTIMES)}")
@@ -57,12 +60,16 @@ def runtime() -> str:
 
 
 def processor() -> str:
-    """Lambda's name of this machine's processor."""
+    """Return Lambda's name for this machine's processor."""
     return PROCESSORS[platform.machine()]
 
 
 def package(stage: str) -> Path:
-    """The package of `stage`, a key of zappa_settings.json: made anew where anything that goes into it has changed."""
+    """Return the path of the package of `stage`, a key of zappa_settings.json.
+
+    Make the package if anything that goes into it has changed. Raise Refused if it can't be made, is larger than
+    MOST_BYTES, or would not start.
+    """
     result = PACKAGES / f"{stage}-{_fingerprint()}.zip"
     if result.exists():
         print(f"{result.relative_to(ROOT)} is up to date", flush=True)
@@ -79,13 +86,13 @@ def package(stage: str) -> Path:
         _check_size(made)
         for older in set(PACKAGES.glob(f"{stage}-*.zip")) - {result}:
             older.unlink(missing_ok=True)
-        made.replace(result)  # at once: another deployment may be uploading the same package
+        made.replace(result)  # atomic: another deployment may be uploading the same package
     print(f"Made {result.relative_to(ROOT)}", flush=True)
     return result
 
 
 def _fingerprint() -> str:
-    """What tells this package from every other: a hash of all that goes into it and of the code that makes it."""
+    """Return a hash of everything that goes into the package and of the code that makes it."""
     content = hashlib.sha256(f"{runtime()} {processor()}".encode())
     for path in sorted(path for name in (*SOURCES, *MAKERS) for path in _files(ROOT / name)):
         content.update(f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
@@ -116,7 +123,7 @@ def _copy_sources(project: Path) -> None:
 
 
 def _loaded(package: Path, directory: Path) -> list[str]:
-    """The files of `package` that a new process loads. Raises Refused where the function would not start."""
+    """Return the files of `package` that a new process loads. Raise Refused if the function would not start."""
     with zipfile.ZipFile(package) as archive:
         archive.extractall(directory)
     output = _run(directory, "python", str(Path(__file__).with_name("rehearsal.py")))
@@ -125,7 +132,7 @@ def _loaded(package: Path, directory: Path) -> list[str]:
 
 
 def _run(directory: Path, program: str, *arguments: str) -> str:
-    """What a program of this environment prints. Raises Refused with its output where it fails."""
+    """Return the standard output of a program of this environment. Raise Refused with its output if it fails."""
     environment = NOBODY | {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
@@ -140,7 +147,7 @@ def _run(directory: Path, program: str, *arguments: str) -> str:
 
 
 def _foreign(distribution: Distribution, libc: tuple[int, int]) -> Iterator[str]:
-    """The name of a distribution whose compiled code needs another system than Lambda's."""
+    """Yield the name and the tags of `distribution` if its compiled code does not run on Lambda's system."""
     wheel = distribution.read_text("WHEEL") or ""
     tags = [tag.rsplit("-", 1)[1] for tag in re.findall(r"^Tag: (\S+)$", wheel, re.MULTILINE)]
     if tags and not any(_runs_with(tag, libc) for tag in tags):

@@ -1,6 +1,7 @@
-"""Runs in an unpacked package as Lambda does, with nothing behind it: prints the modules that its first events load.
+"""A program that feeds the first events to an unpacked package, as Lambda does, and prints the modules they load.
 
-They end in errors, as no database and no AWS answers; what matters is that everything they need can be imported.
+Run it in the package's directory. No database and no AWS service answers, so WebSocket events end in errors; it matters
+only that everything they need can be imported.
 """
 
 import importlib
@@ -24,7 +25,7 @@ ROUTES = {"CONNECT": "$connect", "MESSAGE": "$default", "DISCONNECT": "$disconne
 
 
 class Context:
-    """Lambda's, as far as it is asked."""
+    """The parts of Lambda's context object that the function reads."""
 
     aws_request_id = "rehearsal"
 
@@ -33,7 +34,7 @@ class Context:
 
 
 def websocket(kind: str, body: str = '{"action":"ping"}') -> dict[str, object]:
-    """An event of a WebSocket API, all of one connection."""
+    """Return an event of a WebSocket API. All events belong to one connection."""
     context = {"eventType": kind, "routeKey": ROUTES[kind], "connectionId": "rehearsal", "stage": "ws"}
     return {
         "requestContext": context | {"domainName": "unused.example.org", "identity": {"sourceIp": "192.0.2.1"}},
@@ -44,7 +45,7 @@ def websocket(kind: str, body: str = '{"action":"ping"}') -> dict[str, object]:
 
 
 def rehearse(package: Path) -> list[str]:
-    """The package's files that were imported. Raises ImportError or RuntimeError where the function would not work."""
+    """Return the package's files that were imported. Raise ImportError or RuntimeError if the function can't work."""
     sys.path.insert(0, str(package))
     function = importlib.import_module("handler").lambda_handler
     registered = importlib.import_module("zappa.websocket")._registry

@@ -1,4 +1,4 @@
-"""The CloudFormation stack of one stage: what it is made of, and how it is made, changed and removed."""
+"""The CloudFormation stack of one stage: the calls that create, update, restore and delete it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,19 +19,20 @@ NO_UPDATE = "No updates are to be performed"
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a stack is made of. Its package stays in the bucket for as long as the stage is there."""
+    """The template and the parameters of a stack. The package stays in the bucket until the stage is removed."""
 
     template: str
-    parameters: list[dict[str, str]]  # as CloudFormation describes them
+    parameters: list[dict[str, str]]  # as describe_stacks returns them
 
     def __str__(self) -> str:
         return next(each["ParameterValue"] for each in self.parameters if each["ParameterKey"] == "CodeKey")
 
 
 class Stack:
-    """One account and Region are those of the AWS credentials; `AWS_ENDPOINT_URL` leads elsewhere.
+    """The stack of `stage` in the account and Region of the AWS credentials, or at `AWS_ENDPOINT_URL` if that is set.
 
-    `template`: CloudFormation text. Calls block and raise Refused.
+    `template`: CloudFormation text; the default is template.yaml. Methods block. They raise Refused or an exception of
+    botocore.
     """
 
     def __init__(self, stage: str, template: str | None = None) -> None:
@@ -49,12 +50,12 @@ class Stack:
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """The account, Region and endpoint of the stack, to be printed."""
         endpoint = self._cloudformation.meta.endpoint_url
         return f"account {self.bucket.split('-')[2]}, Region {self._session.region_name} ({endpoint})"
 
     def upload(self, package: Path, key: str) -> None:
-        """Puts the package into the bucket of this account's packages, which is made if need be and never public."""
+        """Upload the package to this account's bucket for packages. Create the bucket, not public, if it is missing."""
         if not self._has_bucket():
             where = {"LocationConstraint": self._session.region_name}
             options = {} if self._session.region_name == "us-east-1" else {"CreateBucketConfiguration": where}
@@ -66,7 +67,7 @@ class Stack:
         self._s3.upload_file(str(package), self.bucket, key)
 
     def create_or_update(self, parameters: Mapping[str, str]) -> None:
-        """Makes the stack so, and waits for it. What `parameters` leaves out stays as it is in the stack."""
+        """Create or update the stack, and wait for it. Parameters missing in `parameters` keep their present values."""
         known = self._parameters()
         if unknown := parameters.keys() - known:
             raise Refused(
@@ -84,20 +85,20 @@ class Stack:
         )
 
     def release(self) -> Release | None:
-        """The one that is there; None: none."""
+        """Return the deployed release, or None if there is no stack."""
         stack = self._describe()
         if not stack:
             return None
         template = self._cloudformation.get_template(StackName=self.name)["TemplateBody"]
-        # boto3 reads a template that is JSON.
+        # boto3 returns a JSON template parsed, as a dict.
         return Release(template if isinstance(template, str) else json.dumps(template), stack["Parameters"])
 
     def go_back(self, release: Release) -> None:
-        """Makes the stack of what it was made of before, template and parameters, and waits for it."""
+        """Restore the template and the parameters of `release`, and wait for the stack."""
         self._make(release.template, release.parameters, exists=True)
 
     def manage(self, command: str) -> None:
-        """Runs a management command in the function; what it prints is in its log."""
+        """Run a management command in the function; its output goes to CloudWatch Logs. Raise Refused if it fails."""
         answer = self._session.client("lambda").invoke(
             FunctionName=self.name, Payload=json.dumps({"manage": command}).encode()
         )
@@ -106,11 +107,11 @@ class Stack:
             raise Refused(f"{command} in the function: {result['errorMessage']}")
 
     def outputs(self) -> dict[str, str]:
-        """Of the stack as it is; empty where there is none."""
+        """Return the outputs of the stack, by key; empty if there is no stack."""
         return {output["OutputKey"]: output["OutputValue"] for output in self._describe().get("Outputs", ())}
 
     def delete(self) -> None:
-        """Removes the stack and the packages of this stage, and the bucket with the last of them."""
+        """Delete the stack and the packages of this stage; delete the bucket too if no other packages remain in it."""
         if self._describe():
             self._cloudformation.delete_stack(StackName=self.name)
             self._wait("stack_delete_complete")
@@ -125,7 +126,7 @@ class Stack:
             self._s3.delete_bucket(Bucket=self.bucket)
 
     def secret_version(self, name: str) -> str:
-        """The version of the secret that is the current one; nothing of its value is read."""
+        """Return the ID of the secret's current version. The secret's value is not read."""
         try:
             versions = self._session.client("secretsmanager").describe_secret(SecretId=name)["VersionIdsToStages"]
         except ClientError as error:
@@ -137,7 +138,10 @@ class Stack:
         return next(str(version) for version, stages in versions.items() if "AWSCURRENT" in stages)
 
     def gateway_logs(self) -> str:
-        """The parameter GatewayLogsRole: whether API Gateway has a role to write logs with, in this whole Region."""
+        """Return the value of the template parameter GatewayLogsRole.
+
+        It is "exists" if API Gateway already has a role to write logs with in this whole Region, else "create".
+        """
         return "exists" if self._session.client("apigateway").get_account().get("cloudwatchRoleArn") else "create"
 
     def _make(self, template: str, parameters: list[dict[str, Any]], *, exists: bool) -> None:
@@ -184,7 +188,7 @@ class Stack:
             raise Refused(f"{self.name}: {error}\n{reasons}") from error
 
     def _delay(self) -> int:
-        """Seconds between two looks; what stands in for AWS on this machine is done at once."""
+        """Return the seconds between two polls; fewer for an emulator on this machine, which is done at once."""
         return 1 if "127.0.0.1" in self._cloudformation.meta.endpoint_url else 5
 
     def _failures(self) -> Iterator[str]:
@@ -199,5 +203,5 @@ class Stack:
 
 
 def stages(settings: Path) -> list[str]:
-    """Those that zappa_settings.json knows."""
+    """Return the names of the stages in `settings`, the path of zappa_settings.json."""
     return [name for name in json.loads(settings.read_text()) if name != "base"]

@@ -1,7 +1,7 @@
-"""`python -m bench`: this product beside servers that do the same job, in one run on one machine.
+"""`python -m bench`: a comparison of this product with servers that do the same job, in one run on one machine.
 
-Only ratios between rows of one run mean something. What fails is said in its row, and the run goes on. Tables are
-printed; figures and plots are in var/.
+Only ratios between rows of the same run mean anything. If a task fails, its row gives the reason, and the run
+continues. Tables are printed; figures and plots are written to var/.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from tests.support.paths import ROOT
 
 VAR = ROOT / "var"
 EVERYBODY = (STOCK_CORE, STOCK_PUBSUB, WEBSOCKETS, NODE, PRODUCT)
-MESSAGE = 300  # characters of what went wrong
+MESSAGE = 300  # the most characters of an error in a row's note
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Task:
 
 
 def tasks(plan: Plan, around: Surroundings) -> Iterator[Task]:
-    """Contenders take turns under one workload, so that what the machine does meanwhile is alike for them."""
+    """Yield the tasks of a run. Contenders take turns within a workload, so that other load affects all alike."""
 
     def on(name: str, work: Workload, *contenders: str) -> Iterator[Task]:
         for contender in contenders:
             yield Task(name, contender, 0, partial(serving, CONTENDERS[contender], 1, work))
 
     def serving(start: Start, count: int, work: Workload) -> Iterator[Row]:
-        """On a server of its own."""
+        """Yield the rows of `work` on newly started servers."""
         around.redis.client().flushall()
         with start(around, count) as running:
             yield from work(plan, running)
@@ -74,7 +74,7 @@ def tasks(plan: Plan, around: Surroundings) -> Iterator[Task]:
 
 
 def done(task: Task) -> Iterator[Row]:
-    """The rows of `task`, and where it fails, one that says why."""
+    """Yield the rows of `task` and, if it fails, one more row with the reason."""
     print(f"{task.workload}: {task.contender} {task.size or ''}", file=sys.stderr, flush=True)
     try:
         yield from task.rows()
@@ -95,7 +95,7 @@ def machine() -> dict[str, object]:
 
 
 def measured(plan: Plan, only: list[str], file: Path) -> Run:
-    """All that `plan` says, or only some workloads of it; kept in `file` after each task."""
+    """Run the tasks of `plan`, or only those of the workloads in `only`. Save the run to `file` after each task."""
     run = Run(machine(), asdict(plan), 0.0, [])
     began = time.monotonic()
     keep_off_the_servers_core()

@@ -1,4 +1,4 @@
-"""The message path of mode `aws`, on the emulator: what `make aws-deploy` deploys, real zip, gateway, table and all."""
+"""The message path of mode `aws` on the emulator: the deployment of `make aws-deploy`, with the real package."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class DurablePostgresWithTLS(DurablePostgres, PostgresWithTLS):
 
 
 def package() -> Path:
-    """The newest. Raises MissingProgram where there is none."""
+    """Return the path of the newest package. Raise MissingProgram if there is none."""
     found = sorted(PACKAGES.glob(f"{STAGE}-*.zip"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise MissingProgram("AWS mode needs the Lambda package. Make it: `make aws-package`.")
@@ -30,7 +30,10 @@ def package() -> Path:
 
 
 def warm_frames(plan: Plan) -> Iterator[Row]:
-    """One visitor writes, again when the ack has come; one admin reads. The process of the function is warm."""
+    """Yield the package's size and the figures of a warm process of the function.
+
+    One visitor writes again after each ack; one staff connection reads.
+    """
     yield Row("package", PRODUCT, 0, {"bytes": package().stat().st_size})
     ministack, postgres = Ministack(), DurablePostgresWithTLS()
     with started(ministack, postgres), deployed(ministack, postgres) as deployment:
@@ -42,7 +45,7 @@ def warm_frames(plan: Plan) -> Iterator[Row]:
 
 
 def cold_starts(plan: Plan) -> Iterator[Row]:
-    """A new process of the function, from its import to the first frame that a visitor gets; the fastest counts."""
+    """Yield the seconds of the fastest new process of the function, from its import to a visitor's first frame."""
     with tempfile.TemporaryDirectory() as directory, cold_start.surroundings() as environment:
         function = cold_start.unpacked(package(), Path(directory))
         (times,) = cold_start.fastest([function], environment, plan.cold_starts)

@@ -1,8 +1,8 @@
-"""`make aws-cold-start`: how long a new process of the Lambda function takes, and for what.
+"""`make aws-cold-start`: the time that a new process of the Lambda function takes, by its parts.
 
-It imports the package that `make aws-package` makes, unpacked, as Lambda does, and beside it only what Lambda's own
-Python brings; then it serves a page, or the first two events of a WebSocket. PostgreSQL, the table and the gateway are
-processes of this machine. Every run is a new process; the fastest counts, as what else the machine does only adds.
+The process imports the unpacked package of `make aws-package`, as Lambda does, with only the modules of Lambda's own
+Python beside it; then it serves a page, or the first events of a WebSocket. PostgreSQL, the table and the gateway are
+processes of this machine. Every run is a new process; the fastest counts, because other load can only add time.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ EVENTS = {
     PAGE: HTTP,
     "$connect": websocket("CONNECT"),
     "identify": HELLO,
-    "identify, once more": HELLO,  # what of it is not the first time
+    "identify, once more": HELLO,  # its time without the work of the first frame
 }
 FRAMES = list(EVENTS)[1:]
-# Cumulative time of these imports says what a start is spent on. Each is named without those above it.
+# The parts of an import's time, by root package. A module's own time, without the modules it imports, counts once.
 PARTS = {
     "boto3 and its clients": ("boto3", "botocore"),
     "Django": ("django",),
@@ -64,7 +64,7 @@ print(json.dumps([after - before for before, after in zip(times, times[1:])]))
 
 
 class Gateway(BaseHTTPRequestHandler):
-    """Takes what is posted to connections, and keeps the types of these frames."""
+    """A server that accepts the frames posted to connections and records their types."""
 
     posts: ClassVar[list[str]] = []
     protocol_version = "HTTP/1.1"
@@ -81,7 +81,7 @@ class Gateway(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def surroundings() -> Iterator[dict[str, str]]:
-    """What is behind the function, and the environment that leads there."""
+    """Start the services behind the function. Yield the environment with their addresses."""
     ministack, postgres = Ministack(), PostgresWithTLS()
     with started(ministack, postgres), ThreadingHTTPServer((HOST, 0), Gateway) as gateway:
         threading.Thread(target=gateway.serve_forever, daemon=True).start()
@@ -99,7 +99,10 @@ def surroundings() -> Iterator[dict[str, str]]:
 
 
 def child(function: Path, environment: Mapping[str, str], events: Sequence[str], *options: str) -> tuple[str, str]:
-    """What a new process printed that imports the function and serves `events`, keys of EVENTS."""
+    """Return the output and the error output of a new process that imports the function and serves `events`.
+
+    `events`: keys of EVENTS. `options`: of Python.
+    """
     arguments = [str(function), str(ROOT / "aws"), json.dumps([EVENTS[name] for name in events])]
     command = [str(PROGRAMS / "python"), *options, "-c", CHILD, *arguments]
     done = subprocess.run(command, env=environment, cwd=function, capture_output=True, text=True, check=False)
@@ -108,7 +111,7 @@ def child(function: Path, environment: Mapping[str, str], events: Sequence[str],
 
 
 def fastest(functions: Sequence[Path], environment: Mapping[str, str], runs: int = RUNS) -> list[dict[str, float]]:
-    """Milliseconds that each of `functions` takes for the import, and for each of EVENTS after it."""
+    """Return, for each of `functions`, the fewest milliseconds of its import and of each of EVENTS."""
     found: list[dict[str, float]] = [{} for _ in functions]
     for events in [[PAGE], FRAMES] * runs:
         for function, times in zip(functions, found, strict=True):
@@ -120,12 +123,12 @@ def fastest(functions: Sequence[Path], environment: Mapping[str, str], runs: int
 
 
 def to_first_frame(times: Mapping[str, float]) -> float:
-    """Milliseconds from the import on, of those that `fastest` found."""
+    """Return the milliseconds from the import to the first frame, from one of the results of `fastest`."""
     return sum(times[name] for name in ("import", *FRAMES[:2]))
 
 
 def spent(function: Path, environment: Mapping[str, str]) -> dict[str, float]:
-    """Milliseconds that importing the modules of each of PARTS took by themselves."""
+    """Return the milliseconds of importing the modules of each of PARTS, and of the REST."""
     total = dict.fromkeys([*PARTS, REST], 0.0)
     for line in child(function, environment, [], "-X", "importtime")[1].splitlines():
         if line.startswith("import time:") and line[12:].split("|")[0].strip().isdigit():
@@ -142,7 +145,7 @@ def unpacked(archive: Path, directory: Path) -> Path:
 
 
 def main() -> None:
-    """Prints a table for docs/aws.md."""
+    """Print the figures for docs/aws.md."""
     (archive,) = PACKAGES.glob(f"{STAGE}-*.zip")
     with tempfile.TemporaryDirectory() as directory, surroundings() as environment:
         function, bare = (unpacked(archive, Path(directory) / name) for name in ("function", "bare"))

@@ -1,4 +1,4 @@
-"""The servers that are compared. What they need runs beside them, not on their core, and is shared by all."""
+"""The servers that are compared. All share the same Redis and PostgreSQL, which run on other cores."""
 
 import contextlib
 import socket
@@ -16,7 +16,7 @@ from tests.support.redis_services import Redis
 from tests.support.services import HOST, MissingProgram, Postgres, Service, started
 
 PEERS = ROOT / "bench" / "peers"
-MOST_SOCKETS = "20000"  # of one process, more than any workload opens
+MOST_SOCKETS = "20000"  # of one process; no workload opens as many
 PRODUCT = "product"
 STOCK_CORE = "stock Channels, `RedisChannelLayer`"
 STOCK_PUBSUB = "stock Channels, `RedisPubSubChannelLayer`"
@@ -26,7 +26,7 @@ WEBSOCKETS = "Python `websockets` + Redis"
 
 
 class Measured(Service):
-    start_seconds = 0.0  # until it was ready
+    start_seconds = 0.0  # from the start until the service was ready
 
     def start(self) -> None:
         began = time.monotonic()
@@ -35,13 +35,13 @@ class Measured(Service):
 
     @property
     def pid(self) -> int:
-        """Of the running program: `taskset` becomes what it starts."""
+        """The process ID of the program itself: `taskset` replaces itself with the program it starts."""
         assert self._process is not None
         return self._process.pid
 
 
 class DurablePostgres(Measured, Postgres):
-    """The tests' PostgreSQL, but a commit is on the disk before it is answered."""
+    """The tests' PostgreSQL with fsync: a commit is on disk before it is answered."""
 
     def command(self) -> Sequence[str]:
         return [*super().command(), "--fsync=on"]
@@ -66,7 +66,10 @@ class ProductOnEveryCore(Measured, Pod):
 
 
 class Peer(Measured):
-    """A server that keeps nothing but what is in Redis. `command` finds its address in the environment."""
+    """A server that stores nothing outside Redis.
+
+    `command` returns the command line for a port. The environment also has HOST, PORT and REDIS_URL.
+    """
 
     working_directory = ROOT
 
@@ -94,7 +97,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Running:
-    """A contender that serves."""
+    """A contender whose servers are ready."""
 
     name: str
     servers: Sequence[Measured]
@@ -108,14 +111,14 @@ Start = Callable[[Surroundings, int], contextlib.AbstractContextManager[Running]
 
 @contextlib.contextmanager
 def surroundings() -> Iterator[Surroundings]:
-    """PostgreSQL with a prepared database, which each product copies, and Redis."""
+    """Start Redis, and PostgreSQL with a prepared database that each product copies."""
     postgres, redis = DurablePostgres(), SharedRedis()
     with tempfile.TemporaryDirectory() as static, started(postgres, redis):
         yield Surroundings(redis, postgres, Kubernetes(postgres, Path(static)))
 
 
 def product(make: Callable[..., Pod]) -> Start:
-    """What pods run: every message committed to PostgreSQL before its ack."""
+    """Return the Start of this product as pods run it: every message is committed to PostgreSQL before its ack."""
 
     @contextlib.contextmanager
     def start(around: Surroundings, processes: int) -> Iterator[Running]:
@@ -129,7 +132,7 @@ def product(make: Callable[..., Pod]) -> Start:
 
 
 def peer(name: str, command: Callable[[int], Sequence[str]], **environment: str) -> Start:
-    """What stores nothing."""
+    """Return the Start of a peer: a server that does the same job and stores nothing."""
 
     @contextlib.contextmanager
     def start(around: Surroundings, processes: int) -> Iterator[Running]:
@@ -142,7 +145,7 @@ def peer(name: str, command: Callable[[int], Sequence[str]], **environment: str)
 
 
 def daphne(port: int) -> Sequence[str]:
-    """As it comes."""
+    """Return the command line of daphne with its default settings."""
     return [sys.executable, "-m", "daphne", "-v", "0", "-b", HOST, "-p", str(port), _STOCK]
 
 

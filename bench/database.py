@@ -1,7 +1,7 @@
-"""`make bench-database`: what people wait for with a million messages in PostgreSQL, through the product's own code.
+"""`make bench-database`: response times of the product's own code with a million messages in PostgreSQL.
 
-Fills a new database (tests/support/archive.py), then times every hot path (tests/support/hot_paths.py), a process
-that catches up while much is written, pruning beside traffic, and an export. Plans go to var/database-plans.txt.
+It fills a new database (tests/support/archive.py), then times every hot path (tests/support/hot_paths.py), an export,
+pruning beside traffic, and a process that catches up under heavy writing. Query plans go to var/database-plans.txt.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from tests.support.paths import ROOT
 from tests.support.services import started
 
 PLANS = ROOT / "var" / "database-plans.txt"
-WARM = 5  # calls of each path that do not count
-ACKS = 200  # messages a second that are written while something else goes on
-SECONDS = 10  # for which they are, where nothing else does
+WARM = 5  # calls of each path before those that are timed
+ACKS = 200  # messages written a second while their acks are timed
+SECONDS = 10  # duration of that if no other process runs beside it
 PRUNED = 100_000
-WINDOW = 12  # seconds of writing before a process that catches up is looked at
+WINDOW = 12  # seconds of writing before the catching up is timed
 RATES = (1_000, 5_000)
 
 PRUNE = "from messaging.journal.retention import prune; from datetime import datetime; " + (
@@ -87,7 +87,7 @@ def paths(samples: int) -> None:
 
 @contextmanager
 def writing(database: str, rate: int) -> Iterator[None]:
-    """`rate` messages a second, in fifty transactions, from another thread."""
+    """Write `rate` messages a second, in fifty transactions a second, from another thread."""
     stopped = threading.Event()
 
     def write() -> None:
@@ -109,7 +109,7 @@ def writing(database: str, rate: int) -> Iterator[None]:
 
 
 def catching_up(database: str) -> None:
-    """As the hub does it, every two seconds."""
+    """Print the cost of reading the numbers of new messages every two seconds, as the hub does."""
     from messaging.journal import reader
 
     print("\n| messages/s | numbers told | median ms |\n|---|---|---|")
@@ -128,7 +128,7 @@ def catching_up(database: str) -> None:
 
 
 async def acked(beside: asyncio.subprocess.Process | None = None) -> list[float]:
-    """Seconds that each ack took, of ACKS messages a second for SECONDS, or for as long as a process runs."""
+    """Write ACKS messages a second, for SECONDS or until the process `beside` ends. Return each ack's seconds."""
     from messaging.journal.journal import Journal
     from messaging.service.contracts import NewMessage
 
@@ -164,7 +164,7 @@ async def pruning(database: str) -> None:
 
 
 def exporting(*arguments: str) -> tuple[float, int]:
-    """Seconds, and the most memory in MiB, of messaging_export."""
+    """Run messaging_export. Return its seconds and its peak memory in MiB."""
     began = time.monotonic()
     pid = os.posix_spawn(
         sys.executable,

@@ -1,4 +1,4 @@
-"""Puts a run into docs/performance.md, between two marks, and its plots beside the other pictures."""
+"""Writing a run into docs/performance.md, between two marks, and its plots into docs/images."""
 
 from collections.abc import Mapping
 
@@ -17,12 +17,12 @@ def write(run: Run) -> None:
 
 
 def shown(workload: str, drawn: Mapping[str, str]) -> str:
-    """The picture of `workload`, with a text instead, where one was `drawn`."""
+    """Return the Markdown of the picture of `workload`, with its alternative text; empty if it was not `drawn`."""
     return f"![{drawn[workload]}](images/{plots.file_name(workload)})" if workload in drawn else ""
 
 
 def replaced(page: str, figures: str) -> str:
-    """`page` with `figures` between the marks. Raises ValueError where one of them is missing."""
+    """Return `page` with `figures` between the marks. Raise ValueError if a mark is missing."""
     before, _, rest = page.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:

@@ -1,14 +1,14 @@
-"""What the bench asks its load generator, and what that answers: one line of JSON each."""
+"""The bench's commands to its load generator, and the answers: one line of JSON each."""
 
 import json
 from dataclasses import asdict, dataclass
 
-P99_MS = 100  # of deliveries, in a trial that counts as sustained
+P99_MS = 100  # a trial counts as sustained if 99 % of its deliveries take less
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Who connects first. With several `urls` everybody is spread over them."""
+    """The numbers of visitors and of staff connections to open first, spread over `urls`."""
 
     urls: list[str]
     visitors: int
@@ -18,14 +18,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Grow:
-    """Connect more visitors, until there are so many."""
+    """Connect more visitors, until there are `visitors`."""
 
     visitors: int
 
 
 @dataclass(frozen=True)
 class Open:
-    """An open loop: messages leave on schedule, `rate` a second from all visitors, whatever the server does."""
+    """An open loop: visitors together send `rate` messages a second on schedule, even if the server lags behind."""
 
     rate: float
     seconds: float
@@ -33,7 +33,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Closed:
-    """A closed loop: each visitor writes again when the ack has come."""
+    """A closed loop: each visitor writes again after the ack."""
 
     seconds: float
 
@@ -45,7 +45,7 @@ class Burst:
 
 @dataclass(frozen=True)
 class Reconnect:
-    """Every visitor is cut off and comes back at once. Answered by a Return."""
+    """Disconnect all visitors at once; all reconnect at once. The answer is a Return."""
 
 
 Command = Grow | Open | Closed | Burst | Reconnect
@@ -54,11 +54,12 @@ COMMANDS: dict[str, type[Command]] = {kind.__name__: kind for kind in (Grow, Ope
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an open or a closed loop, or a burst. Times in milliseconds.
+    """The result of an open loop, a closed loop or a burst. Times are in milliseconds.
 
-    `rate`: acked messages a second, in an open loop those that were asked for. `delivered`: messages a second that
-    all admins got meanwhile. `arrived`: deliveries, with the late ones. `lag`: how late the generator sent, 99th
-    percentile. `cpu`: its share of one core. `server_core`, `other_cores`: how busy they were.
+    `rate`: acked messages a second; in an open loop, the scheduled rate. `delivered`: deliveries a second to one staff
+    connection, on average. `arrived`: all deliveries, late ones included. `twice`: deliveries of a message that had
+    already arrived. `lag`: delay of the generator behind its schedule, 99th percentile. `cpu`: the generator's share of
+    one core. `server_core`, `other_cores`: the shares of time that these cores were busy.
     """
 
     rate: float
@@ -88,7 +89,7 @@ class Outcome:
 
     @property
     def limited_by(self) -> str:
-        """What else than the server may have been the limit; empty where it was the server, or nothing."""
+        """The part other than the server that may have been the limit; empty if there is none."""
         if self.lag > 20 or self.cpu > 0.9:
             return "the load generator was full"
         return "the cores beside the server's were full" if self.other_cores > 0.95 else ""
@@ -96,9 +97,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Return:
-    """`seconds` until the last one was identified; `failures`: attempts that were refused or took too long.
+    """The result of a Reconnect. `seconds`: until the last visitor was identified.
 
-    `missing`: who was not back when the bench gave up.
+    `failures`: attempts that were refused or timed out. `missing`: visitors not back when the bench gave up.
     """
 
     seconds: float

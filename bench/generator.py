@@ -11,15 +11,15 @@ from typing import Any, Self
 from bench.exchange import Burst, Closed, Grow, Open, Outcome, Reconnect, Return, Setup, encode
 from tests.support.paths import ROOT
 
-PATIENCE = 300  # seconds for one answer: 10,000 connections on a slow machine
+PATIENCE = 300  # seconds to wait for an answer: enough for 10,000 connections on a slow machine
 
 
 class GeneratorFailed(Exception):
-    """It could not do what was asked, has ended, or did not answer."""
+    """The error of a load generator that could not obey a command, has ended, or did not answer."""
 
 
 class Generator:
-    """bench.load in a process of its own. Entering connects everybody."""
+    """bench.load in a process of its own. Entering the context connects all visitors and staff."""
 
     def __init__(
         self, urls: Sequence[str], visitors: int, admins: int = 0, admin_token: Callable[[], str] = str

@@ -1,4 +1,4 @@
-"""The figures to reach, and whether a run reached them."""
+"""The goals for a run's figures, and the verdict on each."""
 
 import itertools
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from bench.contenders import NODE, PRODUCT, STOCK_BACKLOG, STOCK_CORE, STOCK_PUB
 from bench.metering import Row
 
 HALF_A_CORE = 0.5
-NOISE = 1.15  # by how much a cost that stays may seem to grow from one size to the next
+NOISE = 1.15  # a cost that grows by no more than this factor from one size to the next counts as constant
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`ratio`: to the reference of the same run. `reached` is None where a figure is missing."""
+    """The verdict on a goal. `ratio`: to the reference in the same run. `reached` is None if a figure is missing."""
 
     figure: str = "–"
     ratio: str = "–"
@@ -28,13 +28,13 @@ class Goal:
 
 
 class Found:
-    """The rows of a run, asked for by what they are."""
+    """The figures of a run, by workload, name and contender."""
 
     def __init__(self, rows: list[Row]) -> None:
         self._rows = rows
 
     def all(self, workload: str, name: str, contender: str = PRODUCT) -> list[tuple[int, float]]:
-        """Sizes and figures, the smallest size first."""
+        """Return pairs of size and figure, in the order of sizes."""
         own = [row for row in self._rows if (row.workload, row.contender) == (workload, contender)]
         return sorted((row.size, row.figures[name]) for row in own if name in row.figures)
 
@@ -48,7 +48,7 @@ class Found:
 def compared(
     workload: str, name: str, reference: str, form: str, *, at_least: float = 0.0, at_most: float = float("inf")
 ) -> Callable[[Found], Verdict]:
-    """At the largest size."""
+    """Return a judge of the ratio of the product's figure to that of `reference`, both at their largest size."""
 
     def judge(found: Found) -> Verdict:
         own, other = found.last(workload, name), found.last(workload, name, reference)
@@ -63,7 +63,7 @@ def compared(
 def below(
     value: Callable[[Found], float | None], limit: float, form: str, scale: float = 1.0
 ) -> Callable[[Found], Verdict]:
-    """The limit itself is still good. `scale` is applied before the comparison."""
+    """Return a judge that accepts a value, multiplied by `scale`, up to and including `limit`."""
 
     def judge(found: Found) -> Verdict:
         own = value(found)
@@ -73,7 +73,7 @@ def below(
 
 
 def growth(workload: str, name: str, form: str, good: Callable[[float, float], bool]) -> Callable[[Found], Verdict]:
-    """All sizes; `good` judges each figure and the next."""
+    """Return a judge of the figures of all sizes: `good` judges each pair of neighbours."""
 
     def judge(found: Found) -> Verdict:
         values = [value for _, value in found.all(workload, name)]
@@ -85,7 +85,7 @@ def growth(workload: str, name: str, form: str, good: Callable[[float, float], b
 
 
 def ready_on_half_a_core(found: Found) -> float | None:
-    """Seconds: the CPU's share is what stretches a start."""
+    """Return the estimated seconds of a start on half a core: the CPU time is the part that takes longer there."""
     seconds, cpu = found.first("start", "seconds"), found.first("start", "cpu")
     return None if seconds is None or cpu is None else max(seconds, cpu / HALF_A_CORE)
 

@@ -1,7 +1,7 @@
-"""`python -m bench.growth`: what hints cost where there are more pods than this machine could run, by simulation.
+"""`python -m bench.growth`: the cost of hints with more pods than this machine can run, by simulation.
 
-Arithmetic is enough for averages. But whoever is busy, a pod or Redis, takes all that has come meanwhile in one turn,
-so that the cost of a message falls as the load grows; what follows from that is found by playing it through.
+Arithmetic is enough for averages. But a busy pod or Redis handles in one turn all that has arrived meanwhile, so the
+cost of a message falls as the load grows; a simulation shows the consequences.
 """
 
 import heapq
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 # Microseconds of CPU, measured with uvloop, channels_redis and Redis 7 on the machine of docs/performance.md.
 SERVE = 190  # a message of a pod's own visitors, from its frame to its ack
 SEND = 120  # one publish
-HEAR = 62  # one publish of any pod
-HINT = 4  # each message in it
-REDIS_TURN, REDIS_COPY, REDIS_WRITE = 20.0, 0.6, 5.4  # a turn; each publish to a pod; each pod that is written to
+HEAR = 62  # receiving one publish of any pod
+HINT = 4  # each message in a received publish
+REDIS_TURN, REDIS_COPY, REDIS_WRITE = 20.0, 0.6, 5.4  # per turn; per publish and receiving pod; per receiving pod
 SECONDS = 3.0
-FULL = 0.9  # of a core: what takes more is not kept up with
+FULL = 0.9  # of a core: a pod or a Redis that needs more falls ever further behind
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`rate`: messages a second of all pods. `heard_by`: the pods that subscribe to what one pod publishes."""
+    """One case. `rate`: messages a second of all pods. `heard_by`: number of pods that receive each pod's publishes."""
 
     pods: int
     rate: float
@@ -30,7 +30,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Shares are of one core. `late`: milliseconds until the last pod has heard, 99 of 100."""
+    """The result of a simulation. `hints`, `pod`, `redis`: shares of one core.
+
+    `late`: milliseconds until a pod that hears of every message has heard of it, 99th percentile.
+    """
 
     hints: float
     pod: float
@@ -44,18 +47,18 @@ class Result:
 
 @dataclass(slots=True)
 class Pod:
-    messages: list[float] = field(default_factory=list)  # when each began, that is to be served
-    heard: list[list[float]] = field(default_factory=list)  # publishes that are to be read
-    hints: list[float] = field(default_factory=list)  # what the next publish carries
+    messages: list[float] = field(default_factory=list)  # start times of the messages that wait to be served
+    heard: list[list[float]] = field(default_factory=list)  # publishes that wait to be read
+    hints: list[float] = field(default_factory=list)  # start times of the messages in the next publish
     sending: bool = False
     busy: bool = False
     used: float = 0.0
 
 
 class Simulation:
-    """Turns of the pods' event loops and of Redis, each of which takes all that waits for it.
+    """A simulation of the turns of the pods' event loops and of Redis. Each turn handles everything that waits for it.
 
-    `seconds`: how long it goes on, by its own clock.
+    `seconds`: the simulated duration.
     """
 
     def __init__(self, case: Case, seed: int = 1, seconds: float = SECONDS) -> None:
@@ -131,7 +134,7 @@ class Simulation:
         self._redis_busy = False
         for sender, publish in taken:
             sender.sending = False
-            # The last pod hears of everything, so that what it hears says how late the last one is.
+            # The last pod of the list receives every publish: `late` is measured there.
             for pod in [*self._random.sample(self._pods[:-1], self._case.heard_by - 1), self._pods[-1]]:
                 pod.heard.append(publish)
         for pod in self._pods:

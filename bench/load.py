@@ -1,8 +1,8 @@
-"""The load generator, a process of its own: visitors that write, admins that read.
+"""The load generator, a process of its own: visitors write, staff connections read.
 
-`python -m bench.load` takes its Setup as one line of JSON and connects; then it answers each line with a command by one
-line, `{"failed": why}` where it could not. What is sent on a schedule counts from the moment when it was due: a server
-can't look fast by making the generator wait.
+`python -m bench.load` reads its Setup as one line of JSON, connects, and answers with one line. Then it answers each
+line with a command by one line, or with `{"failed": reason}`. A message on a schedule is timed from the moment it was
+due, so a server can't look fast by making the generator wait.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from bench.exchange import Burst, Closed, Command, Grow, Open, Outcome, Reconnec
 from bench.machine import Cores
 from bench.sockets import Socket, Tally, connect
 
-CONNECTING = 50  # handshakes at a time: daphne's backlog, as it comes
-CONNECT_SECONDS = 60  # with which everybody tries to be connected, again and again
-ATTEMPT_SECONDS = 10  # after which an attempt to connect has failed
-RETURN_SECONDS = 40  # CONNECT_SECONDS of who was cut off
+CONNECTING = 50  # handshakes at a time: daphne's default backlog
+CONNECT_SECONDS = 60  # for which a connection is attempted again and again
+ATTEMPT_SECONDS = 10  # after which one attempt has failed
+RETURN_SECONDS = 40  # the same for visitors that were cut off
 RETRY_SECONDS = 0.2
 TICK = 0.001
-QUIET_SECONDS = 2.0  # without any frame: what has not come by then is lost
-MOST_PER_SECOND = 20_000  # of a closed loop
+QUIET_SECONDS = 2.0  # without any frame, after which missing messages count as lost
+MOST_PER_SECOND = 20_000  # messages of a closed loop, at most
 
 
 @dataclass
 class Attempt:
-    """To connect, as often as it takes. `socket` is None where it never did; `error` is the last one."""
+    """The attempts to open one connection. `socket` is None if all have failed; `error` is the last failure."""
 
     socket: Socket | None = None
     seconds: float = 0.0
@@ -49,7 +49,7 @@ class Load:
         self.trials = 0
 
     async def connect(self) -> None:
-        # Admins first: their token is good for a minute.
+        # Staff first: their token is valid for a minute.
         token = {"token": self.setup.admin_token} if self.setup.admin_token else {}
         await self._connect([(number, dict(token)) for number in range(self.setup.admins)])
         await self.grow(self.setup.visitors)
@@ -58,7 +58,10 @@ class Load:
         self.visitors += await self._connect([(None, {}) for _ in range(visitors - len(self.visitors))])
 
     async def _connect(self, who: list[tuple[int | None, dict[str, str]]]) -> list[Socket]:
-        """Raises ConnectionError where one of them is still refused in the end."""
+        """Return the sockets of `who`, in order. Raise ConnectionError if one can't connect in CONNECT_SECONDS.
+
+        `who`: for each socket the number of a staff connection (None for a visitor) and its identity.
+        """
         gate = asyncio.Semaphore(CONNECTING)
 
         async def one(place: int, admin: int | None, identity: dict[str, str]) -> Socket:
@@ -116,7 +119,7 @@ class Load:
         acked, delivered = len(tally.acks), len(tally.deliveries)
         share = (time.process_time() - cpu) / (ended - began)
         server_core, other_cores = cores.busy()
-        # ASYNC110 wants an event; setting one for every frame would cost what is to be measured.
+        # ASYNC110 asks for an event; setting one for every frame would distort the measurement.
         while not tally.complete and time.monotonic() - tally.heard < QUIET_SECONDS:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         return Outcome(
@@ -174,7 +177,7 @@ class Load:
 
 
 def percentile(ordered: list[float], share: float) -> float:
-    """In milliseconds; infinite where nothing came."""
+    """Return a percentile of seconds in milliseconds; infinite if `ordered` is empty."""
     return round(ordered[int(share * (len(ordered) - 1))] * 1000, 2) if ordered else float("inf")
 
 
@@ -195,7 +198,7 @@ async def obey(load: Load, command: Command) -> dict[str, Any]:
 
 
 async def main(read: Callable[[], str]) -> None:
-    gc.disable()  # nothing here is cyclic but sockets, which stay
+    gc.disable()  # the only reference cycles are those of sockets, which stay
     load = Load(Setup(**json.loads(read())))
     try:
         await load.connect()

@@ -1,4 +1,4 @@
-"""Who runs on which core, how busy cores are, what processes cost."""
+"""The cores that processes run on, the load of cores, and the CPU time and memory of processes."""
 
 import contextlib
 import os
@@ -11,12 +11,12 @@ import psutil
 
 SERVER_CPU = 0  # the core that a server has to itself
 CORES = os.cpu_count() or 1
-# As `taskset` is Linux's, another system gets no cores apart: its figures vary more.
+# Only Linux has `taskset`; elsewhere the server gets no core of its own, and figures vary more.
 PINNED = shutil.which("taskset") is not None and CORES > 1
 
 
 def keep_off_the_servers_core() -> None:
-    """This process, and what it starts without `pinned`, leave SERVER_CPU to the server; all may open many sockets."""
+    """Keep this process, and those it starts without `pinned`, off SERVER_CPU. Let all of them open many sockets."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if PINNED:
@@ -36,13 +36,13 @@ def _on(cores: str, command: Sequence[str]) -> list[str]:
 
 
 class Cores:
-    """How busy the server's core and the others are from now on."""
+    """A meter of the load of the server's core and of the others, from its creation on."""
 
     def __init__(self) -> None:
         self._before = psutil.cpu_times(percpu=True)
 
     def busy(self) -> tuple[float, float]:
-        """Shares of one; 0 for the others of a single core."""
+        """Return the busy shares of the server's core and, on average, of the others (0 if there are none)."""
         shares = [_busy(before, now) for before, now in zip(self._before, psutil.cpu_times(percpu=True), strict=True)]
         own = shares.pop(SERVER_CPU)
         return round(own, 2), round(sum(shares) / max(len(shares), 1), 2)
@@ -56,20 +56,20 @@ def _busy(before: Any, now: Any) -> float:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """What these processes have used so far, with those of their children that have ended."""
+    """Return the CPU seconds that these processes, and their children that have ended, have used so far."""
     seconds = 0.0
     for pid in pids:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile: its parent has its times
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile: its parent counts its times
             times = psutil.Process(pid).cpu_times()
             seconds += times.user + times.system + times.children_user + times.children_system
     return seconds
 
 
 def family(pid: int) -> list[int]:
-    """`pid` and its children: PostgreSQL has a process for each connection."""
+    """Return `pid` and the IDs of its children: PostgreSQL has a process for each connection."""
     return [pid, *(child.pid for child in psutil.Process(pid).children())]
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """The memory that these processes have, as `kubectl top` and the kernel's limits nearly count it."""
+    """Return the resident bytes of these processes, nearly as `kubectl top` and the kernel's limits count them."""
     return sum(psutil.Process(pid).memory_info().rss for pid in pids)

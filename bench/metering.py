@@ -1,4 +1,4 @@
-"""A row of figures: what came of a trial, and what it cost the servers meanwhile."""
+"""A row of figures: the outcome of a trial, and the CPU time that it cost the servers."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one contender under one workload. `size`: what the workload varies. `note`: what to know of them."""
+    """Figures of one contender under one workload. `size`: the value that the workload varies. `note`: a remark."""
 
     workload: str
     contender: str
@@ -24,7 +24,7 @@ class Row:
 
 
 class Meter:
-    """What the contender, Redis and PostgreSQL use from now on, in CPU seconds."""
+    """A meter of the CPU seconds that the contender, Redis and PostgreSQL use, from its creation on."""
 
     def __init__(self, running: Running) -> None:
         around = running.surroundings
@@ -45,7 +45,7 @@ class Meter:
 def trial_row(
     workload: str, running: Running, generator: Generator, trial: Open | Closed | Burst, size: int = 0
 ) -> Row:
-    """The outcome's figures; beside them CPU seconds for 1,000 messages, and microseconds for one delivery."""
+    """Run a trial. Return its outcome, with CPU seconds per 1,000 messages and CPU microseconds per delivery."""
     meter = Meter(running)
     outcome = generator.run(trial)
     used = meter.used()
@@ -55,7 +55,7 @@ def trial_row(
         figures |= {f"{name}_cpu": round(seconds / outcome.sent * 1000, 4) for name, seconds in used.items()}
     if outcome.arrived:
         figures["delivery_cpu"] = round(used["server"] / outcome.arrived * 1e6, 1)
-    note = "" if isinstance(trial, Burst) else outcome.limited_by  # a burst is over before the kernel has counted
+    note = "" if isinstance(trial, Burst) else outcome.limited_by  # a burst is too short for the kernel's counts
     return Row(workload, running.name, size, figures, note)
 
 

@@ -1,23 +1,23 @@
-"""How large a run is."""
+"""The size of a run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Seconds where nothing else is said.
+    """The size of a run. Times are in seconds.
 
-    A search goes in steps of `stride` until one rate holds and one does not, and ends when they are within a factor of
-    `precision`. `attempts`: how often a trial is tried that does not hold, as a busy machine may be to blame. `rounds`
-    of bursts and of returns: the middle one counts. `connections`, `fan_out` (admins) and `processes` are the sizes of
-    these workloads.
+    A search changes the rate by the factor `stride` until one rate is sustained and a higher one is not, and ends when
+    the two are within a factor of `precision`. `attempts`: how often a trial that is not sustained is tried, because
+    other load on the machine may be the cause. `rounds` of bursts and of reconnects: the median counts. `connections`,
+    `fan_out` (staff connections) and `processes` are the sizes of these workloads.
     """
 
     name: str
     visitors: int
     admins: int
     seconds: float  # of a trial whose figures are reported
-    probe: float  # of one on the way there
+    probe: float  # of a trial during a search
     attempts: int
     stride: float
     precision: float
@@ -25,11 +25,11 @@ class Plan:
     closed: float
     rounds: int
     connections: tuple[int, ...]
-    settle: float  # before idle connections are looked at
-    watched: float  # how long the CPU of idle connections is watched: one round of pings at least
+    settle: float  # before idle connections are measured
+    watched: float  # how long the CPU of idle connections is measured: in a full run, at least one round of pings
     fan_out: tuple[int, ...]
     processes: tuple[int, ...]
-    frames: float  # how long frames are sent to the function on AWS
+    frames: float  # how long frames are sent to the function of mode `aws`
     cold_starts: int
 
 

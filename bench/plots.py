@@ -1,4 +1,4 @@
-"""Pictures of a run, as PNG."""
+"""Plots of a run, as PNG."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ COLOURS = {PRODUCT: OURS, STOCK_PUBSUB: OTHERS, WEBSOCKETS: "#3d6fa5", NODE: "#5
 
 
 def bars(axes: Axes, rows: list[Row], names: dict[str, str]) -> None:
-    """One bar for each contender and figure; `names`: of the figures, with what each is called."""
+    """Draw one bar for each contender and figure. `names`: the label of each figure, by the figure's name."""
     height = 0.8 / len(names)
     for place, (name, called) in enumerate(names.items()):
         for line, row in enumerate(reversed(rows)):
@@ -35,7 +35,7 @@ def bars(axes: Axes, rows: list[Row], names: dict[str, str]) -> None:
 
 
 def lines(axes: Axes, rows: list[Row], name: str, scale: float) -> None:
-    """One line for each contender over the sizes."""
+    """Draw one line for each contender over the sizes."""
     for contender in dict.fromkeys(row.contender for row in rows):
         own = [row for row in rows if row.contender == contender and name in row.figures]
         sizes, values = [row.size for row in own], [row.figures[name] * scale for row in own]
@@ -94,7 +94,7 @@ def file_name(workload: str) -> str:
 
 
 def draw(rows: list[Row], directory: Path) -> dict[str, str]:
-    """Writes a picture for each workload that has figures. Returns what each shows, by its workload."""
+    """Write a plot to `directory` for each workload that has figures. Return the plots' titles, by workload."""
     directory.mkdir(parents=True, exist_ok=True)
     drawn = {}
     for workload, plot in PLOTS.items():

@@ -1,4 +1,4 @@
-"""A run's figures, kept as JSON and told as Markdown. Ratios are to the first row, or the first of the same size."""
+"""The figures of a run, as JSON and as Markdown. Ratios are to the first row, or to the first of the same size."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import Any, Self
 from bench import goals
 from bench.metering import Row
 
-FAILED = "failed: "  # begins the note of a row that has no figures
+FAILED = "failed: "  # begins the note of a task that failed
 NOTHING = "–"
 
 
@@ -22,7 +22,7 @@ class Run:
     rows: list[Row]
 
     def save(self, file: Path) -> None:
-        """What is infinite, as nothing came, is left out."""
+        """Save the run as JSON. Leave out infinite figures, which mean that nothing arrived."""
         report = asdict(self)
         for row in report["rows"]:
             row["figures"] = {name: value for name, value in row["figures"].items() if math.isfinite(value)}
@@ -45,7 +45,7 @@ PERCENT, MEGABYTES = number(".0f", 100), number(",.0f", 1e-6)
 
 @dataclass(frozen=True)
 class Column:
-    """Figures with one form; where there are several they are parted by a slash."""
+    """A column of one or several figures in the same format; several are separated by slashes."""
 
     heading: str
     names: tuple[str, ...]
@@ -58,9 +58,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`ratio`: the figure that is compared, with that of the first row that lost nothing.
+    """A table of one workload. `ratio`: the figure that is compared with that of the first row that lost nothing.
 
-    `sizes`: the heading of what the workload varies.
+    `sizes`: the heading of the sizes that the workload varies. `same_size`: compare only rows of the same size.
     """
 
     title: str
@@ -86,7 +86,7 @@ class Table:
 
     def _ratio(self, row: Row, own: list[Row]) -> str:
         alike = (other.figures for other in own if not self.same_size or other.size == row.size)
-        # Who loses messages is fast at little.
+        # A contender that loses messages does less work: its speed is no reference.
         base = next((figures.get(self.ratio) for figures in alike if not figures.get("lost")), None)
         value = row.figures.get(self.ratio)
         return f"{value / base:.2f}" if value is not None and base else NOTHING
@@ -161,7 +161,7 @@ TABLES = (
 
 
 def markdown(run: Run, picture: Callable[[str], str] = lambda name: "") -> str:
-    """All of it. `picture` says what goes under the table of a workload."""
+    """Return the whole report. `picture` returns the Markdown to put under the table of a workload."""
     machine = ", ".join(f"{name} {value}" for name, value in run.machine.items())
     plan = run.plan
     about = (

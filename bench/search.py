@@ -12,7 +12,7 @@ from bench.plan import Plan
 from bench.workloads import WARM_UP_RATE, everybody
 
 LOWEST_RATE, HIGHEST_RATE = 12.5, 20_000.0
-# Where a search begins: the nearer, the shorter.
+# The first rate of a search: the nearer to the result, the shorter the search.
 GUESSES = {STOCK_CORE: 130.0, STOCK_PUBSUB: 250.0, WEBSOCKETS: 2500.0, NODE: 5000.0, PRODUCT: 2000.0}
 
 
@@ -21,13 +21,13 @@ def highest_rate(plan: Plan, running: Running) -> Iterator[Row]:
 
 
 def processes(plan: Plan, running: Running) -> Iterator[Row]:
-    """The same with several processes, which may use every core."""
+    """Yield the highest rate that the product sustains with several processes, which may use every core."""
     count = len(running.servers)
     yield Search(plan, running, "processes", count).row(GUESSES[PRODUCT])
 
 
 class Search:
-    """For the highest rate that holds: short probes bracket it, then a whole trial confirms it."""
+    """A search for the highest sustained rate: short trials bracket it, then a full trial confirms it."""
 
     def __init__(self, plan: Plan, running: Running, workload: str, size: int = 0) -> None:
         self._plan = plan
@@ -42,7 +42,7 @@ class Search:
             return self._confirmed(*self._bracket(rate))
 
     def _bracket(self, rate: float) -> tuple[float, Row | None]:
-        """The highest rate that held, 0 if none did, and the lowest that did not."""
+        """Return the highest sustained rate, or 0, and the row of the lowest rate that was not sustained, or None."""
         held, limit = 0.0, None
         while LOWEST_RATE <= rate <= HIGHEST_RATE:
             row = self._attempts(rate, self._plan.probe)
@@ -61,7 +61,7 @@ class Search:
         return held, limit
 
     def _confirmed(self, rate: float, limit: Row | None) -> Row:
-        for step in itertools.count(1):  # small ones first, then each larger than before: the way down may be long
+        for step in itertools.count(1):  # three small steps down, then ever larger ones, as the way down may be long
             if rate < LOWEST_RATE:
                 break
             row = self._attempts(rate, self._plan.seconds)
@@ -79,6 +79,6 @@ class Search:
             row = trial_row(self._workload, self._running, self._generator, Open(rate, seconds), self._size)
             if row.figures["sustained"]:
                 break
-            self._open.close()  # new connections: nothing of this trial is in the next one
+            self._open.close()  # new connections, so that nothing of this trial reaches the next one
             self._generator = None
         return row

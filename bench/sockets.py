@@ -1,4 +1,4 @@
-"""The load generator's connections, and the tally of what comes over them."""
+"""The load generator's connections, and the tally of the frames that they receive."""
 
 import asyncio
 import re
@@ -9,20 +9,20 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from messaging.client.frames import Frame, decode, encode, identify, kind, send_message
 
-MARK = re.compile(rb"bench-(\d+)-(\d+)")  # begins every content and is every id: trial, message
+MARK = re.compile(rb"bench-(\d+)-(\d+)")  # begins every content and is every ID: numbers of trial and message
 PADDING = "x" * 100
-READ_BUFFER = 2048  # bytes; of 10,000 sockets
+READ_BUFFER = 2048  # bytes; there are up to 10,000 sockets
 
 
 @dataclass
 class Tally:
-    """What one trial has seen. `capacity`: how many messages it takes at most; `until`: when a closed loop ends."""
+    """The counts and times of one trial. `capacity`: the most messages it sends; `until`: the end of a closed loop."""
 
     number: int
     admins: int
     capacity: int
     until: float = 0.0
-    due: list[float] = field(default_factory=list)  # when each message was to be sent
+    due: list[float] = field(default_factory=list)  # when each message was due
     deliveries: list[float] = field(default_factory=list)
     acks: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Tally:
         return len(self.deliveries) == len(self.due) * self.admins and len(self.acks) == len(self.due)
 
     def say(self, visitor: "Socket", due: float) -> None:
-        """The next message of the trial, from `visitor`."""
+        """Send the next message of the trial from `visitor`."""
         mark = f"bench-{self.number}-{len(self.due):06d}"
         self.due.append(due)
         visitor.send(send_message(f"{mark} {PADDING}", id=mark))
@@ -57,7 +57,7 @@ class Tally:
             if now < self.until and len(self.due) < self.capacity:
                 self.say(socket, now)
         elif socket.admin is None:
-            pass  # its own message, found in the journal by a server that lost the hint
+            pass  # the visitor's own message, found in the journal by a server that lost the hint
         elif self.seen[socket.admin][index]:
             self.twice += 1
         else:
@@ -66,9 +66,10 @@ class Tally:
 
 
 class Socket(WSListener):
-    """One connection. `admin`: its number among the admins, None for a visitor.
+    """One connection. `admin`: the number of a staff connection, None for a visitor.
 
-    `identity`: what an admin shows, or a visitor who comes back; a new visitor's is filled by the server's answer.
+    `identity`: the fields of its identify frame, such as the token. The server's answer adds a visitor's token and
+    cursor, to be sent when the visitor reconnects.
     """
 
     tally: Tally | None = None  # of all sockets
@@ -89,7 +90,7 @@ class Socket(WSListener):
         self.transport.send(WSMsgType.TEXT, encode(frame).encode())
 
     def cut(self) -> None:
-        """Ends it without a word, as a network does."""
+        """Close the connection without a close frame, as a broken network does."""
         if self.transport is not None:
             self.transport.disconnect(False)
 
@@ -120,7 +121,10 @@ class Socket(WSListener):
 
 
 async def connect(url: str, admin: int | None, identity: dict[str, str], patience: float) -> Socket:
-    """Returns when the server has identified it. Raises OSError (TimeoutError, ConnectionError) or WSError."""
+    """Return a connection that the server has identified.
+
+    Raise OSError (TimeoutError after `patience` seconds, ConnectionError) or WSError.
+    """
     socket = Socket(admin, identity)
     try:
         async with asyncio.timeout(patience):

@@ -1,4 +1,4 @@
-"""What is asked of a contender that serves. Each workload yields rows as it has them, so that a failure keeps them."""
+"""The workloads of a running contender. Each yields its rows one by one, so that a failure keeps the earlier ones."""
 
 import statistics
 import time
@@ -14,18 +14,18 @@ from bench.plan import Plan
 
 STEADY_RATE = 200.0  # messages a second
 WARM_UP_RATE = 100.0
-FIRST_SOCKETS = 50  # memory counts from there on: what a first connection loads is not every connection's
+FIRST_SOCKETS = 50  # memory is counted from here on: the first connections also load modules
 WINDOW_SECONDS = 1.0
-DELIVERIES = 3000.0  # a second, to however many admins
+DELIVERIES = 3000.0  # a second at most, for any number of staff connections
 FEW_VISITORS = 50
-LONG_RETURN = 10.0  # seconds after which a contender is not cut off again
+LONG_RETURN = 10.0  # seconds: a contender that takes longer to reconnect is not cut off again
 
 
 Workload = Callable[[Plan, Running], Iterator[Row]]
 
 
 def session(plan: Plan, running: Running) -> Iterator[Row]:
-    """An open loop of STEADY_RATE, bursts, then a closed loop."""
+    """Yield the rows of an open loop at STEADY_RATE, of the median burst, and of a closed loop."""
     with everybody(plan, running) as generator:
         generator.run(Open(WARM_UP_RATE, plan.warm_up))
         yield trial_row("steady", running, generator, Open(STEADY_RATE, plan.seconds))
@@ -35,7 +35,7 @@ def session(plan: Plan, running: Running) -> Iterator[Row]:
 
 
 def comeback(plan: Plan, running: Running) -> Iterator[Row]:
-    """All visitors are cut off at once, and come back at once."""
+    """Disconnect all visitors at once, and let all reconnect at once. Yield the median round."""
     with Generator(running.urls, plan.visitors) as generator:
         found = []
         for _ in range(plan.rounds):
@@ -48,7 +48,7 @@ def comeback(plan: Plan, running: Running) -> Iterator[Row]:
 
 
 def idle(plan: Plan, running: Running) -> Iterator[Row]:
-    """Connections that say nothing: what they cost in memory, and the CPU between and with the server's pings."""
+    """Yield the cost of idle connections: memory, and CPU time between the server's pings and on average."""
     pids = [server.pid for server in running.servers]
     started = {"seconds": running.servers[0].start_seconds, "cpu": cpu_seconds(pids)}
     with Generator(running.urls, min(FIRST_SOCKETS, *plan.connections)) as generator:
@@ -74,7 +74,7 @@ def idle(plan: Plan, running: Running) -> Iterator[Row]:
 
 
 def watch(plan: Plan, running: Running) -> Figures:
-    """Shares of one core. "Quiet": the mean of the quieter half of the windows, in which no pings are."""
+    """Return shares of one core: the mean, and as "quiet" the mean of the quieter half of windows, without pings."""
     shares = []
     for _ in range(max(2, int(plan.watched / WINDOW_SECONDS))):
         meter, began = Meter(running), time.monotonic()
@@ -84,7 +84,7 @@ def watch(plan: Plan, running: Running) -> Figures:
 
 
 def fan_out(plan: Plan, running: Running) -> Iterator[Row]:
-    """The same number of deliveries a second, to more and more admins."""
+    """Yield the figures of more and more staff connections, with at most DELIVERIES a second to all of them."""
     for admins in plan.fan_out:
         with Generator(running.urls, FEW_VISITORS, admins, running.admin_token) as generator:
             generator.run(Open(10, plan.warm_up))

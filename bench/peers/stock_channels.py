@@ -1,6 +1,6 @@
-"""The peer: the same job as the Channels tutorial teaches to do it. It stores nothing and promises nothing.
+"""A peer that does the same job as the Channels tutorial teaches it. It stores nothing and guarantees nothing.
 
-LAYER names the class of channels_redis, REDIS_URL its server. Run by daphne as it comes.
+LAYER names the class of channels_redis, REDIS_URL its server. It runs on daphne.
 """
 
 import json
@@ -11,7 +11,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 LAYER = os.environ["LAYER"]
-# Without these two, redis-py 8 drops the core layer's idle sockets and refuses its 101st connection.
+# Without these two options, redis-py 8 drops the core layer's idle sockets and refuses its 101st connection.
 CORE_OPTIONS = {"socket_timeout": None, "max_connections": 100_000} if LAYER == "core.RedisChannelLayer" else {}
 
 settings.configure(

@@ -1,6 +1,6 @@
-"""The peer: the same job as bare `websockets` and redis-py do it. It stores nothing and promises nothing.
+"""A peer that does the same job with only `websockets` and redis-py. It stores nothing and guarantees nothing.
 
-REDIS_URL names its Redis, PORT and HOST where it listens.
+REDIS_URL is the address of its Redis; it listens on HOST and PORT.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ CHANNEL = "admins"
 BACKLOG = 4096
 PUBLISHERS = 50  # connections: a pool without a limit opens one for each of a thousand visitors that write at once
 
-# No time limits: by default redis-py 8 gives up a subscription that is silent for 5 s, and a publish that waits.
+# No timeouts: by default redis-py 8 ends a subscription that is silent for 5 s, and a publish that waits too long.
 pool = BlockingConnectionPool.from_url(
     os.environ["REDIS_URL"], max_connections=PUBLISHERS, timeout=None, socket_timeout=None
 )

@@ -1,5 +1,5 @@
-// The peer: the same job as bare `ws` and node-redis do it. It stores nothing and promises nothing.
-// REDIS_URL names its Redis, PORT and HOST where it listens.
+// A peer that does the same job with only `ws` and node-redis. It stores nothing and guarantees nothing.
+// REDIS_URL is the address of its Redis; it listens on HOST and PORT.
 
 import { createServer } from "node:http";
 
@@ -11,7 +11,7 @@ const BACKLOG = 4096;
 
 const publisher = createClient({ url: process.env.REDIS_URL });
 const subscriber = publisher.duplicate();
-// Without listeners, Redis' hanging up on a subscriber that is too slow would end this process.
+// Without these listeners, this process would end when Redis disconnects a subscriber that is too slow.
 for (const client of [publisher, subscriber]) client.on("error", console.error);
 await Promise.all([publisher.connect(), subscriber.connect()]);
 

@@ -1,4 +1,4 @@
-# As the official image begins: a user, a database of the same name, everybody let in.
+# Starts as the official image does: makes a user and a database of the same name, and accepts clients from all hosts.
 set -eu
 
 PATH=$(echo /usr/lib/postgresql/*/bin):$PATH

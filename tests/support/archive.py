@@ -1,4 +1,4 @@
-"""Years of talk in a minute: fills a new PostgreSQL database by set-based SQL, skewed as real ones are.
+"""Filling a new PostgreSQL database in a minute, by set-based SQL, with the uneven distribution of real data.
 
 Most conversations are short, a few have thousands of messages; activity grows towards now, and the last ten minutes
 are busy. Nearly everything was read, older conversations were closed, some visitors are blocked.
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import psycopg
 
-RARE, COMMON = "nadelstich", "wort7"  # words that one message has, and that every fourth has
-LONG_THREADS = 20  # conversations with a fiftieth of all messages, each with as many
+RARE, COMMON = "nadelstich", "wort7"  # a word of one message, and a word of every fourth
+LONG_THREADS = 20  # conversations that share a fiftieth of all messages equally
 BUSY_PER_SECOND = 20  # messages in each of the last 600 seconds
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is to be."""
+    """The numbers of rows to create."""
 
     messages: int
     conversations: int
@@ -23,8 +23,8 @@ class Size:
 
 MILLION = Size(messages=1_000_000, conversations=100_000)
 
-# How many messages a conversation has, and when it begins: `age` is what part of 29 days ago that is. The identity of
-# a row is that of the database's own clock and random numbers: two archives differ.
+# The number of messages of each conversation and its beginning: `age` is a fraction of 29 days ago. Rows depend on the
+# database's clock and random numbers, so two archives differ.
 _CONVERSATIONS = """
 CREATE TEMP TABLE thread AS
 SELECT n, gen_random_uuid() AS id, power(random(), 1.5) AS age, CASE
@@ -41,8 +41,8 @@ SELECT n, (
 ) || CASE WHEN n % 4 = 0 THEN ' {common}' ELSE '' END AS content
 FROM generate_series(0, 9999) AS n
 """
-# Short threads last for an hour, or until now; long ones until now. The busiest ten minutes are the last ones. No two
-# messages have the same time: to put thousands of one time in order, PostgreSQL may read an index to its end.
+# Short threads last an hour, or until now; long ones last until now. The last ten minutes are the busiest. No two
+# messages have the same time: to sort thousands with the same time, PostgreSQL may read an index to its end.
 _PLANNED = """
 CREATE TEMP TABLE planned AS
 SELECT thread.id AS conversation, k, floor(random() * 10000)::int AS sentence, random() AS dice, CASE
@@ -56,7 +56,8 @@ _INSERT_CONVERSATIONS = """
 INSERT INTO messaging_conversation (id, created_at, last_message_at)
 SELECT conversation, min(created_at), max(created_at) FROM planned GROUP BY conversation
 """
-# Ids as the product makes them: the time, then random bits. A third is staff's, a fifth was sent by one tap.
+# IDs as the product makes them: the time, then random bits. A third of the messages is by staff, a fifth is quick
+# messages.
 _INSERT_MESSAGES = """
 INSERT INTO messaging_message
     (id, conversation_id, principal, client_id, sender, author, quick, content, created_at)
@@ -74,7 +75,7 @@ SELECT
 FROM planned JOIN sentence ON sentence.n = planned.sentence ORDER BY created_at
 """
 _STATES = (
-    # Read to the end, but for three of a hundred; who has waited for long was answered.
+    # Nearly all conversations are read to the end: all that are older than two days, and 70 % of the others.
     """
     UPDATE messaging_conversation AS c SET
         read_by_staff = last.seq, read_by_visitor = last.seq, changed_at = c.last_message_at,
@@ -104,14 +105,14 @@ _STATES = (
 
 
 def fill(database: str, size: Size) -> None:
-    """Into the migrated `database` (a URL) that has no message yet but the staff member 1, about so many rows.
+    """Insert about `size` rows into `database`, a URL, which is migrated and has the staff member 1 and no message.
 
-    What autovacuum would do in time is done: statistics are fresh.
+    Also run VACUUM ANALYZE, as autovacuum would in time, so that statistics are fresh.
     """
     rest = size.messages * 0.98 - size.conversations / 100 * 100
     values = {
         "long": LONG_THREADS,
-        "average": rest / size.conversations - 0.8,  # the exponential is cut, and begins at one
+        "average": rest / size.conversations - 0.8,  # the exponential distribution is truncated and begins at one
         "busy": BUSY_PER_SECOND * size.messages / MILLION.messages,
         "common": COMMON,
         "rare": RARE,
@@ -119,7 +120,7 @@ def fill(database: str, size: Size) -> None:
         "conversations": size.conversations,
     }
     with psycopg.connect(database, autocommit=True) as connection:
-        # The rows are right by construction; to check each foreign key would take as long as all the rest.
+        # The rows are correct by construction, and checks of foreign keys would take as long as all the rest.
         connection.execute("SET session_replication_role = replica")
         connection.execute("SET work_mem = '256MB'")
         statements = (_CONVERSATIONS, _SENTENCES, _PLANNED, _INSERT_CONVERSATIONS, _INSERT_MESSAGES, *_STATES)

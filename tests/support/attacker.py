@@ -1,7 +1,7 @@
 """Hostile clients, in a process of their own: `python -m tests.support.attacker KIND PORT TOKEN`.
 
-A line on its standard input begins the attack, the next one ends it; it answers each with a line when that is done. An
-attack has begun when each of its clients has done once what it will do over and over.
+A line on its standard input begins the attack, the next one ends it; the process answers each with a line when that is
+done. An attack has begun when each of its clients has made its first attempt of many.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ HANDSHAKE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 TEXT, PING = 1, 9  # opcodes
-PAUSE_SECONDS = 0.05  # before an attacker that was closed comes back: what is attacked are frames, not handshakes
+PAUSE_SECONDS = 0.05  # before a disconnected attacker reconnects: the attacks are on frames, not on handshakes
 
 
 def frame(payload: bytes | dict[str, object], opcode: int = TEXT) -> bytes:
-    """A masked frame, with a mask of zeros (RFC 6455 section 5.2)."""
+    """Return a masked frame with a mask of zeros (RFC 6455 section 5.2)."""
     data = payload if isinstance(payload, bytes) else encode(payload).encode()
     length = len(data)
     if length < 126:
@@ -35,10 +35,10 @@ def frame(payload: bytes | dict[str, object], opcode: int = TEXT) -> bytes:
 
 
 async def connected(port: int, token: str = "") -> socket.socket:
-    """A WebSocket that takes next to nothing: it has the smallest receive buffer that the system allows.
+    """Return a WebSocket that has sent its identify frame, with the smallest receive buffer that the system allows.
 
-    The server's kernel takes little for it as well, as it does where segments are small: what it is sent and does not
-    read has to wait in the server.
+    Its segments are small, so the server's kernel buffers little for it too: data that it does not read waits in the
+    server. Raise ConnectionError if the server refuses the handshake.
     """
     loop = asyncio.get_running_loop()
     raw = socket.socket()
@@ -61,14 +61,14 @@ async def read_all(raw: socket.socket) -> None:
 
 
 async def read_until(raw: socket.socket, text: bytes) -> None:
-    """Returns where the connection ends as well."""
+    """Read until `text` has arrived or the connection ends."""
     received = b""
     while text not in received and (data := await asyncio.get_running_loop().sock_recv(raw, 65_536)):
         received += data
 
 
 class Client:
-    """One of those who attack. `token`: of the visitor whose pages they are."""
+    """One attacking client. `token`: of the visitor that it identifies as."""
 
     def __init__(self, port: int, token: str) -> None:
         self.port = port
@@ -83,7 +83,7 @@ class Client:
 
 
 async def pour(client: Client, chunks: Iterator[bytes], *, reading: bool) -> None:
-    """Send `chunks` as fast as they are taken, until there are no more or the server has enough."""
+    """Send `chunks` as fast as the server takes them. Return, or raise OSError, when the server ends the connection."""
     loop = asyncio.get_running_loop()
     raw = await connected(client.port, client.token)
     reader = asyncio.create_task(read_all(raw)) if reading else None
@@ -104,13 +104,13 @@ async def pour(client: Client, chunks: Iterator[bytes], *, reading: bool) -> Non
 
 
 async def reader(client: Client) -> None:
-    """Asks 2,500 times for 60 messages of 2 kB, which are 300 MB, and reads nothing."""
+    """Request 60 messages of 2 kB 2,500 times, which is 300 MB, and read nothing."""
     request = frame({"action": "history", "id": "h", "limit": 60})
     await pour(client, (request for _ in range(2_500)), reading=False)
 
 
 async def sender(client: Client) -> None:
-    """200 MB of messages of 8 kB, each of which waits for its commit."""
+    """Send 200 MB of messages of 8 kB, each of which waits for its commit."""
 
     def messages() -> Iterator[bytes]:
         for _ in range(25_000):
@@ -121,7 +121,7 @@ async def sender(client: Client) -> None:
 
 
 async def drip(client: Client) -> None:
-    """One of many handshakes that come byte by byte."""
+    """Send a handshake byte by byte; many clients do so at once."""
     loop = asyncio.get_running_loop()
     with socket.socket() as raw:
         raw.setblocking(False)
@@ -133,32 +133,32 @@ async def drip(client: Client) -> None:
 
 
 async def too_large(client: Client) -> None:
-    """A frame of 64 KiB + 1."""
+    """Send a frame of 64 KiB + 1 byte."""
     await pour(client, iter([frame(b"x" * (64 * 1024 + 1))]), reading=True)
 
 
 async def deep(client: Client) -> None:
-    """JSON nested 16,000 deep, five times: the fifth closes."""
+    """Send JSON nested 16,000 deep five times: the fifth closes the connection."""
     await pour(client, iter([frame(b"[" * 16_000)] * 5), reading=True)
 
 
 async def protocol_pings(client: Client) -> None:
-    """Pings of the WebSocket protocol, 10,000 in one segment, without end."""
+    """Send pings of the WebSocket protocol without end, 10,000 at a time."""
     await pour(client, iter(lambda: frame(b"", PING) * 10_000, None), reading=True)
 
 
 async def pings_unread(client: Client) -> None:
-    """The same, from somebody who takes none of the pongs."""
+    """Send pings of the WebSocket protocol without end, and read none of the pongs."""
     await pour(client, iter(lambda: frame(b"x" * 125, PING) * 500, None), reading=False)
 
 
 async def ping_frames(client: Client) -> None:
-    """Our own pings without end."""
+    """Send the product's own ping frames without end."""
     await pour(client, iter(lambda: frame({"action": "ping", "id": "p"}) * 1_500, None), reading=True)
 
 
 async def connections(client: Client) -> None:
-    """Open and silent. One that is refused does not come back: what is attacked are frames, not handshakes."""
+    """Open a connection and stay silent, without reconnecting if the server ends it: handshakes are not attacked."""
     with contextlib.closing(await connected(client.port)) as raw:
         with contextlib.suppress(OSError):
             await read_until(raw, b'"identified"')
@@ -167,7 +167,7 @@ async def connections(client: Client) -> None:
 
 
 Attack = Callable[[Client], Awaitable[None]]
-ATTACKS: dict[str, tuple[Attack, int]] = {  # and how many clients do it at once
+ATTACKS: dict[str, tuple[Attack, int]] = {  # with the number of clients that attack at once
     "reader": (reader, 2),
     "sender": (sender, 1),
     "drip": (drip, 500),

@@ -20,14 +20,14 @@ from tests.support.paths import ROOT
 from tests.support.services import HOST, INHERITED, MissingProgram, Postgres, certify
 from tests.support.waiting import eventually
 
-PROGRAMS = ROOT / ".venv-aws/bin"  # what the function runs on, and Zappa; its Python is the runtime's
+PROGRAMS = ROOT / ".venv-aws/bin"  # of the function's packages and Zappa; its Python is that of the function's runtime
 STAGE = "production"
-PREFIX = "function: "  # tests/support/ministack_server.py writes it
+PREFIX = "function: "  # of the lines that tests/support/ministack_server.py prints for the function
 NAME = f"messaging-{STAGE}"
 
 
 class PostgresWithTLS(Postgres):
-    """As the managed databases of AWS are reached: encrypted, with a certificate that no client here can verify."""
+    """PostgreSQL reached like AWS's managed databases: encrypted, with a certificate that no client here can verify."""
 
     name = "PostgreSQL with TLS"
 
@@ -44,7 +44,7 @@ class PostgresWithTLS(Postgres):
 
 
 class ProxyToGateway(ChaosProxy):
-    """The network in front of a WebSocket API."""
+    """A proxy that plays the network in front of a WebSocket API."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -58,7 +58,7 @@ class ProxyToGateway(ChaosProxy):
 
 
 class Function:
-    """Stands for a server among the others: the function behind its two APIs."""
+    """The function behind its two APIs, with the interface of a server."""
 
     def __init__(self, ministack: Ministack, environment: Mapping[str, str], origin: str) -> None:
         self._ministack = ministack
@@ -68,13 +68,13 @@ class Function:
 
     @property
     def log(self) -> str:
-        """All that it printed."""
+        """Everything that the function has printed."""
         lines = self._ministack.log.splitlines()
         return "\n".join(line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX))
 
 
 class AwsDeployment(Deployment[Function]):
-    """The stack, its function configured for tests."""
+    """The stack, with its function configured for tests."""
 
     gateway = True
 
@@ -86,20 +86,20 @@ class AwsDeployment(Deployment[Function]):
         self._database = database
 
     def deploy(self, directory: Path = ROOT, **smoke: str) -> str:
-        """`make aws-deploy` of the sources in `directory`; what it printed."""
+        """Run `make aws-deploy` with the sources in `directory`. Return its output."""
         return self.tool("python", "-m", "aws", "deploy", STAGE, directory=directory, **{"SMOKE": "true"} | smoke)
 
     def destroy(self) -> str:
-        """`make aws-destroy`."""
+        """Run `make aws-destroy`. Return its output."""
         return self.tool("python", "-m", "aws", "destroy", STAGE)
 
     def manage(self, command: str) -> str:
-        """What a management command prints that runs in the function."""
+        """Run a management command in the function. Return its output."""
         return self.tool("zappa", "manage", STAGE, command)
 
     @contextlib.contextmanager
     def nights_in_a_row(self) -> Iterator[None]:
-        """Run EventBridge's rules as often as rules can run."""
+        """Run EventBridge's nightly rules every minute during the body, which is as often as rules can run."""
         events = self._ministack.client("events")
         schedules = {rule["Name"]: rule["ScheduleExpression"] for rule in events.list_rules()["Rules"]}
         for name in schedules:
@@ -111,13 +111,16 @@ class AwsDeployment(Deployment[Function]):
                 events.put_rule(Name=name, ScheduleExpression=schedule)
 
     def tool(self, program: str, *arguments: str, directory: Path = ROOT, **environment: str) -> str:
-        """What a program of the packaging environment prints. Raises AssertionError with it where it fails."""
+        """Return the output of a program of the packaging environment.
+
+        Raise AssertionError with the output if the program fails, MissingProgram if it is not installed.
+        """
         if not (PROGRAMS / program).exists():
             raise MissingProgram("The tests need Zappa. Install it: `make .venv-aws/.installed`.")
         return output([str(PROGRAMS / program), *arguments], self._tools | environment, directory)
 
     def change_template(self, change: Callable[[Template], None]) -> None:
-        """Updates the stack to the template with `change`, and nothing else."""
+        """Update the stack to the template with `change`, and change nothing else."""
         environment = self.environment
         cloudformation = self._ministack.client("cloudformation")
         template = load()
@@ -131,16 +134,16 @@ class AwsDeployment(Deployment[Function]):
         self._start_process()
 
     def forget_conversations(self) -> None:
-        """Delete all that earlier tests have said."""
+        """Delete the conversations and messages of earlier tests."""
         with psycopg.connect(self.database) as session:
             session.execute("DELETE FROM messaging_message")
             session.execute("DELETE FROM messaging_conversation")
 
     async def forgets_the_past(self) -> None:
-        await eventually(lambda: not self.rows("admins"), "no admin is connected")  # a gateway tells it when it may
+        await eventually(lambda: not self.rows("admins"), "no admin is connected")  # a gateway may report it late
 
     def rows(self, group: str) -> dict[str, Any]:
-        """The connections that the table has in `group`, by their id."""
+        """Return the table's rows of the connections in `group`, by connection ID."""
         answer = self._ministack.client("dynamodb").query(
             TableName=f"{NAME}-connections",
             KeyConditionExpression="#group = :group",
@@ -153,7 +156,7 @@ class AwsDeployment(Deployment[Function]):
         self._ministack.client("dynamodb").put_item(TableName=f"{NAME}-connections", Item=row)
 
     def database_connections(self) -> dict[int, set[int]]:
-        """The ports at the function's end of its connections to PostgreSQL, by process."""
+        """Return the local ports of the function's connections to PostgreSQL, by process ID."""
         found: dict[int, set[int]] = {}
         for process in self._ministack.children():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -162,11 +165,11 @@ class AwsDeployment(Deployment[Function]):
         return found
 
     def process_at(self, port: int) -> psutil.Process:
-        """The process of the function whose end of a connection to PostgreSQL has this port."""
+        """Return the process of the function that has a connection to PostgreSQL with the local port `port`."""
         return next(psutil.Process(pid) for pid, ports in self.database_connections().items() if port in ports)
 
     def leftovers(self) -> list[str]:
-        """What bears the stack's name."""
+        """Return the names of the resources on the emulator that carry the project's name."""
         clients = {service: self._ministack.client(service) for service in ("lambda", "dynamodb", "logs", "s3", "iam")}
         names = [found["FunctionName"] for found in clients["lambda"].list_functions()["Functions"]]
         names += clients["dynamodb"].list_tables()["TableNames"]
@@ -185,7 +188,7 @@ class AwsDeployment(Deployment[Function]):
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def open(self, front: Front) -> None:
-        """Gives the function the addresses that it has here, instead of those that DNS would know."""
+        """Configure the function with the addresses that it has here, instead of those that DNS would resolve."""
         outputs = self.outputs
         front.leads_to(f"/_aws/execute-api/{outputs['HttpApiId']}/$default")
         gateway = f"{HOST}:{self._ministack.port}/_aws/execute-api/{outputs['WebSocketApiId']}/ws"
@@ -201,7 +204,7 @@ class AwsDeployment(Deployment[Function]):
         super().__init__([Function(self._ministack, environment, front.origin)], self._database)
 
     def configure(self, **environment: str) -> None:
-        """Sets variables of the function, and waits for a new process of it."""
+        """Set environment variables of the function, and wait for a new process of it."""
         self.set_environment(self.environment | environment)
         self._start_process()
 
@@ -222,7 +225,7 @@ class AwsDeployment(Deployment[Function]):
         )
 
     def invoke(self, event: Mapping[str, str]) -> dict[str, Any]:
-        """What the function answers; `errorMessage` is what it ended with."""
+        """Return the function's result; it has an `errorMessage` if the function raised an error."""
         answer = self._ministack.client("lambda").invoke(FunctionName=NAME, Payload=json.dumps(event).encode())
         result: dict[str, Any] = json.loads(answer["Payload"].read())
         return result
@@ -238,7 +241,7 @@ class AwsDeployment(Deployment[Function]):
 
     @property
     def websocket_urls(self) -> list[str]:
-        return super().websocket_urls * 2  # tests want two servers: here every event may be served by another
+        return super().websocket_urls * 2  # tests want two servers: here each event may be served by another process
 
     @property
     def websocket_sources(self) -> str:
@@ -248,7 +251,7 @@ class AwsDeployment(Deployment[Function]):
 
 @contextlib.contextmanager
 def deployed(ministack: Ministack, postgres: Postgres) -> Iterator[AwsDeployment]:
-    """The stack, made as docs/aws.md says."""
+    """Deploy the stack as docs/aws.md says, and destroy it after the body."""
     database = postgres.create_database("aws")
     secret = f'{{"SECRET_KEY": "{SECRET_KEY}", "DATABASE_URL": "{database}"}}'
     ministack.client("secretsmanager").create_secret(Name=f"messaging/{STAGE}", SecretString=secret)
@@ -259,5 +262,5 @@ def deployed(ministack: Ministack, postgres: Postgres) -> Iterator[AwsDeployment
         create_staff(deployment.servers[0].environment)
         yield deployment
         assert "Done" in deployment.destroy()
-        # API Gateway's right to write logs is the whole Region's, and stays.
+        # The role that lets API Gateway write logs belongs to the whole Region, and stays.
         assert [name for name in deployment.leftovers() if "GatewayRole" not in name] == []

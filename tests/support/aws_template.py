@@ -1,4 +1,4 @@
-"""aws/template.yaml as plain values, and back."""
+"""aws/template.yaml as plain Python values, and back as text."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Template = dict[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as the long ones: `!Sub x` is `{"Fn::Sub": "x"}`."""
+    """A loader that reads CloudFormation's short forms as long ones: `!Sub x` as `{"Fn::Sub": "x"}`."""
 
 
 def _long_form(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, object]:
@@ -40,7 +40,7 @@ def written(template: Template) -> str:
 
 
 def statement(template: Template, sid: str) -> dict[str, Any]:
-    """One of the function's rights."""
+    """Return the statement `sid` of the function's IAM policy."""
     return next(found for found in _statements(template) if found["Sid"] == sid)
 
 
@@ -52,7 +52,7 @@ def _statements(template: Template) -> list[dict[str, Any]]:
 
 
 def without(sid: str) -> Callable[[Template], None]:
-    """A change that takes one of the function's rights away."""
+    """Return a change that removes the statement `sid` from the function's IAM policy."""
 
     def change(template: Template) -> None:
         _statements(template).remove(statement(template, sid))

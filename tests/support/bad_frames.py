@@ -1,7 +1,7 @@
-"""The table of bad frames: each with the error that answers it on a connection of protocol version 2.
+"""The table of bad frames, each with the error that answers it on a connection of protocol version 2.
 
-The codec, the schemas, the servers and the gateway's function are all held to it, so a frame that the protocol refuses
-is listed once, here.
+The codec, the schemas, the servers and the gateway's function are all tested with this table, so a frame that the
+protocol refuses is listed only here.
 """
 
 import json
@@ -25,11 +25,12 @@ READ = {"action": "read", "upTo": CONVERSATION}
 
 @dataclass(frozen=True)
 class BadFrame:
-    """A frame that is refused. `id` is the one that the answer carries, `limit` the limit that it names,
-    `close` the code with which one such frame closes the connection.
+    """A frame that is refused. `id` and `limit`: fields of the answer. `close`: the close code if a single such frame
+    closes the connection.
 
-    `in_schema` is false for a frame that docs/protocol/client.schema.json allows: version 1 may send it, or a schema
-    cannot describe what is wrong. `reaches_application` is false for a frame that an API Gateway answers by itself.
+    `in_schema` is false for a frame that docs/protocol/client.schema.json allows, because version 1 may send it or
+    because a schema can't describe the error. `reaches_application` is false for a frame that API Gateway answers
+    itself.
     """
 
     name: str
@@ -46,13 +47,13 @@ class BadFrame:
 
     @property
     def answer(self) -> dict[str, Any]:
-        """The fields of the answer that are the same each time."""
+        """The fields of the answer that are always the same."""
         fields = {"code": self.code.value, "id": self.id, "limit": self.limit}
         return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def is_json(self) -> bool:
-        """Return whether it is a JSON document, which a schema can judge."""
+        """Return whether the frame is a text frame with a JSON document, which a schema can judge."""
         try:
             json.loads(self.data, parse_constant=_refuse)
         except (ValueError, RecursionError):
@@ -143,5 +144,6 @@ BAD_FRAMES = [
 ]  # fmt: skip
 
 BY_NAME = {frame.name: frame for frame in BAD_FRAMES}
-SENSELESS = [BY_NAME[name] for name in ("half a JSON document", "no action", "binary")]  # one of each that counts
+# One of each kind that counts as senseless: the fifth closes the connection.
+SENSELESS = [BY_NAME[name] for name in ("half a JSON document", "no action", "binary")]
 every_bad_frame = pytest.mark.parametrize("bad", BAD_FRAMES, ids=str)

@@ -1,4 +1,4 @@
-"""The product behind nginx, before a Redis and a PostgreSQL that a test may break; bad networks between them all."""
+"""The product behind nginx, with a Redis and a PostgreSQL that a test may break, and bad networks between them all."""
 
 import asyncio
 import contextlib
@@ -19,13 +19,13 @@ from tests.support.traffic import CALM_SECONDS, Crowd
 from tests.support.waiting import eventually
 
 PODS = 3
-# The limits are far away, but asked for: they too depend on Redis.
+# Limits that no test reaches, but that are checked: they too depend on Redis.
 LIMITS = {f"RATE_LIMIT_{who}": "10000/0.001" for who in ("VISITOR", "ADDRESS", "ADMIN")}
 LIMITS |= {"SOCKETS_PER_ADDRESS": "1000", "TRUSTED_PROXY_COUNT": "1"}
-# Each says whether a pod had its last answer of Redis, for one of the purposes that it has Redis for.
+# Gauges: each is 1 if Redis answered a pod's last request for one of the purposes that the pod has Redis for.
 ANSWERED = [("messaging_layer_up", ()), *(("messaging_store_up", (s,)) for s in ("addresses", "connections", "limits"))]
-# Transactions that have written and wait for a lock, with the pod that each belongs to.
-# Those that wait since a moment ago: after 2 s they are given up, and roll back.
+# Transactions that have written and wait for a lock, with the pod that each belongs to. Only those that have waited for
+# less than a second: after 2 s they are given up and roll back.
 WAITING_TRANSACTIONS = (
     "SELECT application_name, backend_xid::text FROM pg_stat_activity"
     " WHERE datname = current_database() AND wait_event_type = 'Lock' AND backend_xid IS NOT NULL"
@@ -35,13 +35,13 @@ WAITING_TRANSACTIONS = (
 
 @dataclass
 class Stage:
-    """Pods behind nginx, the network before it, and the people who come that way: others in each test."""
+    """Pods behind nginx, the network in front of it, and a crowd of clients that is new in each test."""
 
     deployment: Deployment[Pod]
     network: ChaosProxy
 
     async def fresh(self) -> None:
-        """Nothing is said yet, everything works, and nobody is here."""
+        """Wait until everything works, delete all messages, and make a new crowd."""
         await self.until_ready(200, database="ok", redis="ok")
         with psycopg.connect(self.deployment.database) as session:
             session.execute("DELETE FROM messaging_message")
@@ -49,14 +49,14 @@ class Stage:
         self.crowd = Crowd(self.deployment, self.network)
 
     async def until_ready(self, status: int, **parts: object) -> None:
-        """Return when every pod's /ready answers with `status` and with `parts` among the rest."""
+        """Return when every pod's /ready answers with `status` and with `parts` in its body."""
         answer = f"every pod answers {status} with {parts}"
         await eventually(lambda: self.is_ready(status, parts), answer, CALM_SECONDS)
 
     async def until_redis_serves(self) -> None:
-        """Return when every pod has had answers of Redis again for everything that it keeps there.
+        """Return when Redis has answered every pod at least once for each of its purposes.
 
-        Not all at once: on a busy machine one or the other answer comes too late.
+        The answers need not coincide: on a busy machine one or another of them comes too late.
         """
         missing = {(pod, gauge) for pod in self.deployment.servers for gauge in ANSWERED}
 
@@ -73,7 +73,7 @@ class Stage:
         return all(found == status and body | parts == body for found, body in answers)
 
     async def until_admins_present(self, number: int) -> None:
-        """Return when a visitor who comes is told that so many admins are here."""
+        """Return when the presence that a new visitor gets counts `number` staff connections."""
         here = f"{number} admins are here"
         await eventually(self._admins_present, here, CALM_SECONDS, until=lambda found: found == number)
 
@@ -90,7 +90,7 @@ class SentinelStage(Stage):
 
 @dataclass
 class FragileStage(Stage):
-    """Its pods reach Redis and PostgreSQL through `to_redis` and `to_postgres`."""
+    """A stage whose pods reach Redis and PostgreSQL through `to_redis` and `to_postgres`."""
 
     pods: dict[str, Pod]  # by the names that PostgreSQL knows them by
     redis: Redis
@@ -101,13 +101,13 @@ class FragileStage(Stage):
     async def fresh(self) -> None:
         await super().fresh()
         with self.redis.client() as client:
-            client.flushall()  # who was on a killed pod counts until its time is up
+            client.flushall()  # connections of a killed pod count until they expire
 
     @contextlib.asynccontextmanager
     async def in_the_middle(self) -> AsyncIterator[tuple[Pod, str]]:
-        """Hold a pod in the middle of a transaction, whose id is yielded, until the body ends.
+        """Hold a pod in the middle of a transaction until the body ends. Yield the pod and the transaction's ID.
 
-        More messages wait there for the next transaction. Whatever the body does to the pod meets both.
+        More messages wait in the pod for the next transaction, so whatever the body does to the pod affects both.
         """
         with (
             psycopg.connect(self.deployment.database, autocommit=True) as observer,
@@ -127,7 +127,7 @@ class FragileStage(Stage):
             yield found
 
     async def has_committed(self, transaction: str) -> bool:
-        """Return whether a transaction was committed, once it has ended."""
+        """Wait until `transaction` has ended. Return whether it was committed."""
         with psycopg.connect(self.deployment.database, autocommit=True) as observer:
 
             def status() -> str:
@@ -142,13 +142,13 @@ class FragileStage(Stage):
         return sum(value(pod, "messaging_messages_total", "duplicate", "user") for pod in self.deployment.servers)
 
     async def goes_on_without_redis(self) -> None:
-        """Every pod sees that Redis is down and stays ready, and messages still reach everybody."""
+        """Check that every pod notices that Redis is down and stays ready, and that messages still arrive."""
         await self.until_ready(200, redis="degraded")
         await self.crowd.goes_on()
         await self.until_ready(200, redis="degraded")
 
     async def goes_on_with_redis(self) -> None:
-        """Every pod has all of Redis again, and hears of messages through it."""
+        """Check that every pod can use Redis for all purposes again, and is subscribed to messages there."""
         await self.until_redis_serves()
         with self.redis.client() as client:
             await eventually(
@@ -158,11 +158,11 @@ class FragileStage(Stage):
 
     @contextlib.asynccontextmanager
     async def refusing(self) -> AsyncIterator[None]:
-        """Break the log in the body: a writer is told while it is broken."""
+        """Check that a message is refused as unavailable after the body has made the journal unavailable."""
         token = await self.deployment.admin_token("colleague")
         async with admin(self.deployment.servers[0].websocket_url, token) as writer:
             yield
-            # To nobody: whatever its outcome, it will not be in the log.
+            # To a conversation that does not exist: whatever the outcome, it will not be in the journal.
             id = new_id()
             await writer.send("sendMessage", id=id, content="hello", to=str(uuid4()))
             while (answer := await writer.receive(CALM_SECONDS)).get("id") != id:
@@ -175,12 +175,12 @@ class FragileStage(Stage):
 
 
 def _has_more(pod: Pod) -> bool:
-    """Return whether messages wait there for the next transaction."""
+    """Return whether messages wait in `pod` for the next transaction."""
     return value(pod, "messaging_log_waiting_messages") > 0
 
 
 class FragileStages:
-    """A stage that serves test after test, and a new one after each that fails."""
+    """A stage that one test after another uses; a failed test gets it replaced."""
 
     def __init__(self) -> None:
         self._stage: FragileStage | None = None
@@ -228,7 +228,7 @@ def fragile_stage() -> Iterator[FragileStage]:
 
 @contextlib.contextmanager
 def sentinel_stage(kubernetes: Kubernetes) -> Iterator[SentinelStage]:
-    sentinel = RedisSentinel(down_after=1000)  # its end is what the test is about
+    sentinel = RedisSentinel(down_after=1000)  # ms; short, because the tests end the master on purpose
     with sentinel.started(), behind_nginx(kubernetes, sentinel.url) as (deployment, network):
         yield SentinelStage(deployment, network, sentinel)
 
@@ -244,6 +244,6 @@ def behind_nginx(
 
 
 def heal(network: ChaosProxy) -> None:
-    """Connections from before a cut end with it: part of what they carried is missing."""
+    """End the blackhole, and all connections from before: part of their data is missing."""
     network.blackhole = False
     network.cut_all()

@@ -1,4 +1,4 @@
-"""People at their browsers: pages in Chromium, against the server that `make run` starts."""
+"""Pages in Chromium as people use them, served by the server that `make run` starts."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ from tests.support.services import running, started
 from tests.support.waiting import wait_until
 
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
-# A page whose colours have just changed may be on its way from one to the other.
+# Just after a change of colours, a page may still be in the transition between them.
 TRANSITIONS_END = """() => Promise.allSettled(document.getAnimations()
     .filter(animation => animation instanceof CSSTransition).map(({ finished }) => finished))"""
 COLOUR_RULES = ["color-contrast", "link-in-text-block"]
@@ -55,8 +55,8 @@ NARROW: ViewportSize = {"width": 320, "height": 500}  # 200 % zoom of a small ph
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 BUTTON = "Please speak German"  # the quick message that a new installation has
-ABSENT = "Nobody is watching right now – your message is kept"  # how the visitor's page says that it is live
-PATIENCE_MS = 30_000  # the longest delay between two tries of the client
+ABSENT = "Nobody is watching right now – your message is kept"  # the visitor's page shows this when it is live
+PATIENCE_MS = 30_000  # the client's longest delay between two attempts to connect
 # Canned replies, and a manager who may send them.
 TEAM = """
 from django.contrib.auth.models import Permission, User
@@ -65,7 +65,7 @@ User.objects.get(username="manager").user_permissions.add(Permission.objects.get
 QuickMessage.objects.create(key="hello", kind="reply", label="Greeting", content="Hello! What can I do for you?")
 QuickMessage.objects.create(key="bye", kind="reply", label="Goodbye", content="Thank you, goodbye.", position=1)
 """
-SESSION = "the-session-of-"  # begins the keys of the sessions in which staff have signed in
+SESSION = "the-session-of-"  # begins the session keys of staff who are signed in
 SIGN_IN = f"""
 from datetime import timedelta
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -88,7 +88,7 @@ for user in User.objects.all():
 
 
 def chromium() -> str:
-    """The path of the installed Chromium."""
+    """Return the path of the installed Chromium. Raise AssertionError if there is none."""
     path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     assert path, "The tests need Chromium. Install it: `apt-get install chromium` or `brew install chromium`."
     return path
@@ -96,10 +96,11 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def launched() -> Iterator[tuple[Browser, asyncio.AbstractEventLoop]]:
-    """The worker's browser, and the event loop by which Playwright reaches it.
+    """Yield the worker's browser and Playwright's event loop.
 
-    Playwright's loop counts as running on this thread for as long as Playwright does, also while nothing of it runs:
-    no other loop could run here. So it counts only while `browser` is in use. Python has no public function for that.
+    Playwright marks its loop as running on this thread as long as Playwright runs, even when the loop is idle, so no
+    other loop could run here. The mark is therefore set only while `browser` is in use. Python has no public function
+    for that.
     """
     with sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE_MS)
@@ -124,9 +125,9 @@ def launch(kind: BrowserType, **options: Any) -> Browser:
 
 
 class People:
-    """Opens pages, each person in a browser profile of their own.
+    """The pages of people, each person in a browser profile of their own.
 
-    Every script error and everything that the content security policy refuses fails the test.
+    A script error, or anything that the content security policy refuses, fails the test.
     """
 
     def __init__(self, browser: Browser) -> None:
@@ -154,20 +155,20 @@ class People:
         return page
 
     def signed_in(self, origin: str, username: str = "operator", **options: Any) -> BrowserContext:
-        """The profile of `username`, who signed in before: the session is in a `prepared_database`."""
+        """Return a profile in which `username` is signed in, by a session of a `prepared_database`."""
         context = self.profile(**options)
         context.add_cookies([{"name": "sessionid", "value": SESSION + username, "url": origin}])
         return context
 
     def staff(self, origin: str, username: str = "operator", **options: Any) -> Page:
-        """The live page of `username`, who signed in before."""
+        """Return the live page of `username`, who is already signed in."""
         page = self.signed_in(origin, username, **options).new_page()
         page.goto(f"{origin}/admin/live/")
         expect(status(page)).to_have_text("Live")
         return page
 
     def admin(self, origin: str, username: str = "operator", **options: Any) -> Page:
-        """The live page of `username`, who signs in and follows the link."""
+        """Return the live page of `username`, after they have signed in and followed the link."""
         page = self.profile(**options).new_page()
         page.goto(f"{origin}/admin/")
         log_in(page, username)
@@ -202,10 +203,10 @@ def people_at(browser: Browser) -> Iterator[People]:
 
 
 class RestoredServer:
-    """A server that tests use one after another, each on a database that is as it was prepared.
+    """A server that one test after another uses, each with a database in its prepared state.
 
-    What the server keeps in memory ends with its connections, but the numbers of messages: they go on, as they do
-    where messages are deleted.
+    The server's state in memory ends with its connections, except for the numbers of messages: they continue, as they
+    do after messages are deleted.
     """
 
     def __init__(self, prepared: Path) -> None:
@@ -215,7 +216,7 @@ class RestoredServer:
         shutil.copy(prepared, self._database)
 
     def restored(self) -> Deployment[LocalServer]:
-        """The server, which nobody is connected to. It is started where the last test has left it stopped."""
+        """Return the server without connections and with a restored database. Start it if the last test stopped it."""
         if self._server in running and not self._server.is_ready():
             self._server.kill()
         if self._server not in running:
@@ -237,13 +238,13 @@ class RestoredServer:
             tables = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
             with database:
                 for (table,) in tables.fetchall():
-                    database.execute(f'DELETE FROM main."{table}"')  # noqa: S608  a name of the product's own
+                    database.execute(f'DELETE FROM main."{table}"')  # noqa: S608  the product's own table names
                     database.execute(f'INSERT INTO main."{table}" SELECT * FROM prepared."{table}"')  # noqa: S608
 
 
 @pytest.fixture(scope="session")
 def prepared_database() -> Iterator[Path]:
-    """A database file with a team that has signed in, and has canned replies."""
+    """Yield the path of a database with a team that is signed in, and with canned replies."""
     template = LocalServer()
     prepare_database(template.environment)
     manage(template.environment, "shell", "-c", SIGN_IN + TEAM)
@@ -253,7 +254,7 @@ def prepared_database() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def prepared_inbox(prepared_database: Path) -> Iterator[Path]:
-    """The same with the conversations of five days (tests/support/inbox.py)."""
+    """Yield the path of the same database with the conversations of five days (tests/support/inbox.py)."""
     template = LocalServer()
     shutil.copy(prepared_database, template.directory)
     manage(template.environment, "shell", "-c", "from tests.support import inbox; inbox.fill()")
@@ -277,15 +278,15 @@ def site_with_inbox(prepared_inbox: Path) -> Iterator[RestoredServer]:
 
 @pytest.fixture
 def inbox_deployment(site_with_inbox: RestoredServer) -> Deployment[LocalServer]:
-    """A server that nobody else uses during the test, with the conversations of five days."""
+    """Return a server that no other test uses meanwhile, with the conversations of five days."""
     return site_with_inbox.restored()
 
 
 @pytest.fixture
 def own_deployment(site_of_pages: RestoredServer) -> Deployment[LocalServer]:
-    """A server that nobody else uses during the test, and whose list of conversations is empty.
+    """Return a server that no other test uses meanwhile, without conversations.
 
-    A process remembers quick messages for seconds: a test that changes them uses `serving`.
+    A process caches quick messages for seconds, so a test that changes them uses `serving`.
     """
     return site_of_pages.restored()
 
@@ -297,7 +298,7 @@ def origin(own_deployment: Deployment) -> str:
 
 @contextlib.contextmanager
 def serving(prepared_database: Path, **environment: str) -> Iterator[Deployment[LocalServer]]:
-    """A server of its own, with settings of its own."""
+    """Run a new server with the settings in `environment` and a copy of `prepared_database`."""
     server = LocalServer(**environment)
     shutil.copy(prepared_database, server.directory)
     with started(server):
@@ -319,22 +320,22 @@ def wait_until_live(page: Page) -> None:
 
 
 def wait_until_drawn(page: Page) -> None:
-    """Return once what the page shows now is on the screen: until then it counts as where it was."""
+    """Return once the page's present state is drawn: until then, its elements count as being where they were."""
     page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
 
 def try_now(page: Page) -> None:
-    """The person asks for a try now; the button is gone already where the page was faster."""
+    """Press the button to try now, by script: it is already hidden if the page was faster."""
     page.locator("#try-now").evaluate("button => button.click()")
 
 
 def write(page: Page, text: str) -> None:
-    page.locator("#text[aria-invalid]").fill(text)  # which the script has set: from then on it is at it
+    page.locator("#text[aria-invalid]").fill(text)  # set by the script, which handles the form from then on
     page.get_by_role("button", name="Send").click()
 
 
 def shown(page: Page) -> list[tuple[str, str]]:
-    """The thread as a person reads it: what was written, and its state."""
+    """Return the thread as the page shows it: the content and the state of each message."""
     found = page.evaluate(
         """() => [...document.querySelectorAll("#messages > li")].map((item) => [
             item.querySelector("[data-part=content]").textContent, item.dataset.state])""",
@@ -347,12 +348,12 @@ def texts(page: Page) -> list[str]:
 
 
 def wait_for_thread(page: Page, *thread: tuple[str, str]) -> None:
-    """Until the page shows exactly this."""
+    """Wait until the page shows exactly `thread`."""
     wait_until(lambda: shown(page) == list(thread), f"the thread {thread}", within=40)
 
 
 def wait_until_both_show(one: Page, other: Page, contents: list[str]) -> None:
-    """Until both pages show these messages as sent, each once, in whatever order, but in the same."""
+    """Wait until both pages show `contents` as sent, each once, in any order that is the same on both."""
 
     def settled() -> bool:
         return shown(one) == shown(other) and sorted(shown(one)) == sorted(sent(*contents))
@@ -361,7 +362,7 @@ def wait_until_both_show(one: Page, other: Page, contents: list[str]) -> None:
 
 
 def come_back(*pages: Page) -> None:
-    """Tell the pages that the network is back, as a device does: they try at once instead of waiting longer."""
+    """Notify the pages that the network is back, as a device does: they reconnect at once instead of waiting."""
     for page in pages:
         page.evaluate("dispatchEvent(new Event('online'))")
 
@@ -376,7 +377,7 @@ def open_conversation(page: Page) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """Return what axe finds in light and in dark; rules that are not about colours are checked once."""
+    """Return axe's findings in the light and in the dark scheme; rules that don't concern colours are checked once."""
     page.wait_for_load_state()
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())
@@ -392,7 +393,7 @@ def violations(page: Page) -> list[str]:
 
 
 def inspect(page: Page, state: str, *more: ViewportSize) -> None:
-    """The page as it is now has no fault that axe finds, light or dark; `make screenshots` keeps pictures of it.
+    """Check that axe finds no fault in the page, light or dark. Take pictures if `make screenshots` runs.
 
     `more`: sizes to take pictures at, besides a phone's and a desktop's.
     """
@@ -401,7 +402,7 @@ def inspect(page: Page, state: str, *more: ViewportSize) -> None:
 
 
 def picture(page: Page, state: str, *more: ViewportSize) -> None:
-    """`make screenshots` keeps pictures of the page as it is now."""
+    """Take pictures of the page, light and dark, if `make screenshots` runs."""
     if not SCREENSHOTS:
         return
     schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -414,9 +415,9 @@ def picture(page: Page, state: str, *more: ViewportSize) -> None:
 
 @contextlib.contextmanager
 def recorded_tasks(page: Page) -> Iterator[list[float]]:
-    """Milliseconds that each task of pages took meanwhile, once it has ended.
+    """Yield a list that gets, after the body, the milliseconds of each task that pages ran meanwhile.
 
-    They are of the time of its thread, to which others who keep the machine busy add nothing.
+    It is the CPU time of their threads, to which other load on the machine adds nothing.
     """
     browser, milliseconds = page.context.browser, list[float]()
     assert browser

@@ -1,4 +1,4 @@
-"""Buckets of a rate limit, each new."""
+"""New buckets of a rate limit."""
 
 from uuid import uuid4
 

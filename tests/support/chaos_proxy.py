@@ -16,12 +16,12 @@ ACK_FRAME = re.compile(rb'\x81\x7e..\{"type":"ack"[^}]*\}', re.DOTALL)
 
 
 class ChaosProxy:
-    """Forwards TCP connections to `backends`, chosen at random, and does to them what networks do.
+    """A proxy that forwards TCP connections to `backends`, chosen at random, and disturbs them as networks do.
 
-    It runs in a thread with an event loop of its own: asyncio tests and synchronous ones use it alike. The attributes
-    `backends` (of new connections), `latency` (seconds, each way), `blackhole` (bytes vanish, connections stay open),
-    `refusing` (new connections are closed at once) and `acks_to_steal` (so many ack frames do not arrive, all else
-    does) may be set at any time.
+    It runs in a thread with an event loop of its own, so asyncio tests and synchronous ones use it alike. These
+    attributes may be set at any time: `backends` (of new connections), `latency` (seconds, each way), `blackhole`
+    (bytes vanish, connections stay open), `refusing` (new connections are closed at once) and `acks_to_steal` (the
+    number of ack frames that do not arrive, while everything else does).
     """
 
     def __init__(self, backends: Sequence[Address], seed: int = 1) -> None:
@@ -31,7 +31,7 @@ class ChaosProxy:
         self.refusing = False
         self.acks_to_steal = 0
         self.cuts = 0
-        self._accepted = self._silenced = 0  # connections are numbered; those up to a number are silent
+        self._accepted = self._silenced = 0  # connections are numbered; those up to `_silenced` are silent
         self.backends = list(backends)
         self._random = random.Random(seed)
         self._live: set[asyncio.Task[None]] = set()
@@ -55,7 +55,7 @@ class ChaosProxy:
         self._loop.close()
 
     def start_cutting(self, longest_pause: float = 0.12) -> None:
-        """From now on cut a random live connection every 0 to `longest_pause` seconds."""
+        """Start cutting a random live connection every 0 to `longest_pause` seconds."""
         self._call(self._start_cutter(longest_pause))
 
     def stop_cutting(self) -> None:
@@ -69,7 +69,7 @@ class ChaosProxy:
         self._call(self._cut(list(self._live)))
 
     def silence_all(self) -> None:
-        """Connections of this moment carry nothing any more, not even their end; new ones are as good as any."""
+        """Stop carrying anything on the present connections, even their end; new ones work normally."""
         self._silenced = self._accepted
 
     def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -101,7 +101,7 @@ class ChaosProxy:
         self._server.close()
         await _cancelled(*self._live)
         await self._server.wait_closed()
-        for _ in range(3):  # what was accepted a moment ago becomes a task now, is refused and ends
+        for _ in range(3):  # connections that were just accepted become tasks, are refused and end
             await asyncio.sleep(0)
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
@@ -115,11 +115,11 @@ class ChaosProxy:
                 await self._forward(reader, writer)
                 writer.close()
         except* (OSError, asyncio.CancelledError):
-            pass  # either end is gone, or was cut
+            pass  # one end is gone, or the connection was cut
         finally:
             self._live.discard(connection)
             if not writer.is_closing():
-                writer.transport.abort()  # what has not been delivered is lost, as in a real cut
+                writer.transport.abort()  # undelivered data is lost, as in a real cut
 
     async def _forward(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         self._accepted += 1
@@ -150,7 +150,7 @@ class ChaosProxy:
 
 
 async def _cancelled(*tasks: asyncio.Task[None]) -> None:
-    """Cancels `tasks` and waits for their end."""
+    """Cancel `tasks` and wait for their end."""
     for task in tasks:
         task.cancel()
     if tasks:

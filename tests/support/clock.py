@@ -1,8 +1,8 @@
-"""Time that a test controls."""
+"""A clock that a test controls."""
 
 
 class Clock:
-    """Seconds, as of time.monotonic. They pass only when the test says so."""
+    """A clock of seconds, like time.monotonic, that moves only when the test advances it."""
 
     def __init__(self) -> None:
         self._now = 1_000_000.0

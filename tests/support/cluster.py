@@ -1,6 +1,6 @@
-"""An overlay of k8s/ as far as it runs without Kubernetes: containers for its pods, nginx for its ingress.
+"""An overlay of k8s/, as far as it can run without Kubernetes: containers for its pods, nginx for its ingress.
 
-What nothing here does: schedule pods, enforce network policies, scale.
+Nothing here schedules pods, enforces network policies, or scales.
 """
 
 import contextlib
@@ -23,24 +23,24 @@ OVERLAY = "development"  # the one without TLS in front; limits, roles and route
 
 
 class Cluster(Deployment[Nginx]):
-    """Every Deployment of the overlay, with its replicas. Tests come through nginx, as everybody does.
+    """The Deployments of the overlay, with their replicas. Tests reach them through nginx, as all clients do.
 
-    The ingress leads to all pods in turn. As tests of two servers want to know which is which, there is one more nginx
-    for each pod of the WebSockets: `websocket_urls`.
+    The ingress leads to all pods in turn. Tests of two servers need to address each one, so there is one more nginx for
+    each pod of the WebSockets: `websocket_urls`.
     """
 
     def __init__(self, ingress: Nginx, doors: Sequence[Nginx], redis: Secured, database: str) -> None:
         super().__init__([ingress], database)
         self.ingress = ingress
         self._doors = doors
-        self.pods: dict[str, list[Container]] = {}  # of each Deployment
+        self.pods: dict[str, list[Container]] = {}  # by Deployment
         self._differences = FOR_TESTS | {
             "REDIS_URL": redis.url,
             "ALLOWED_HOSTS": HOST,
             "CSRF_TRUSTED_ORIGINS": ingress.origin,
         }
         self._rendered = manifests(OVERLAY)
-        self.containers: list[Container] = []  # of every pod that ever was
+        self.containers: list[Container] = []  # of all pods, present and past
 
     @property
     def websocket_urls(self) -> list[str]:
@@ -54,7 +54,7 @@ class Cluster(Deployment[Nginx]):
         return self.pods["websocket-service"][0].execute("python", "manage.py", "shell", "-c", code)
 
     def container(self, workload: str, image: str = IMAGE) -> Container:
-        """Not started yet; it ends with the cluster at the latest."""
+        """Return a container that is not started yet. It is stopped with the cluster at the latest."""
         container = Container(self._rendered, workload, image, self.database, **self._differences)
         self.containers.append(container)
         return container
@@ -63,7 +63,7 @@ class Cluster(Deployment[Nginx]):
         self.container("messaging-migrate", image).run()
 
     def start(self) -> None:
-        """All at once, as `kubectl apply` does: pods are not ready before the Job has migrated."""
+        """Start the migration Job and all pods at once, as `kubectl apply` does: pods are ready after the migration."""
         for found in self._rendered.all("Deployment"):
             name = found["metadata"]["name"]
             self.pods[name] = [self.container(name) for _ in range(found["spec"]["replicas"])]
@@ -72,10 +72,10 @@ class Cluster(Deployment[Nginx]):
         self._lead()
 
     def replace(self, image: str, *names: str) -> None:
-        """Puts a pod of `image` in the place of the oldest one of each Deployment, as a rolling update does.
+        """Replace the oldest pod of each Deployment with a pod of `image`, as a rolling update does.
 
-        `names`: of these alone. No pod goes before its successor is ready and known to the ingress; then it ends by
-        itself.
+        `names`: only these Deployments. An old pod gets SIGTERM once its successor is ready and known to the ingress,
+        and must exit with 0.
         """
         new = {name: self.container(name, image) for name in names or self.pods}
         at_once(*(pod.start for pod in new.values()))
@@ -102,7 +102,7 @@ class Cluster(Deployment[Nginx]):
 
 @contextlib.contextmanager
 def cluster(postgres: Postgres, name: str) -> Iterator[Cluster]:
-    """An environment of its own, `name` in PostgreSQL, from nothing."""
+    """Run a new cluster with its own Redis, and its own database `name` in `postgres`."""
     redis, ingress, doors = Secured(SECRETS["redis-password"]), Nginx(), [Nginx(), Nginx()]
     with started(redis, ingress, *doors):
         cluster = Cluster(ingress, doors, redis, postgres.create_database(name))
@@ -115,7 +115,7 @@ def cluster(postgres: Postgres, name: str) -> Iterator[Cluster]:
 
 
 def at_once(*calls: Callable[[], T]) -> list[T]:
-    """What all calls return, made side by side. Raises what one of them raised, when all have ended."""
+    """Make all `calls` at the same time. Return their results; raise the first one's exception after all have ended."""
     with ThreadPoolExecutor(len(calls)) as pool:
         futures = [pool.submit(call) for call in calls]
     return [future.result() for future in futures]

@@ -1,4 +1,4 @@
-"""Environments with which a process starts."""
+"""The environments that a process may start with."""
 
 PRODUCTION = {
     "DEPLOYMENT_MODE": "kubernetes",

@@ -1,4 +1,4 @@
-"""The documented protocol, frame by frame: a raw connection, and the frames that a test expects on it."""
+"""A raw connection that speaks the documented protocol, and the frames that a test expects on it."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ SCHEMA = ROOT / "docs" / "protocol" / "server.schema.json"
 
 
 def _validators() -> dict[str, Draft202012Validator]:
-    """Return one for each type of frame: one for all of them tries each type in turn, and can't say what is wrong."""
+    """Return a validator by frame type: a single one would try each type in turn, and could not report the error."""
     document = json.loads(SCHEMA.read_text())
     definitions = document["$defs"]
     variants: dict[str, list[dict[str, str]]] = {}
@@ -40,12 +40,12 @@ VALIDATORS = _validators()
 
 
 def validate(frame: Frame) -> None:
-    """Hold a server's frame against its schema. Raises jsonschema.ValidationError, KeyError for an unknown type."""
+    """Validate a server's frame. Raise jsonschema.ValidationError, or KeyError if its type is unknown."""
     VALIDATORS[frame["type"]].validate(frame)
 
 
 class Matching:
-    """Equals every text that matches `pattern`: stands in an expected frame for what the server makes up."""
+    """A stand-in for a text that the server generates: it equals every text that matches `pattern`."""
 
     def __init__(self, pattern: str) -> None:
         self._pattern = re.compile(pattern)
@@ -61,7 +61,7 @@ class Matching:
 
 
 class Count:
-    """Equals every whole number from 0: other tests' connections come and go."""
+    """A stand-in that equals every whole number from 0: connections of other tests come and go."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, int) and other >= 0
@@ -86,7 +86,7 @@ WELCOME: Frame = {
     "heartbeatMs": 25_000,
     "limits": {"frame": 16_384, "content": 2_000},
 }
-GATEWAY = "/execute-api/"  # in the URL of a WebSocket that an API Gateway holds
+GATEWAY = "/execute-api/"  # is in the URL of a WebSocket that API Gateway holds
 QUICK = [{"key": "speak-german", "label": TEXT, "content": "speak german"}]
 
 
@@ -101,7 +101,7 @@ def error(code: str, **fields: Any) -> Frame:
 
 
 def message(content: str, conversation: str, **fields: Any) -> Frame:
-    """A visitor's message as version 2 admins get it live."""
+    """Return a visitor's message as staff connections of version 2 get it live."""
     return Message({
         "type": "message", "messageId": UUID7, "content": content, "timestamp": TIME, "from": "user",
         "connectionId": TEXT, "cursor": CURSOR, "conversation": conversation,
@@ -109,7 +109,10 @@ def message(content: str, conversation: str, **fields: Any) -> Frame:
 
 
 class Message(Frame):
-    """A message as its receivers get it. Found in the journal because its hint was late, it names no connection."""
+    """A message as receivers get it.
+
+    It also equals the message without `connectionId`, as it is read from the journal if its hint was late.
+    """
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, dict) and dict(self) == {"connectionId": self["connectionId"]} | other
@@ -118,7 +121,7 @@ class Message(Frame):
 
 
 class Connection:
-    """One WebSocket, frame by frame. `id` is the server's name for it, `conversation` a visitor's own."""
+    """One WebSocket, frame by frame. `id` is the server's ID for it, `conversation` that of a visitor."""
 
     def __init__(self, socket: Socket, *, gateway: bool) -> None:
         self._socket = socket
@@ -126,13 +129,13 @@ class Connection:
         self.id = ""
         self.token = ""
         self.conversation = ""
-        # What it was told last. Version 2 gets a frame of this type at any time, so `receive` leaves them out.
+        # The last presence frame. Version 2 gets such frames at any time, so `receive` does not return them.
         self.presence: Frame = {}
         self._version_2 = False
-        self._acked: set[str] = set()  # ids that messages of its own have in the log
+        self._acked: set[str] = set()  # journal IDs of this connection's own messages
 
     async def welcome(self) -> None:
-        if self._gateway:  # nothing can be sent on accept: the frame comes before the first answer
+        if self._gateway:  # it can't send on accept: the welcome comes before the first answer
             await self.send("ping")
         frame = await self.receive()
         assert frame == (WELCOME | {"heartbeatMs": 240_000} if self._gateway else WELCOME)
@@ -144,7 +147,7 @@ class Connection:
         await self.send_raw(encode({"action": action} | fields))
 
     async def send_raw(self, data: str | bytes) -> None:
-        with contextlib.suppress(ConnectionClosed):  # the next `receive` or `closed` tells
+        with contextlib.suppress(ConnectionClosed):  # the next `receive` or `until_closed` raises or returns it
             await self._socket.websocket.send(data)
 
     async def close(self, code: int) -> None:
@@ -164,12 +167,12 @@ class Connection:
                     return frame
 
     async def request(self, action: str, **fields: Any) -> Frame:
-        """Sends a frame and returns the next one that comes."""
+        """Send a frame and return the next one that arrives."""
         await self.send(action, **fields)
         return await self.receive()
 
     async def identify(self, role: Role = "user", **fields: Any) -> Frame:
-        self._version_2 = True  # a gateway finds the connection before it has its answer
+        self._version_2 = True  # a gateway may deliver presence frames before the answer
         frame, _ = await self._served(**identify(role, **fields))
         assert frame["type"] == "identified", frame
         self.token, self.conversation = frame.get("token", ""), frame.get("conversation", "")
@@ -177,7 +180,7 @@ class Connection:
         return frame
 
     async def say(self, content: str, **fields: Any) -> Frame:
-        """Sends a message; returns its ack."""
+        """Send a message. Return its ack."""
         id = fields.setdefault("id", new_id())
         answer, again = await self._served("sendMessage", content=content, **fields)
         assert answer == ack(id, duplicate=again and answer["duplicate"])
@@ -185,7 +188,7 @@ class Connection:
         return answer
 
     async def _served(self, action: str, **fields: Any) -> tuple[Frame, bool]:
-        """The answer, and whether it was asked for again: a server that stands still for 2 s has none, and says so."""
+        """Return the answer, and whether the request was repeated: a server that stalls for 2 s is "unavailable"."""
         again = False
         while (answer := await self.request(action, **fields)).get("code") == "unavailable":
             again = True
@@ -193,14 +196,14 @@ class Connection:
         return answer, again
 
     def _is_own(self, frame: Frame) -> bool:
-        """Return whether a message of this connection came back from the journal, as its hint was late."""
+        """Return whether `frame` is an own message, sent back from the journal because its hint was late."""
         return frame["type"] == "message" and "connectionId" not in frame and frame["messageId"] in self._acked
 
     async def receive_many(self, count: int) -> list[Frame]:
         return [await self.receive() for _ in range(count)]
 
     async def until_pong(self) -> list[Frame]:
-        """The frames that come before the pong of a ping sent now: all that the server had for this connection."""
+        """Return the frames before the pong of a ping sent now: all that the server had to send to this connection."""
         id = new_id()
         await self.send("ping", id=id)
         frames = []
@@ -210,9 +213,9 @@ class Connection:
         return frames
 
     async def until_closed(self, within: float = SOON) -> tuple[list[Frame], object]:
-        """The frames that still come, each `within` seconds, and the code with which the server then closes.
+        """Return the frames that still arrive, each `within` seconds, and the server's close code.
 
-        On a gateway the last error says why; the code is its own, and any is right.
+        A gateway closes with a code of its own, so any code is right there; the last error frame gives the reason.
         """
         frames = []
         try:
@@ -224,13 +227,13 @@ class Connection:
 
 
 def _has_lapsed(frame: Frame) -> bool:
-    """Whether a claim has ended by itself: one of a test minutes ago, which says nothing to this one."""
+    """Return whether `frame` announces that a claim has expired: such a claim is of a test minutes ago."""
     return frame["type"] == "conversation" and frame["op"] == "release" and "by" not in frame
 
 
 @contextlib.asynccontextmanager
 async def connect(url: str, *, origin: str | None = None) -> AsyncIterator[Connection]:
-    """A connection that the server has welcomed. Raises websockets.exceptions.InvalidStatus where it refuses."""
+    """Open a connection and receive its welcome. Raise websockets.exceptions.InvalidStatus if the server refuses."""
     async with open_socket(url, origin=origin, proxy=None, patience=30) as socket:
         connection = Connection(socket, gateway=GATEWAY in url)
         await connection.welcome()
@@ -239,7 +242,7 @@ async def connect(url: str, *, origin: str | None = None) -> AsyncIterator[Conne
 
 @contextlib.asynccontextmanager
 async def visitor(url: str, token: str | None = None) -> AsyncIterator[Connection]:
-    """A version 2 visitor, new without a `token`."""
+    """Open the connection of a version 2 visitor, who is new without a `token`."""
     async with connect(url) as connection:
         await connection.identify(token=token)
         yield connection
@@ -247,7 +250,7 @@ async def visitor(url: str, token: str | None = None) -> AsyncIterator[Connectio
 
 @contextlib.asynccontextmanager
 async def admin(url: str, token: str) -> AsyncIterator[Connection]:
-    """A version 2 admin."""
+    """Open a version 2 staff connection."""
     async with connect(url) as connection:
         await connection.identify("admin", token=token)
         yield connection

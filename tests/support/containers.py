@@ -1,4 +1,4 @@
-"""The image, built by podman, and containers of it that may do what their manifests allow and no more."""
+"""The image, built by podman, and its containers, restricted to what their manifests allow."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ ENVIRONMENT = {**os.environ, "CONTAINERS_CONF": str(ROOT / "tests/support/contai
 
 
 def podman(*arguments: str) -> str:
-    """What `podman` printed. Raises AssertionError with its errors where it failed, MissingProgram."""
+    """Return podman's output. Raise AssertionError with its errors if it fails, MissingProgram if it is missing."""
     result = subprocess.run(
         [program("podman"), *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
@@ -52,34 +52,34 @@ def private_network() -> Iterator[list[str]]:
 
 
 def build(tag: str = IMAGE, context: Path = ROOT) -> None:
-    """The image of a checkout, on a base that Debian's packages make: no registry is asked.
+    """Build the image of a checkout on a base made of Debian packages, so that no registry is needed.
 
-    Raises AssertionError with what went wrong, MissingProgram.
+    Raise AssertionError with the errors if that fails, MissingProgram if podman is missing.
     """
     if BASE not in podman("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
         output([str(ROOT / "scripts/base-image"), BASE], ENVIRONMENT)
-    # The machine's own certificates: a proxy of its own may stand before the package index.
+    # The machine's own certificates: its own proxy may be in front of the package index.
     _build(BASE, tag, f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", str(context))
 
 
 def build_broken() -> None:
-    """Build BROKEN from IMAGE: a release that is ready and does not deliver. Raise as `build` does."""
+    """Build BROKEN from IMAGE: a release that becomes ready but does not deliver. Raises as `build` does."""
     _build(IMAGE, BROKEN, "--file=tests/support/broken.Containerfile")
 
 
 def _build(base: str, tag: str, *arguments: str) -> None:
-    # On the machine's own network, of which builds change nothing (see `private_network`).
+    # On the machine's own network, which a build does not change (see `private_network`).
     options = ("--format=docker", "--pull=never", "--network=host", f"--build-arg=BASE={base}", f"--tag={tag}")
     podman("build", *options, *arguments)
 
 
 def inspect(name: str) -> Any:
-    """What podman knows of an image or a container."""
+    """Return what `podman inspect` reports about an image or a container."""
     return json.loads(podman("inspect", name))[0]
 
 
 class Container(Pod):
-    """A pod of `workload`, on the network of this machine. `environment`: what differs from the manifest's."""
+    """A pod of `workload` on the network of this machine. `environment`: differences from the manifest's variables."""
 
     ready_seconds = 180  # at a tenth of a core
 
@@ -104,18 +104,18 @@ class Container(Pod):
         return directory
 
     def command(self) -> Sequence[str]:
-        # podman hands signals on to the container and ends with its exit code.
+        # podman forwards signals to the container and exits with its exit code.
         own = [f"--env={key}={value}" for key, value in self.environment.items()]
         podman = ["env", f"CONTAINERS_CONF={ENVIRONMENT['CONTAINERS_CONF']}", program("podman")]
         return [*podman, "run", "--rm", f"--name={self.container}", *own, *self._arguments]
 
     def run(self) -> str:
-        """What a Job printed. Raises AssertionError with that where it failed."""
+        """Run a Job. Return its output; raise AssertionError with the output if it fails."""
         return output(self.command(), ENVIRONMENT)
 
     @property
     def memory(self) -> int:
-        """The bytes that count against its request: what Kubernetes calls the working set."""
+        """The working set in bytes, as Kubernetes calls the memory that counts against the request."""
         group, version = self._control_group("memory")
         used, inactive = {1: ("usage_in_bytes", "total_inactive_file"), 2: ("current", "inactive_file")}[version]
         details = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
@@ -123,14 +123,14 @@ class Container(Pod):
 
     @property
     def cpu_seconds(self) -> float:
-        """What it has used since its start: on a busy machine as on an idle one."""
+        """The CPU seconds used since the start, which do not depend on other load on the machine."""
         group, version = self._control_group("cpuacct")
         if version == 1:
             return int((group / "cpuacct.usage").read_text()) / 1e9
         return int((group / "cpu.stat").read_text().split()[1]) / 1e6
 
     def _control_group(self, controller: str) -> tuple[Path, int]:
-        """Where the kernel accounts for it, and the version of that."""
+        """Return the directory of the container's control group and the version of cgroups, 1 or 2."""
         lines = Path(f"/proc/{inspect(self.container)['State']['Pid']}/cgroup").read_text().splitlines()
         for controllers, path in (line.split(":", 2)[1:] for line in lines):
             if controller in controllers.split(","):
@@ -138,7 +138,7 @@ class Container(Pod):
         return Path(f"/sys/fs/cgroup{lines[-1].removeprefix('0::')}"), 2
 
     def execute(self, *command: str) -> str:
-        """What `command` printed in the running container, as `kubectl exec` would."""
+        """Run `command` in the running container, as `kubectl exec` would. Return its output."""
         return podman("exec", self.container, *command)
 
     def kill(self) -> None:
@@ -147,7 +147,7 @@ class Container(Pod):
 
 
 def _allowed(pod: Object, secrets: Path) -> Iterator[str]:
-    """What podman has to be told so that a container is limited as its manifest says."""
+    """Yield podman's options that restrict a container as its manifest says."""
     (container,) = pod["spec"]["containers"]
     security = pod["spec"]["securityContext"] | container["securityContext"]
     limits = container["resources"]["limits"]

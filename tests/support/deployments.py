@@ -1,4 +1,4 @@
-"""The product as it is deployed, in real processes: one on a laptop, several in front of Redis and PostgreSQL."""
+"""The product as it is deployed, in real processes: one on a laptop, or several with Redis and PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ for name, rights in {STAFF!r}.items():
     user = User.objects.create_user(name, password={PASSWORD!r}, is_staff=True, is_superuser=name == "operator")
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="messaging", codename__in=rights))
 """
-# Two messages, of which retention leaves one; and what is kept.
+# Create two messages, of which retention keeps one; and print those that are kept.
 SAY_OLD_AND_NEW = """
 from datetime import timedelta
 from uuid import uuid4
@@ -60,31 +60,31 @@ KEPT = """
 from messaging.models import Message
 print(*Message.objects.filter(content__in=["old", "new"]).values_list("content", flat=True))
 """
-# In all else servers are configured as in production. Tests of these set their own.
+# The only differences from the configuration in production. Tests of these settings set their own.
 FOR_TESTS = {
-    # One test after the other comes from one address, and says in a minute what its visitors would in an hour.
+    # All tests come from one address, and send in a minute what their visitors would send in an hour.
     "SOCKETS_PER_ADDRESS": "0",
     "RATE_LIMIT_ADDRESS": "off",
     "RATE_LIMIT_VISITOR": "off",
-    # One member of the staff writes what a crowd of them would, to flood a page.
+    # To flood a page, one staff member writes as much as many of them would.
     "RATE_LIMIT_ADMIN": "off",
     # Most tests leave connections open when their servers stop: each would wait 20 s for them.
     "SHUTDOWN_TIMEOUT": "1",
 }
-# For servers of long tests full of traffic: coverage would slow them, and other tests run the same lines.
+# For servers of long tests with much traffic: coverage would slow them down, and other tests run the same lines.
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 PREPARED = "prepared"  # the database that deployments copy
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> str:
-    """What `manage.py` printed. Raises AssertionError with its output where it failed."""
+    """Return the output of `manage.py`. Raise AssertionError with the output if it fails."""
     return output([sys.executable, "manage.py", *arguments], environment)
 
 
 def ended(
     command: Sequence[str], environment: Mapping[str, str], directory: Path = ROOT
 ) -> "subprocess.CompletedProcess[str]":
-    """`command`, once it has ended, however that was; its `stdout` is all that it printed."""
+    """Run `command` to its end, whatever its exit code. The `stdout` of the result has all its output."""
     return subprocess.run(
         command,
         cwd=directory,
@@ -97,14 +97,14 @@ def ended(
 
 
 def output(command: Sequence[str], environment: Mapping[str, str], directory: Path = ROOT) -> str:
-    """What `command` printed in `directory`. Raises AssertionError with that where it failed."""
+    """Return the output of `command`, run in `directory`. Raise AssertionError with the output if it fails."""
     result = ended(command, environment, directory)
     assert result.returncode == 0, f"{shlex.join(command)} failed:\n{result.stdout}"
     return result.stdout
 
 
 def prepare_database(environment: Mapping[str, str]) -> None:
-    """The product's tables, and STAFF in them."""
+    """Create the product's tables, and STAFF in them."""
     manage(environment, "migrate", "--verbosity=0")
     create_staff(environment)
 
@@ -137,7 +137,7 @@ class Server(Service):
 
 
 class LocalServer(Server):
-    """What `make run` starts, with a database file of its own."""
+    """The server that `make run` starts, with a database file of its own."""
 
     def __init__(self, **environment: str) -> None:
         super().__init__(DEPLOYMENT_MODE="local", **environment)
@@ -149,7 +149,7 @@ class LocalServer(Server):
 
 
 class Pod(Server):
-    """What a pod starts."""
+    """The server process of a pod."""
 
     def __init__(self, **environment: str) -> None:
         super().__init__(DEPLOYMENT_MODE="kubernetes", HOST=HOST, HTTPS_ONLY="false", **environment)
@@ -166,7 +166,7 @@ class Pod(Server):
 
 
 class ProductionPod(Pod):
-    """A pod with the product's own limits, where the test does not set others."""
+    """A pod with the product's own limits, unless the test sets others."""
 
     def __init__(self, **environment: str) -> None:
         super().__init__(**environment)
@@ -193,9 +193,9 @@ AnyServer = TypeVar("AnyServer", bound=Endpoint, default=Endpoint, covariant=Tru
 
 
 class Deployment(Generic[AnyServer]):
-    """Servers that share one database, and what a test needs to reach them."""
+    """Servers that share one database, with the addresses and sessions that a test needs."""
 
-    gateway = False  # whether an API Gateway holds the WebSockets: docs/protocol.md names what differs there
+    gateway = False  # whether an API Gateway holds the WebSockets: docs/protocol.md lists the differences
 
     def __init__(self, servers: Sequence[AnyServer], database: str) -> None:
         self.servers = servers
@@ -216,14 +216,14 @@ class Deployment(Generic[AnyServer]):
         return "".join(server.log for server in self.servers)
 
     async def admin_token(self, username: str = "operator") -> str:
-        """A token that the live page would get for `username`, by a real login and a real POST.
+        """Return the token that the live page would get for `username`, by a real login and a real POST.
 
-        Raises urllib.error.URLError where no server answers, HTTPError where the server refuses.
+        Raise urllib.error.URLError if no server answers, HTTPError if the server refuses.
         """
         return await asyncio.to_thread(self.session(username).token)
 
     def headers(self, path: str) -> dict[str, str]:
-        """What the answer to a GET of `path` says of itself."""
+        """Return the headers of the answer to a GET of `path`."""
         with opener().open(self.servers[0].origin + path, timeout=10) as answer:
             return dict(answer.headers)
 
@@ -231,21 +231,21 @@ class Deployment(Generic[AnyServer]):
         return self._sessions.setdefault(username, StaffSession(self.servers, username))
 
     async def forgets_the_past(self) -> None:
-        """Returns when the connections of earlier tests count no more."""
+        """Return when the connections of earlier tests no longer count."""
 
     def needs_own_sockets(self, what: str) -> None:
-        """Skips a test of what a gateway does by itself, as docs/protocol.md says, and its emulation does not."""
+        """Skip a test of something that a gateway does by itself (docs/protocol.md) and its emulator does not do."""
         if self.gateway:
             pytest.skip(f"a gateway's own business: {what}")
 
     def run(self, code: str) -> str:
-        """What Django `code` prints that runs against this deployment's database."""
+        """Run Django `code` against this deployment's database. Return its output."""
         return manage(self.servers[0].environment, "shell", "-c", code)
 
 
 @contextlib.contextmanager
 def local() -> Iterator[Deployment[LocalServer]]:
-    """One process, SQLite, everything else in memory."""
+    """Run one process with SQLite and everything else in memory."""
     server = LocalServer()
     prepare_database(server.environment)
     with started(server):
@@ -253,7 +253,7 @@ def local() -> Iterator[Deployment[LocalServer]]:
 
 
 class Kubernetes:
-    """Deploys pods, each time on a new copy of a prepared database: PostgreSQL makes one in a tenth of a second."""
+    """Deployments of pods, each on a new copy of a prepared database: PostgreSQL makes one in a tenth of a second."""
 
     def __init__(self, postgres: Postgres, static_root: Path) -> None:
         self._postgres = postgres
@@ -277,7 +277,7 @@ class Kubernetes:
     ) -> Iterator[Deployment[Pod]]:
         """Start pods that reach their database through `pooler`, if there is one.
 
-        Their environment has `variables` and `environment`: one is for names that come together, one for those that a
+        Their environment has both `variables`, for a caller that has a mapping, and `environment`, for names that a
         test writes out.
         """
         database = self._postgres.create_database(f"deployed_{next(self._copies)}", PREPARED)
@@ -289,19 +289,19 @@ class Kubernetes:
 
     @contextlib.contextmanager
     def pod_with_redis(self) -> Iterator[tuple[Pod, Redis]]:
-        """A pod, and a Redis of its own, which may come and go."""
+        """Run a pod with a Redis of its own, which the test may stop and start. Yield both."""
         redis = Redis()
         with started(redis), self.deployed(redis.url, pods=1) as deployment:
             yield deployment.servers[0], redis
 
 
 class StaffSession:
-    """The browser of a staff member who has logged in; it goes on at the next server where one is down."""
+    """The browser of a staff member, who logs in for the first token. If a server is down, it uses the next one."""
 
     def __init__(self, servers: Sequence[Endpoint], username: str) -> None:
         self._servers = servers
         self._username = username
-        self._cookies = CookieJar()  # cookies don't know ports: both servers get them
+        self._cookies = CookieJar()  # cookies ignore ports: all servers get them
         self._browser = opener(HTTPCookieProcessor(self._cookies))
         self._login = threading.Lock()
 
@@ -325,7 +325,7 @@ class StaffSession:
         assert "sessionid" in self.cookies, f"{self._username} could not log in"
 
     def request(self, path: str, form: Mapping[str, str | Sequence[str]] | None = None) -> bytes:
-        """GET, or POST where there is a `form`."""
+        """Send a GET, or a POST if there is a `form`. Return the body of the answer. Raise URLError or HTTPError."""
         headers = {"X-CSRFToken": self.cookies.get("csrftoken", "")}
         data = None if form is None else urlencode(form, doseq=True).encode()
         refused: OSError = URLError("no server")
@@ -344,7 +344,7 @@ class StaffSession:
 
 
 def fetch(url: str, **headers: str) -> tuple[int, str, bytes]:
-    """Status, final URL and body."""
+    """Return the status, the final URL and the body of the answer to a GET."""
     try:
         with opener().open(Request(url, headers=headers), timeout=10) as answer:  # noqa: S310  always http
             assert "Server" not in answer.headers
@@ -354,13 +354,13 @@ def fetch(url: str, **headers: str) -> tuple[int, str, bytes]:
 
 
 def probe(pod: Pod, path: str) -> tuple[int, dict[str, object]]:
-    """Status and body of the answer to a probe."""
+    """Return the status and the body of the answer to a probe."""
     status, _, body = fetch(f"http://{HOST}:{pod.health_port}{path}")
     return status, json.loads(body)
 
 
 def says_ready(port: int) -> bool:
-    """Whether the probe there answers, and with 200."""
+    """Return whether the readiness probe on `port` answers with 200."""
     with contextlib.suppress(OSError), opener().open(f"http://{HOST}:{port}/ready", timeout=5):
         return True
     return False

@@ -1,4 +1,4 @@
-"""A DynamoDB table of a test's own, on the emulated AWS."""
+"""A test's own DynamoDB table on the emulator of AWS."""
 
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -8,7 +8,7 @@ from tests.support.ministack import REGION, Ministack
 
 
 class TableOptions(TypedDict):
-    """The options that every backend takes which keeps something in the table."""
+    """The options of every backend that stores something in the table."""
 
     table: str
     region: str
@@ -16,7 +16,7 @@ class TableOptions(TypedDict):
 
 @dataclass(frozen=True)
 class DynamoDBTable:
-    """The `dynamodb_table` fixture leads boto3 to it by the environment, as a function's own does."""
+    """A table on `ministack`. The `dynamodb_table` fixture sets the environment variables that lead boto3 there."""
 
     name: str
     ministack: Ministack
@@ -27,7 +27,7 @@ class DynamoDBTable:
         return {"table": self.name, "region": self.region}
 
     def create(self) -> None:
-        """With one request: the backups and the encryption that `messaging_migrate` adds take a second."""
+        """Create the table by one request: the backups and encryption that `messaging_migrate` adds take a second."""
         self.ministack.client("dynamodb").create_table(
             TableName=self.name, KeySchema=KEYS, AttributeDefinitions=KEY_TYPES, BillingMode="PAY_PER_REQUEST"
         )

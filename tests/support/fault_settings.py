@@ -1,4 +1,4 @@
-"""The product's settings, but sockets that nobody answers on are given up within seconds instead of 40."""
+"""The product's settings, except that unresponsive sockets are closed within seconds instead of 40 s."""
 
 from messaging_site.settings import *  # noqa: F403
 

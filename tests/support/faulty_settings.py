@@ -1,4 +1,4 @@
-"""The product's settings, with a limiter that has a fault: a message raises what the service does not expect."""
+"""The product's settings with a faulty limiter: a message raises an exception that the service does not expect."""
 
 from collections.abc import Sequence
 

@@ -21,13 +21,13 @@ class _Past(signing.TimestampSigner):
 
 
 def forged_admin(forgery: str, staff: int) -> str:
-    """Return a token that would make its holder the admin `staff`, were it not a `forgery`."""
+    """Return a token that names the staff member `staff`, forged as `forgery` says (one of FORGERIES)."""
     content = signing.loads(tokens.mint_admin(staff), salt=tokens.ADMIN_SALT)
     return _forged(forgery, content, tokens.ADMIN_SALT, tokens.VISITOR_SALT, tokens.ADMIN_SECONDS)
 
 
 def forged_visitor(forgery: str, conversation: str) -> str:
-    """Return a token that would make its holder the visitor of `conversation`, were it not a `forgery`."""
+    """Return a token that names the visitor of `conversation`, forged as `forgery` says (one of FORGERIES)."""
     return _forged(forgery, conversation, tokens.VISITOR_SALT, tokens.ADMIN_SALT, tokens.VISITOR_SECONDS)
 
 

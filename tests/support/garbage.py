@@ -1,4 +1,4 @@
-"""Generated input that is no frame, or nearly one."""
+"""Generated input that is not a frame, or is almost one."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The API Gateway transport of this process, driven as a gateway does."""
+"""The API Gateway transport in this process, called as a gateway calls it."""
 
 import json
 import secrets
@@ -17,14 +17,14 @@ from tests.support.gateway_events import Context, ManagementAPI
 
 @dataclass
 class Gate:
-    """The transport, as a gateway drives it."""
+    """A gateway that calls the transport in this process."""
 
     api: ManagementAPI
     seconds: float = 29.0  # that each invocation may take
-    conversations: dict[str, str] = field(default_factory=dict)  # by a visitor's connection
+    conversations: dict[str, str] = field(default_factory=dict)  # by connection of a visitor
 
     def event(self, event: gateway_events.Event) -> int:
-        """Its status; no answer has anything else."""
+        """Handle `event`. Return the status code, the only field of the answer."""
         answer = handler.handler(event, Context(self.seconds))
         assert answer == {"statusCode": answer["statusCode"]}
         return answer["statusCode"]
@@ -35,7 +35,7 @@ class Gate:
         return connection
 
     def frame(self, connection: str, body: str, **fields: Any) -> list[Frame]:
-        """Return the frames that `connection` is sent from this event on."""
+        """Handle a frame of `connection`. Return the frames that are sent to it meanwhile."""
         had = len(self.api.frames[connection])
         assert self.event(gateway_events.message(connection, body, **fields)) == 200
         return self.api.frames[connection][had:]
@@ -57,7 +57,7 @@ class Gate:
         return connection
 
     def say(self, connection: str, content: str = "hello", **fields: Any) -> Frame:
-        """The answer to one message; whatever else is sent goes to others."""
+        """Send a message. Return its answer, the only frame that `connection` gets."""
         (answer,) = self.send(connection, "sendMessage", id=uuid4().hex, content=content, **fields)
         return answer
 

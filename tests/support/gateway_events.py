@@ -1,8 +1,7 @@
-"""What API Gateway is to the function behind a WebSocket API: events, the context beside them, and a management API,
-which here misbehaves as it is told to.
+"""API Gateway as the function of a WebSocket API sees it: events, their context, and a management API that can fail.
 
-The shapes are those that AWS documents and that its own libraries test with: header names in any case and in `$connect`
-alone (a `$disconnect` has a few empty ones), everything else in `requestContext`.
+The shapes are those of AWS's documentation and of the tests of its own libraries: only `$connect` has headers (a
+`$disconnect` has a few empty ones), with names in any case; everything else is in `requestContext`.
 """
 
 import json
@@ -37,7 +36,7 @@ Event = dict[str, Any]
 
 
 class Context:
-    """What a Lambda function is told about its own invocation. `seconds`: how long it may run."""
+    """The context object of one invocation of a Lambda function. `seconds`: the time that it may take."""
 
     function_name = "messaging-production"
     aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
@@ -91,12 +90,12 @@ def _event(connection: str, route: str, kind: str, source_ip: str = "203.0.113.7
 
 
 class ManagementAPI:
-    """`POST` and `DELETE /@connections/{id}` of a gateway on which every connection is open, unless told otherwise."""
+    """`POST` and `DELETE /@connections/{id}` of a gateway. All connections are open unless a test says otherwise."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://{HOST}:{port}"
-        self.frames: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by connection: what it was sent
-        self.arrivals: dict[str, list[float]] = defaultdict(list)  # by connection: when each try came
+        self.frames: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by connection: frames sent to it
+        self.arrivals: dict[str, list[float]] = defaultdict(list)  # by connection: times of requests
         self.closed: list[str] = []
         self.delay = 0.0  # seconds before each answer
         self.at_once = self.most_at_once = 0
@@ -106,18 +105,18 @@ class ManagementAPI:
         self._lock = threading.Lock()
 
     def answers(self, connection: str, *statuses: int) -> None:
-        """The next requests about `connection` get these; after them all is well again."""
+        """Answer the next requests about `connection` with `statuses`, and those after them normally."""
         self._next[connection].extend(statuses)
 
     def always_answers(self, connection: str, status: int) -> None:
         self._always[connection] = status
 
     def release(self) -> None:
-        """Let go of whoever hangs."""
+        """Let all hanging requests end."""
         self._released.set()
 
     def serve(self, request: BaseHTTPRequestHandler) -> int:
-        """The status of the answer to `request`."""
+        """Return the status of the answer to `request`, or HANG."""
         connection = unquote(request.path.rpartition("/@connections/")[2])
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         with self._lock:
@@ -171,10 +170,10 @@ def management_api() -> Iterator[ManagementAPI]:
         do_POST = do_DELETE = answer
 
         def log_message(self, *arguments: object) -> None:
-            """Not on standard error."""
+            """Print nothing on standard error."""
 
     class Server(ThreadingHTTPServer):
-        request_queue_size = 128  # 32 connect at once; whom the queue has no room for waits a second
+        request_queue_size = 128  # 32 clients connect at once; one for which the queue has no room waits a second
 
     server = Server((HOST, 0), Handler)
     api = ManagementAPI(server.server_address[1])

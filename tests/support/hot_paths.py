@@ -1,6 +1,6 @@
-"""What everybody does all day, on an archive of any size: each through the product's own code, and the SQL it sends.
+"""The everyday actions of people on an archive of any size, through the product's own code, and the SQL that they send.
 
-Django is set up before this is imported.
+Set up Django before you import this module.
 """
 
 import asyncio
@@ -42,9 +42,9 @@ LIVE, CONVERSATIONS, MESSAGES = "/admin/live/", "/admin/messaging/conversation/"
 
 
 class Recorder:
-    """Every statement that Django sends in this process, on whichever thread.
+    """A recorder of every statement that Django sends in this process, on any thread.
 
-    `seconds`: how long the database took for all of them.
+    `seconds`: the time that the database took for all of them.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Recorder:
 
 
 def explained(statement: Statement, options: str) -> list[Any]:
-    """The plan's lines, or the plan as JSON; what the statement would change is not changed."""
+    """Return the lines of the statement's plan, or the plan as JSON. Changes of the statement are rolled back."""
     sql, params = statement
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN ({options}) {sql}", params)
@@ -90,7 +90,7 @@ def explained(statement: Statement, options: str) -> list[Any]:
 class Everybody:
     """Visitors, staff and operators of an archive (tests/support/archive.py), each in an event loop or a browser.
 
-    `paths`: what each of them does, by name; every call picks somebody else.
+    `paths`: their actions, by name. Most calls pick a conversation or a message at random.
     """
 
     def __init__(self, runner: asyncio.Runner) -> None:
@@ -191,7 +191,7 @@ class Everybody:
             "page: /user/ of somebody who comes back": self._come_to_the_page,
         }
 
-    # --- What they do -------------------------------------------------------------------------------------------
+    # --- The actions --------------------------------------------------------------------------------------------
 
     async def _await(self, something: Awaitable[Any]) -> None:
         await something
@@ -284,7 +284,7 @@ def everybody() -> Iterator[Everybody]:
 
 
 def write_plans(file: str) -> None:
-    """As JSON, what PostgreSQL did for every statement of each path: `{path: [[statement, plan], ...]}`."""
+    """Write PostgreSQL's plan of every statement of each path to `file`: `{path: [[statement, plan], ...]}` as JSON."""
     recorder = Recorder()
     found = {}
     settings.MESSAGING_JOURNAL_OPTIONS = settings.MESSAGING_JOURNAL_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}

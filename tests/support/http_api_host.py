@@ -1,4 +1,4 @@
-"""The host name of an HTTP API: pages have an origin of their own, whatever path the API is reached under."""
+"""A stand-in for the host name of an HTTP API, so that pages have their own origin, whatever the path of the API."""
 
 import contextlib
 import threading
@@ -11,7 +11,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length",
 
 
 class Front:
-    """Passes requests to `port`, under the path that it `leads_to`, and says who asked as API Gateway does."""
+    """A proxy that passes requests to `port`, under the path of `leads_to`, with API Gateway's X-Forwarded headers."""
 
     def __init__(self, port: int) -> None:
         self._prefix = ""
@@ -35,7 +35,7 @@ class Front:
                         self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                with contextlib.suppress(BrokenPipeError):  # who asked has given up
+                with contextlib.suppress(BrokenPipeError):  # the client has given up
                     self.wfile.write(content)
 
             do_POST = do_GET

@@ -1,4 +1,4 @@
-"""The service in the process of its test, over real stores: one frame in, a list of actions out."""
+"""The service in the test's own process, with real stores: one frame in, a list of actions out."""
 
 import contextlib
 import json
@@ -28,19 +28,19 @@ SPEAK_GERMAN = {"key": "speak-german", "label": "Please speak German", "content"
 
 
 class Visitor(Connection):
-    """The connection of a visitor. It has a conversation once it has said who it is."""
+    """The connection of a visitor, which has a conversation once it has identified itself."""
 
     conversation: str
 
 
 class Admin(Connection):
-    """The connection of a staff member, whom it names once it has said who it is."""
+    """The connection of a staff member, whose primary key it has once it has identified itself."""
 
     staff: int
 
 
 class Sent(NamedTuple):
-    """Return the fields that the ack of a stored message has."""
+    """The fields of the ack of a stored message."""
 
     message_id: str
     cursor: str
@@ -48,9 +48,9 @@ class Sent(NamedTuple):
 
 
 class InProcessService(MessagingService):
-    """The service over two stores of its own, and the people who talk to it. Its rates are low.
+    """The service with low rate limits, and the visitors and staff that a test connects to it.
 
-    `clock` has to be advanced for any interval of the service to pass.
+    An interval of the service passes only when the test advances `clock`.
     """
 
     def __init__(self, store: MemoryStore, journal: Journal, clock: Clock) -> None:
@@ -68,7 +68,7 @@ class InProcessService(MessagingService):
         self.clock = clock
 
     async def send(self, connection: Connection, action: str, **fields: object) -> list[Action]:
-        """Return what follows from one frame of `connection`."""
+        """Return the actions that follow from one frame of `connection`."""
         return await self.receive(connection, json.dumps({"action": action, **fields}))
 
     async def visitor(self, version: int = 2) -> Visitor:
@@ -88,7 +88,7 @@ class InProcessService(MessagingService):
 
 @sync_to_async
 def staff(*rights: str) -> User:
-    """Create a staff member who has `rights`."""
+    """Create and return a staff member who has `rights`."""
     user = User.objects.create_user(f"ada-{uuid4().hex}", first_name="Ada", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=rights))
     return user
@@ -107,25 +107,25 @@ async def in_process_service(store: MemoryStore | None = None) -> AsyncIterator[
 
 
 def frame_of(action: Action, kind: type[F]) -> F:
-    """Return the frame of a reply or of what is published, which is one of `kind`."""
+    """Return the frame of a Reply or a Publish. Check that its type is `kind`."""
     assert isinstance(action, Reply | Publish)
     assert isinstance(action.frame, kind)
     return action.frame
 
 
 def replies(actions: Iterable[Action], kind: type[F]) -> list[F]:
-    """Return the frames that go back to the sender. All are of `kind`."""
+    """Return the frames that go back to the sender. Check that the type of all is `kind`."""
     return [frame_of(action, kind) for action in actions if isinstance(action, Reply)]
 
 
 def reply(actions: Iterable[Action], kind: type[F]) -> F:
-    """Return the only frame that goes back to the sender. It is one of `kind`."""
+    """Return the only frame that goes back to the sender. Check that its type is `kind`."""
     (frame,) = replies(actions, kind)
     return frame
 
 
 def acked(action: Action) -> Sent:
-    """Return what the ack of a message says of it."""
+    """Return the fields of the ack of a stored message."""
     ack = frame_of(action, frames.Ack)
     assert ack.message_id is not None
     assert ack.cursor is not None

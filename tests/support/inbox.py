@@ -1,7 +1,7 @@
 """An inbox of five busy days: 300 conversations in many scripts, threads of long messages, and long threads.
 
-What is said is fixed, and when it was said is counted back from now, so tests can name a conversation and its place.
-`archive` fills a database with far more, of no matter what.
+Texts are fixed, and times are counted back from now, so tests can name a conversation and its place in a list. The
+module `archive` fills a database with far more messages, whose content does not matter.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ STAFF = {  # full names
     "manager": ("花子", "山田"),
     "reader": ("Søren", "Ångström"),
 }
-# What visitors say in short conversations, each in turn.
+# The texts of visitors in short conversations, in turn.
 TEXTS = (
     "Grüß Gott, wie komme ich zur Straße am Übersee-Museum?",
     "مرحبا، هل يمكنني تغيير موعد الرحلة 42 إلى يوم الأحد؟",
@@ -49,9 +49,9 @@ QUICK_MESSAGES = (
 
 @dataclass
 class Thread:
-    """A conversation as it is to be: its texts, the visitor's and the staff's by turns unless `answered` is False.
+    """A conversation to be created. `texts`: by visitor and staff in turn; all by the visitor if `answered` is False.
 
-    `ended` and `lasted`: minutes ago, and how long. `read`: by the staff. `claimed_by`: a user name.
+    `ended`: minutes ago. `lasted`: minutes. `read`: by staff. `claimed_by`: a user name.
     """
 
     name: str
@@ -69,24 +69,24 @@ class Thread:
         self.id = conversation(self.name)
 
     def messages(self) -> Iterator[tuple[float, "Thread", bool, str]]:
-        """Return how many minutes ago it was said, and whether staff said it."""
+        """Yield for each message its age in minutes, this thread, whether staff wrote it, and its text."""
         step = self.lasted / len(self.texts)
         for number, text in enumerate(self.texts):
             yield self.ended + self.lasted - (number + 1) * step, self, self.answered and number % 2 == 1, text
 
 
 def conversation(name: str) -> UUID:
-    """The id of the thread with this name."""
+    """Return the ID of the thread with this name."""
     return uuid5(NAMESPACE_URL, name)
 
 
 def long_message(topic: str) -> str:
-    """2,000 characters in many lines, some short and some that a phone has to wrap."""
+    """Return 2,000 characters in many lines, of which a phone has to wrap some."""
     lines = [f"{topic}, line {number}: " + "and so on " * (number % 9) for number in range(1, LINES)]
     return "\n".join(lines)[:1999].rstrip().ljust(2000, ".")
 
 
-# What everything newer leaves behind the newest messages of all.
+# Unread conversations that are older than the newest messages of all conversations.
 FORGOTTEN = Thread(
     "forgotten", ["Bitte rufen Sie mich zurück, es ist dringend!"], ended=600, answered=False, read=False
 )
@@ -125,7 +125,7 @@ NAMED = (FORGOTTEN, FORGOTTEN_OF_MINE, LONG_TEXTS, LONG_ANSWERS, SHORT_QUESTIONS
 
 
 def threads() -> list[Thread]:
-    """All conversations, those that tests name first."""
+    """Return all conversations, beginning with those that tests name."""
     short = []
     for number in range(CONVERSATIONS - len(NAMED)):
         text = TEXTS[number % len(TEXTS)]
@@ -145,7 +145,7 @@ def threads() -> list[Thread]:
 
 
 def unread() -> list[Thread]:
-    """Those whose visitors wrote what nobody of the staff has read."""
+    """Return the conversations with messages of visitors that staff have not read."""
     return [thread for thread in threads() if not thread.read]
 
 

@@ -1,4 +1,4 @@
-"""Faults of the product that a test shows and that are not mended yet."""
+"""A mark for tests that show a fault of the product that is not fixed yet."""
 
 import pytest
 
@@ -6,9 +6,9 @@ import pytest
 def known_fault(
     id: str, *, raises: type[BaseException] | tuple[type[BaseException], ...] = AssertionError
 ) -> pytest.MarkDecorator:
-    """Return a mark for a test that fails with `raises` until the fault `id` is mended, and must fail until then.
+    """Return a mark for a test that must fail with `raises` until the fault `id` is fixed.
 
-    The mark goes with the fault: a test that passes under it fails the run. Any other exception than `raises` is no
-    proof of the fault, so it fails the run too.
+    Remove the mark with the fault: a test that passes under it fails the run. An exception other than `raises` does not
+    prove the fault, so it fails the run too.
     """
     return pytest.mark.xfail(reason=id, strict=True, raises=raises)

@@ -1,4 +1,4 @@
-"""k8s/ as kubectl renders it: the objects of an environment, what their containers get, who may speak to whom."""
+"""k8s/ as kubectl renders it: the objects of an environment, the variables of containers, the allowed traffic."""
 
 import base64
 import shutil
@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 from tests.support.services import MissingProgram
 
 ENVIRONMENTS = ("development", "staging", "production")
-# Of the tests: the environments' own are not in the repository.
+# The tests' own secrets: those of the environments are not in the repository.
 SECRETS = {
     "secret-key": "a key of the tests, long enough for every check and known to everybody",
     "redis-password": "redis-password-of-the-tests",
@@ -30,7 +30,7 @@ Object = dict[str, Any]
 
 
 def tool(name: str) -> str:
-    """The path of a program of requirements-k8s.txt. Raises MissingProgram."""
+    """Return the path of a program of requirements-k8s.txt. Raise MissingProgram if it is not installed."""
     path = ROOT / ".venv-k8s" / "bin" / name
     if not path.exists():
         raise MissingProgram(f"The tests need {name}. Install it: `make .venv-k8s/.installed`.")
@@ -44,7 +44,7 @@ def manifests(environment: str) -> "Manifests":
 
 @cache
 def with_component(component: str) -> "Manifests":
-    """Production, with one more component."""
+    """Return the manifests of production with one more component."""
     more = {
         "namespace": "messaging-production",
         "resources": ["../production"],
@@ -54,7 +54,7 @@ def with_component(component: str) -> "Manifests":
 
 
 def render(directory: str, files: Mapping[str, str] | None = None) -> str:
-    """What kubectl makes of a directory of k8s/ with `files` added. Raises AssertionError with its errors."""
+    """Return kubectl's rendering of a directory of k8s/ with `files` added. Raise AssertionError with its errors."""
     with tempfile.TemporaryDirectory(prefix="messaging-test-") as temporary:
         copy = Path(temporary) / "k8s"
         shutil.copytree(ROOT / "k8s", copy)
@@ -69,7 +69,7 @@ def render(directory: str, files: Mapping[str, str] | None = None) -> str:
 
 
 class Manifests:
-    """The objects that one rendering holds."""
+    """The objects of one rendering."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -79,14 +79,14 @@ class Manifests:
         return [found for found in self.objects if found["kind"] in kinds]
 
     def one(self, kind: str, name: str) -> Object:
-        """The object of that name, or of that name and a hash."""
+        """Return the object whose name is `name`, or `name` with a hash."""
         named = [found for found in self.all(kind) if _without_hash(found) == name or found["metadata"]["name"] == name]
         assert len(named) == 1, f"{len(named)} of {kind} {name}"
         return named[0]
 
     @property
     def pods(self) -> dict[str, Object]:
-        """The pod template of each workload, by its name."""
+        """The pod templates, by the names of their workloads."""
         specs = {found["metadata"]["name"]: found["spec"] for found in self.all(*WORKLOADS)}
         return {name: spec.get("jobTemplate", {"spec": spec})["spec"]["template"] for name, spec in specs.items()}
 
@@ -104,7 +104,7 @@ class Manifests:
         return found
 
     def variables(self, workload: str) -> dict[str, str]:
-        """What a workload's container has in its environment."""
+        """Return the environment variables of a workload's container."""
         container = self.container(workload)
         values: dict[str, str] = {}
         for source in container.get("envFrom", ()):
@@ -118,12 +118,12 @@ class Manifests:
         return values
 
     def environment(self, workload: str, directory: Path) -> dict[str, str]:
-        """The same, for a process here: its secret files are written to `directory`, and named there."""
+        """Return the same variables for a process here. Its secret files are written to `directory`."""
         here = self.write_secrets(workload, directory)
         return {name: here.get(value, value) for name, value in self.variables(workload).items()}
 
     def write_secrets(self, workload: str, directory: Path) -> dict[str, str]:
-        """The secret files of a workload's container, written to `directory`: their paths there, by those it knows."""
+        """Write the secret files of `workload` to `directory`. Return their new paths, by those in the container."""
         volumes = {volume["name"]: volume for volume in self.pods[workload]["spec"]["volumes"]}
         paths = {}
         for mount in self.container(workload)["volumeMounts"]:
@@ -139,19 +139,19 @@ class Manifests:
 
     @property
     def routes(self) -> dict[str, str]:
-        """The Service that each path of the Ingress leads to."""
+        """The name of the Service behind each path of the Ingress."""
         (rule,) = self.one("Ingress", "user-admin-messaging-ingress")["spec"]["rules"]
         return {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
 
     @property
     def secret_values(self) -> set[str]:
-        """What stands in its Secrets, decoded."""
+        """The decoded values of all Secrets."""
         values = [value for found in self.all("Secret") for value in found.get("data", {}).values()]
         return {base64.b64decode(value).decode() for value in values}
 
 
 def quantity(text: str) -> float:
-    """A number as Kubernetes writes it: `500m`, `128Mi`."""
+    """Return a number that Kubernetes writes as `500m` or `128Mi`."""
     units = {"m": 0.001, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
     unit = text.lstrip("0123456789.")
     return float(text.removesuffix(unit)) * (units[unit] if unit else 1)
@@ -164,7 +164,7 @@ def _without_hash(found: Object) -> str:
 
 @dataclass(frozen=True)
 class Party:
-    """Who speaks or is spoken to: a pod, or (with an `ip`) something outside the cluster."""
+    """One end of a connection: a pod or, with an `ip`, a host outside the cluster."""
 
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -172,14 +172,14 @@ class Party:
 
 
 class Network:
-    """What the network policies of one environment allow, as the Kubernetes documentation defines it."""
+    """The traffic that the network policies of one environment allow, by the rules of the Kubernetes documentation."""
 
     def __init__(self, manifests: Manifests) -> None:
         self._policies = manifests.all("NetworkPolicy")
         (self.namespace,) = {policy["metadata"]["namespace"] for policy in self._policies}
 
     def selecting(self, pod: Party, direction: str) -> list[Object]:
-        """The policies that limit what a pod may do in that direction, `Ingress` or `Egress`."""
+        """Return the policies that restrict a pod's traffic in `direction`, `Ingress` or `Egress`."""
         return [
             policy["spec"]
             for policy in self._policies

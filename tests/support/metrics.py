@@ -9,7 +9,7 @@ Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
 def scrape(server: Server) -> Samples:
-    """Every sample by its name and the values of its labels, in the order of the labels' names."""
+    """Return every sample by its name and the values of its labels, which are in the order of the labels' names."""
     status, _, body = fetch(f"http://{HOST}:{server.health_port}/metrics")
     assert status == 200
     families = text_string_to_metric_families(body.decode())

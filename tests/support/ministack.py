@@ -24,7 +24,7 @@ LIMITS: dict[Limit, signal.Signals] = {"idle": signal.SIGUSR1, "life": signal.SI
 
 
 class Ministack(Service):
-    """One AWS account, empty at its start."""
+    """One emulated AWS account, empty at its start."""
 
     name = "ministack"
 
@@ -46,7 +46,7 @@ class Ministack(Service):
     def command(self) -> Sequence[str]:
         if not PYTHON.exists():
             raise MissingProgram("The tests need ministack. Install it: `make .venv-ministack/.installed`.")
-        return [str(PYTHON), "-P", str(SERVER)]  # without its directory, where this module has the package's name
+        return [str(PYTHON), "-P", str(SERVER)]  # -P: this file must not hide the package ministack
 
     def is_ready(self) -> bool:
         with contextlib.suppress(OSError, HTTPException):
@@ -63,11 +63,11 @@ class Ministack(Service):
 
     @property
     def environment_for_clients(self) -> Mapping[str, str]:
-        """The variables that lead a process' boto3 and AWS command line here."""
+        """The variables that lead boto3 and the AWS command line of a process here."""
         return {"AWS_ENDPOINT_URL": self.url, "AWS_REGION": REGION, **self.credentials}
 
     def client(self, service: str) -> "boto3.client":
-        """A boto3 client of `service`, for what tests look at. It is made once: that takes 50 ms."""
+        """Return a boto3 client of `service` for a test's own requests. It is made once, as that takes 50 ms."""
         if service not in self._clients:
             self._clients[service] = boto3.client(
                 service,
@@ -80,20 +80,23 @@ class Ministack(Service):
         return self._clients[service]
 
     def reach_limit(self, limit: Limit) -> None:
-        """Let the time pass that every WebSocket may be silent ("idle"), or open ("life"): the gateway ends those."""
+        """Make the gateway end the WebSockets that have reached the limit of silence ("idle") or of age ("life").
+
+        The time of the limit passes at once. Return when the gateway has ended them.
+        """
         said = self.log.count(f"by the {limit} limit")
         self.send_signal(LIMITS[limit])
         wait_until(lambda: self.log.count(f"by the {limit} limit") > said, f"the {limit} limit is reached")
 
     def wait_until_used(self, number: int) -> None:
-        """Wait until so many WebSockets have carried a frame since the idle limit was last reached."""
+        """Wait until `number` WebSockets have carried a frame since the idle limit was last reached."""
         wait_until(lambda: self._used() >= number, f"{number} WebSockets are in use", within=60)
 
     def _used(self) -> int:
         return self.log.rpartition("by the idle limit")[2].count("gateway: a WebSocket is silent no more")
 
     def ended_by(self, limit: Limit) -> int:
-        """Return how many WebSockets the gateway has ended at that limit so far."""
+        """Return the number of WebSockets that the gateway has ended by `limit` so far."""
         return sum(map(int, re.findall(rf"gateway: (\d+) WebSockets end by the {limit} limit", self.log)))
 
     def stop(self) -> None:

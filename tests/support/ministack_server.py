@@ -1,19 +1,21 @@
-"""Starts ministack, in its own environment, with the mistakes of version 1.5.33 put right.
+"""ministack, run in its own environment, with version 1.5.33 corrected where it differs from AWS.
 
-Version 1.5.33 differs from AWS in these, and this module corrects each of them:
-- The frames of one WebSocket were served one after another, all WebSockets of a function by one process, and a client
-  was sent the function's answer. API Gateway hands over each frame as it comes, to any process, and sends no answer.
-- A function had as many processes as it had events at once. It has AT_ONCE here; on AWS the account has a limit.
-- Every process unpacked the package for itself. Here they share it, as nobody may write to it on AWS.
-- ministack failed where a function answers without a body, as Zappa does where the body is empty.
-- What a function logged was lost where it served a WebSocket, or where it came a few milliseconds late. All that
-  functions log is in ministack's own log now.
-- A function that was given other variables was killed in the middle of an event. On AWS its processes end what they
-  serve.
-- A template's table was made without its time to live, its backups and its encryption.
-- No WebSocket ended by itself. API Gateway ends each that is silent for 10 minutes, and each after 2 hours: here these
-  times are over when this process gets a signal, SIGUSR1 for the minutes and SIGUSR2 for the hours.
-- A rule of EventBridge waited for as long as it says. Here the minutes of a `rate()` are seconds.
+These are the differences of version 1.5.33, and the corrections:
+- It served the frames of one WebSocket one after another, and all WebSockets of a function by one process, and it sent
+  the function's answer to the client. API Gateway passes on each frame as it arrives, to any process, and sends no
+  answer.
+- A function had as many processes as it had events at the same time. Here it has AT_ONCE; on AWS the account has a
+  limit.
+- Every process unpacked the package for itself. Here all share one copy, as no process can write to it on AWS.
+- It failed if a function answered without a body, as Zappa does if the body is empty.
+- A function's log output was lost if the function served a WebSocket, or if the output came a few milliseconds late.
+  Here the output of all functions is in ministack's own log.
+- If a function's variables were changed, its processes were killed in the middle of an event. On AWS they complete
+  their events.
+- A template's table was created without its time to live, its backups and its encryption.
+- No WebSocket ended by itself. API Gateway ends each one that is silent for 10 minutes, and each one after 2 hours.
+  Here these times are over when this process gets a signal: SIGUSR1 for the 10 minutes, SIGUSR2 for the 2 hours.
+- A rule of EventBridge waited for its real interval. Here the minutes of a `rate()` are seconds.
 """
 
 import asyncio
@@ -34,11 +36,11 @@ from ministack.core import lambda_runtime
 from ministack.services import apigateway, dynamodb, eventbridge, lambda_svc
 from ministack.services.cloudformation import provisioners
 
-# Events that functions serve at the same time, each in a process; others wait. AWS refuses those beyond its limit, of
-# 10 and more: the cores of this machine are fewer, and each process takes one for a second when it starts.
+# The number of events that functions serve at the same time, each in its own process; others wait. AWS's limit is 10 or
+# more, and it refuses the others. This machine has fewer cores, and a new process occupies one for a second.
 AT_ONCE = 3
-END = "\x1eend of the event"  # the last line of each that a function logs
-GOING_AWAY = {"code": 1001, "reason": "Going away"}  # how API Gateway ends a WebSocket
+END = "\x1eend of the event"  # the last line that a function's process prints for each event
+GOING_AWAY = {"code": 1001, "reason": "Going away"}  # the close frame by which API Gateway ends a WebSocket
 
 _send_response = app._send_response
 _handle_websocket = apigateway.handle_websocket
@@ -53,17 +55,17 @@ _table = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
 _create_table = _table["create"]
 
 _slots = threading.BoundedSemaphore(AT_ONCE)
-_frames: set[asyncio.Task[None]] = set()  # being served: the event loop itself keeps no hold of them
+_frames: set[asyncio.Task[None]] = set()  # being served: the event loop itself keeps only weak references
 _unpacking = threading.Lock()
 
 
 async def send_response(send: Any, status: int, headers: Any, body: Any, **options: Any) -> None:
-    """Answer an HTTP request, with an empty body where there is none."""
+    """Answer an HTTP request, with an empty body if there is none."""
     await _send_response(send, status, headers, b"" if body is None else body, **options)
 
 
 class Socket:
-    """A WebSocket, by ASGI, that the gateway may end."""
+    """An ASGI WebSocket that the gateway may end."""
 
     opened: ClassVar["set[Socket]"] = set()
 
@@ -71,10 +73,10 @@ class Socket:
         self._receive = receive
         self._send = send
         self._ended = asyncio.Event()
-        self._silent = False  # since the idle limit was last over
+        self._silent = False  # since the idle limit was last reached
 
     async def receive(self) -> dict[str, Any]:
-        """Return the client's next event, or that the WebSocket has ended."""
+        """Return the client's next event, or a disconnect event if the gateway has ended the WebSocket."""
         received, ended = asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._ended.wait())
         try:
             await asyncio.wait({received, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -88,7 +90,7 @@ class Socket:
             ended.cancel()
 
     async def send(self, event: dict[str, Any]) -> None:
-        """Send the client something."""
+        """Send an event to the client."""
         self._is_used()
         if event["type"] == "websocket.close" and self._ended.is_set():
             event |= GOING_AWAY
@@ -101,7 +103,7 @@ class Socket:
 
     @classmethod
     def idle_limit(cls) -> None:
-        """End each WebSocket on which nothing came or went since this was last called."""
+        """End each WebSocket that has carried nothing since the last call."""
         silent = {socket for socket in cls.opened if socket._silent}
         for socket in cls.opened:
             socket._silent = True
@@ -109,7 +111,7 @@ class Socket:
 
     @classmethod
     def life_limit(cls) -> None:
-        """End each WebSocket that is open."""
+        """End each open WebSocket."""
         cls._end("life", cls.opened)
 
     @staticmethod
@@ -134,7 +136,7 @@ async def handle_websocket(scope: Any, receive: Any, send: Any, *route: Any, **o
 
 
 async def invoke_route(*event: Any, **options: Any) -> dict[str, Any] | None:
-    """Serve an event of a WebSocket, and wait for the answer where the WebSocket does: when it begins and ends."""
+    """Serve an event of a WebSocket. Wait for the answer only if the event opens or closes the WebSocket."""
     *_, connection_id, event_type, request_id, _, _, _ = event
     if event_type != "MESSAGE":
         answer: dict[str, Any] | None = await _invoke_route(*event, **options)
@@ -154,16 +156,16 @@ async def _serve_frame(connection_id: str, request_id: str, event: tuple[Any, ..
 
 
 def acquire_worker(*function: Any, **options: Any) -> Any:
-    """Wait for a process of a function, and take it: the one that has been idle for the longest time.
+    """Wait for a process of a function, and take the one that has been idle for the longest time.
 
-    So every event may be served by another process than the one before.
+    So consecutive events may be served by different processes.
     """
     _slots.acquire()
     return _acquire_worker(*function, **options)
 
 
 def release_worker(worker: Any) -> None:
-    """Give a process back, or None for one that is lost."""
+    """Give back a process; None stands for one that was lost."""
     with lambda_runtime._lock:
         for workers in lambda_runtime._workers.values():
             if worker in workers:
@@ -174,7 +176,7 @@ def release_worker(worker: Any) -> None:
 
 
 class AnyWorker:
-    """Stands for the one process that served all WebSockets of a function: each event takes one for itself."""
+    """A replacement for the one process that served all WebSockets of a function: each event takes its own process."""
 
     def __init__(self, *function: Any, **options: Any) -> None:
         self._function = function
@@ -191,10 +193,10 @@ class AnyWorker:
 
 
 class Package(zipfile.ZipFile):
-    """A function's package, unpacked once."""
+    """A function's package, which is unpacked only once."""
 
     def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
-        """Make the empty directory `path` a link to all that is in the package."""
+        """Replace the empty directory `path` with a link to the unpacked package."""
         assert self.filename
         digest = hashlib.sha256(Path(self.filename).read_bytes()).hexdigest()
         shared = Path(tempfile.gettempdir()) / f"package-{digest}"
@@ -206,7 +208,7 @@ class Package(zipfile.ZipFile):
 
 
 def invoke(worker: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-    """Serve an event in `worker`, and print what the function logs meanwhile."""
+    """Serve an event in `worker`, and print the function's log output."""
     result: dict[str, Any] = _invoke(worker, *arguments, **options)
     for line in result.get("log", "").splitlines():
         print(f"function: {line}", file=sys.stderr, flush=True)
@@ -214,28 +216,28 @@ def invoke(worker: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
 
 
 def read_stderr(worker: Any) -> None:
-    """Collect what a process logs, until it ends; its end is that of its event as well."""
+    """Collect a process's log output until the process ends, which also ends its event."""
     log = worker._stderr_queue
     _read_stderr(worker)
     log.put(END)
 
 
 def logged(worker: Any, *_arguments: Any, **_options: Any) -> str:
-    """Return all that a process has logged up to the end of its event, or to its own."""
+    """Return a process's log output up to the end of its event, or of the process."""
     return "\n".join(iter(worker._stderr_queue.get, END))
 
 
 def marked(script: str) -> str:
-    """Return the program of a function's process, changed so that it says where an event ends."""
+    """Return the program of a function's process, changed to print END after each event."""
     last = "        _real_stdout.flush()\n\nrun()"
     assert script.count(last) == 1
     return script.replace(last, f"        print({END!r}, file=sys.stderr, flush=True)\n{last}")
 
 
 def kill_workers(workers: Iterable[Any]) -> None:
-    """End processes, each as soon as it serves nothing."""
+    """End processes, each as soon as it serves no event."""
     for worker in workers:
-        # Never waited for here: the event may itself need ministack to answer, which may be what calls this.
+        # Not waited for: the event may itself need an answer of ministack, which this call may be blocking.
         threading.Thread(target=_kill_when_idle, args=[worker], daemon=True).start()
 
 
@@ -245,19 +247,19 @@ def _kill_when_idle(worker: Any) -> None:
 
 
 def create_table(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
-    """Create a template's table with all that the template says of it."""
+    """Create a template's table with all properties in the template."""
     created = _create_table(logical_id, properties, stack)
     name = {"TableName": created[0]}
     dynamodb._update_ttl(name | {"TimeToLiveSpecification": properties["TimeToLiveSpecification"]})
     backups = properties["PointInTimeRecoverySpecification"]
     dynamodb._update_continuous_backups(name | {"PointInTimeRecoverySpecification": backups})
-    encrypted = properties["SSESpecification"]["SSEEnabled"]  # the template's word for what the API calls Enabled
+    encrypted = properties["SSESpecification"]["SSEEnabled"]  # the API calls it Enabled
     dynamodb._update_table(name | {"SSESpecification": {"Enabled": encrypted}})
     return created
 
 
 def parse_rate_seconds(expression: str) -> float | None:
-    """Return the time between two runs of a rule, None for one that is no rate."""
+    """Return the seconds between two runs of a rule, a 60th of those in `expression`; None if it is no rate."""
     seconds: float | None = _parse_rate_seconds(expression)
     return seconds and seconds / 60
 

@@ -1,4 +1,4 @@
-"""A site on pods and on AWS at once: one journal, one secret key, and names that lead to either."""
+"""A site on pods and on AWS at the same time: one journal, one secret key, and host names that lead to either."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,17 +21,17 @@ from tests.support.services import HOST, started
 from tests.support.traffic import CALM_SECONDS, Crowd
 from tests.support.waiting import eventually
 
-# Seconds between two messages of a visitor, and between two pings: the emulation serves one event at a time.
+# Seconds between two messages of a visitor, and between two pings: the emulator serves few events at the same time.
 PACE = 0.8
 HEARTBEAT = 2.0
 
 
 @dataclass
 class Site:
-    """Pods behind an ingress and a WebSocket API behind its own domain, which serve the same path of the same name.
+    """Pods behind an ingress, and a WebSocket API behind its own domain, which serve the same path of one host name.
 
-    `resolvers` are what people find the name by. A record of theirs is looked up for each new connection. `pages` is
-    the other name, that of the pages, which goes on to lead to pods.
+    `resolvers`: the DNS resolvers of the clients; each new connection is a new look-up. `pages`: the host name of the
+    pages, which always leads to the pods.
     """
 
     pods: Deployment[Pod]
@@ -43,36 +43,39 @@ class Site:
 
     @property
     def everywhere(self) -> Deployment:
-        """Where staff get their tokens: the login and its session are those of either side."""
+        """The servers of both sides, either of which gives tokens to staff: login and session are shared."""
         return Deployment([*self.pods.servers, *self.aws.servers], self.aws.database)
 
     def crowd(self) -> Crowd:
-        """Half of the visitors and one of the admins ask the one resolver, all others the other."""
+        """Return a crowd of which half the visitors and one staff member use one resolver, the rest the other."""
         one, other = self.resolvers
         crowd = Crowd(self.everywhere, one)
         crowd.pace = PACE
         for client in crowd.everybody:
             client.heartbeat = HEARTBEAT
-            client.in_turn = True  # a gateway serves two frames at once in any order
+            client.in_turn = True  # a gateway may serve simultaneous frames in any order
         for client in crowd.everybody[::2]:
             client.url = other.websocket_url
         return crowd
 
     def lead(self, *, to_aws: tuple[bool, bool]) -> None:
-        """Changes what each resolver answers."""
+        """Set the answer of each resolver: AWS where its item of `to_aws` is true, else the pods."""
         for resolver, moves in zip(self.resolvers, to_aws, strict=True):
             resolver.backends = [(HOST, (self.domain if moves else self.ingress).port)]
 
     @contextlib.contextmanager
     def trusted_by_aws(self) -> Iterator[str]:
-        """The origin of the pages. A stack with that name as its `SiteDomain` trusts it by itself."""
+        """Let AWS trust the origin of the pages, and yield it.
+
+        A stack that has the name of the pages as its `SiteDomain` trusts the origin without this.
+        """
         origin, own = origin_of(self.pages), self.aws.environment["CSRF_TRUSTED_ORIGINS"]
         self.aws.configure(CSRF_TRUSTED_ORIGINS=f"{own},{origin}")
         yield origin
         self.aws.configure(CSRF_TRUSTED_ORIGINS=own)
 
     def restart_pods(self) -> None:
-        """As `kubectl rollout restart` does: one after another sends its clients elsewhere, and is back."""
+        """Restart one pod after another, as `kubectl rollout restart` does. Each sends its clients to other pods."""
         for pod in self.pods.servers:
             assert pod.end(SIGTERM) == 0
             pod.start()
@@ -84,7 +87,7 @@ class Site:
         at_once(*(pod.start for pod in self.pods.servers))
 
     async def admins_are(self, number: int) -> None:
-        """Returns when so many of them are on API Gateway."""
+        """Return when `number` staff connections are on API Gateway."""
         await eventually(
             lambda: len(self.aws.rows(ADMINS)) == number, f"{number} admins are on API Gateway", CALM_SECONDS
         )

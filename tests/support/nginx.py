@@ -1,4 +1,4 @@
-"""nginx in front of servers, as an ingress controller is: it leads where it is told, and may be told anew."""
+"""nginx in front of servers, like an ingress controller: its routes may be changed while it runs."""
 
 import contextlib
 import os
@@ -47,10 +47,10 @@ http {{
 
 
 class Nginx(Service):
-    """nginx in front of servers, in turn; who is refused by one of them is served by the next.
+    """nginx in front of servers, which it uses in turn; a request that one server refuses goes to the next.
 
-    `routes` are those of an Ingress: the ports that each path leads to. The longest one that fits counts, element by
-    element of the path. `path`: what servers are asked for in its place, as a gateway's own domain does.
+    `routes`: the ports behind each path, as in an Ingress. The longest matching path applies, element by element.
+    `path`: the path to request from servers instead, as a gateway's own domain does.
     """
 
     name = "nginx"
@@ -71,7 +71,7 @@ class Nginx(Service):
         return f"ws://{HOST}:{self.port}/ws"
 
     def lead(self, routes: Mapping[str, Sequence[int]]) -> None:
-        """Returns when new requests go there: most of them at first. What is under way goes on where it is."""
+        """Change the routes. Return when most new requests follow them; requests in progress stay where they are."""
         self._configure(routes)
         self.send_signal(signal.SIGHUP)
         wait_until(self.is_ready, "nginx has its new routes")

@@ -1,4 +1,4 @@
-"""The folders that tests look into."""
+"""The directories that tests use."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""PgBouncer in front of a PostgreSQL, in the mode in which a client has no session."""
+"""PgBouncer in front of PostgreSQL, in the mode in which a client has no session of its own."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ from tests.support.services import HOST, Postgres, Service, program
 class PgBouncer(Service):
     """PgBouncer in transaction mode with its own defaults: 100 clients, 20 connections to each database.
 
-    It hands every transaction to the connection that has been idle for longest, by `server_round_robin`. That is harder
-    than its default: a client alone would have one connection to PostgreSQL all the time, which looks like a session.
+    By `server_round_robin`, it gives every transaction to the connection that has been idle for the longest time. That
+    is harder than the default, by which a single client would always get the same connection, as if in a session.
     """
 
     name = "PgBouncer"

@@ -1,6 +1,6 @@
-"""Starts of a pod and of a function, many in a second: each is a fork of a process that has its libraries loaded.
+"""Starts of pods and functions, many in a second: each is a fork of a process with the libraries loaded.
 
-`python -m tests.support.process_starts` reads a JSON list of [kind, environment] and prints what came of each.
+`python -m tests.support.process_starts` reads a JSON list of [kind, environment] and prints the result of each start.
 """
 
 import importlib
@@ -17,18 +17,18 @@ from tests.support.paths import ROOT
 
 Kind = Literal["pod", "function"]
 
-SECONDS = 60  # after which a process that goes on has started
+SECONDS = 60  # a process that still runs after them has started
 
 
 class Start(NamedTuple):
-    """The exit code, -SIGALRM where it did not end, and what it printed."""
+    """The exit code of a process (-SIGALRM if it did not end by itself), and its output."""
 
     code: int
     output: str
 
 
 def started(cases: Sequence[tuple[Kind, Mapping[str, str]]]) -> list[Start]:
-    """What comes of each start, with its environment and no other."""
+    """Return the result of each start. A process gets its own environment and no other variables."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     command = [sys.executable, "-m", "tests.support.process_starts"]
     done = subprocess.run(command, cwd=ROOT, env=kept, input=json.dumps(cases), capture_output=True, text=True)
@@ -53,7 +53,7 @@ def _in_a_fork(kind: Kind, environment: Mapping[str, str]) -> Start:
 
 
 def _end(kind: Kind) -> None:
-    """Run as Python runs a program, to its end."""
+    """Run the program as Python would, and end this process."""
     code = 0
     try:
         if kind == "pod":

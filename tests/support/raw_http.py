@@ -13,10 +13,10 @@ from tests.support.services import HOST
 async def asked(
     pod: Pod, request: bytes, *, limit: int = 8192
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection with few buffers on which `request` was sent: it holds the answer back at twice `limit` bytes."""
+    """Open a connection with small buffers, send `request` on it, and stop reading at twice `limit` bytes."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # the kernel keeps little for segments that are small
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # the kernel buffers little for small segments
     raw.setblocking(False)
     await asyncio.get_running_loop().sock_connect(raw, (HOST, pod.port))
     reader, writer = await asyncio.open_connection(sock=raw, limit=limit)

@@ -1,4 +1,4 @@
-"""Redis in the three shapes that the product connects to: one server, Sentinel, Cluster."""
+"""Redis in the three forms that the product can connect to: one server, Sentinel, Cluster."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,9 @@ from tests.support.waiting import wait_until
 
 
 class Redis(Service):
-    """One Redis that keeps nothing on disk: killed and started again, it is empty.
+    """One Redis that keeps nothing on disk: after a kill and a restart, it is empty.
 
-    With a `certificate` (services.certify) it speaks TLS alone.
+    With a `certificate` (services.certify) it accepts only TLS.
     """
 
     name = "Redis"
@@ -30,7 +30,7 @@ class Redis(Service):
         return [program("redis-server"), *settings, *self._options]
 
     def settings(self) -> dict[str, str]:
-        """What every Redis is configured with, a Sentinel too."""
+        """Return the configuration of every Redis, including a Sentinel."""
         settings = {"port": str(self.port), "bind": HOST, "dir": str(self.directory), "loglevel": "warning"}
         if self._certificate is None:
             return settings
@@ -65,7 +65,7 @@ class Redis(Service):
 
 
 class Secured(Redis):
-    """One Redis that asks for a password."""
+    """One Redis that requires a password."""
 
     def __init__(self, password: str, *options: str) -> None:
         super().__init__("--requirepass", password, "--masterauth", password, *options)
@@ -75,8 +75,8 @@ class Secured(Redis):
         return redis.Redis(host=HOST, port=self.port, password=self._password, decode_responses=True)
 
 
-# Milliseconds without an answer until a Sentinel thinks that a server is down. On a machine that stands still for a
-# second, less would choose another master in the middle of a test that is not about that.
+# Milliseconds without an answer until a Sentinel considers a server down. With less, a machine that stalls for a second
+# would cause a failover in the middle of a test of something else.
 DOWN_AFTER = 5000
 
 
@@ -105,7 +105,7 @@ class Sentinel(Redis):
 
 
 class RedisSentinel:
-    """A master, its replica and the three Sentinels that watch them; with a `certificate` over TLS alone."""
+    """A master, its replica and the three Sentinels that watch them; with a `certificate`, over TLS only."""
 
     MASTER_NAME = "messaging"
 
@@ -124,7 +124,7 @@ class RedisSentinel:
             yield
 
     def serving(self) -> Redis:
-        """Return the server that the first Sentinel takes for the master."""
+        """Return the server that the first Sentinel considers the master."""
         port = self.sentinels[0].master()["port"]
         return next(server for server in (self.master, self.replica) if server.port == port)
 

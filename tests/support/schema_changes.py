@@ -1,4 +1,4 @@
-"""What a migration may do while the version before it still runs: docs/migration.md, "Schema changes"."""
+"""The changes that a migration may make while the previous version still runs: docs/migration.md, "Schema changes"."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +12,18 @@ from django.db.models.fields import NOT_PROVIDED
 from django.utils import timezone
 
 APP = "messaging"
-# They add what nobody uses yet, or do nothing to the database. RunPython: its author has to know.
+# They add something that is not in use yet, or don't change the database. For RunPython, its author is responsible.
 HARMLESS = (ops.CreateModel, ops.AddIndex, ops.AlterModelOptions, ops.AlterModelManagers, ops.RunPython)
 
 
 def contractions(operations: list[Operation], before: ProjectState) -> list[str]:
-    """Those of `operations` that the version whose schema is `before` can't live with; `before` moves on."""
+    """Return descriptions of the `operations` that break the version whose schema is `before`.
+
+    Apply all of them to `before`.
+    """
     found = []
     for operation in operations:
-        real = getattr(operation, "database_operations", [operation])  # of what is for the models alone, none
+        real = getattr(operation, "database_operations", [operation])  # none if only models change
         found += [_described(part) for part in real if not _expands(part, before)]
         operation.state_forwards(APP, before)
     return found
@@ -40,7 +43,10 @@ def _expands(operation: Operation, before: ProjectState) -> bool:
 
 
 def _admits_all_of(new: "models.Field[Any, Any]", old: "models.Field[Any, Any]") -> bool:
-    """Whether the column takes what it took, and is nothing else: it may get longer, nullable, and a default."""
+    """Return whether the column keeps its type and name and accepts all that it accepted.
+
+    It may become longer or nullable, lose its uniqueness, or get a default.
+    """
     kind = new.get_internal_type() == old.get_internal_type() and new.db_column == old.db_column
     longer = new.max_length is None or (old.max_length is not None and new.max_length >= old.max_length)
     defaulted = new.db_default is not NOT_PROVIDED or old.db_default is NOT_PROVIDED
@@ -48,7 +54,7 @@ def _admits_all_of(new: "models.Field[Any, Any]", old: "models.Field[Any, Any]")
 
 
 def use(model: type[models.Model]) -> None:
-    """Write, read, change and delete rows as the version does whose `model` this is: by the columns that it knows."""
+    """Write, read, change and delete rows as the version of `model` does: with only the columns that it knows."""
     for fields in (_required(model), model._meta.concrete_fields):
         values = {field.attname: _example(field) for field in fields if not isinstance(field, models.AutoField)}
         row = model._default_manager.create(**values)
@@ -82,7 +88,7 @@ def _example(field: "models.Field[Any, Any]") -> object:
     return uuid4().hex[: field.max_length]
 
 
-# All that an expanding migration may do to a table that the version before writes to: docs/kubernetes.md.
+# A migration that expands the schema, as a release may while the previous version still writes: docs/kubernetes.md.
 EXPANDING = """
 from django.db import migrations, models
 

@@ -1,6 +1,7 @@
-"""What somebody may write or be called who wants it to be more than text. Each would set `hacked` where a script ran.
+"""Texts and names by which an attacker may try to run a script. Those with a script would set `hacked` if it ran.
 
-All are what the server keeps unchanged (NFC, no control characters, no blanks around) and short enough for a name.
+The server keeps all of them unchanged (NFC, no control characters, no surrounding blanks), and they are short enough
+for a name.
 """
 
 HACK = "window.hacked=1"

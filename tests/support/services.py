@@ -1,6 +1,6 @@
-"""The real services that tests run against, each on a free port and in a directory that goes with it.
+"""The real services that tests run against, each on a free port and in a temporary directory of its own.
 
-A service is ready when `start` returns. `kill` is SIGKILL; a killed service starts again on the same port.
+A service is ready when `start` returns. `kill` sends SIGKILL; a killed service can start again on the same port.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 HOST = "127.0.0.1"
 # Debian and Homebrew keep PostgreSQL's own programs off the PATH, and Debian keeps nginx off that of all but root.
 PROGRAM_DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/*/bin", "/usr/local/opt/*/bin", "/usr/sbin")
-# What moves a process' wall clock, and the variable by which a program is made to load it.
+# Libraries that shift the wall clock of a process, and the variable that makes a program load each of them.
 CLOCK_LIBRARIES = {
     "/usr/lib/*/faketime/libfaketimeMT.so.1": "LD_PRELOAD",
     "/opt/homebrew/lib/faketime/libfaketime.1.dylib": "DYLD_INSERT_LIBRARIES",
@@ -43,16 +43,17 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "libfaketime": ("libfaketime", "libfaketime"),
     "podman": ("podman runc iptables mmdebstrap netavark aardvark-dns", "podman"),
 }
-PATIENCE_SECONDS = 20.0  # for what a database answers within 2 where nobody else uses the machine
-# A developer's DATABASE_URL must not reach a test. The last one makes coverage measure a Python process.
+PATIENCE_SECONDS = 20.0  # for answers of a database, which come within 2 s on an idle machine
+# The only variables that services inherit: a developer's DATABASE_URL must not reach a test. The last one makes
+# coverage measure a Python process.
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
 
 _ports = random.SystemRandom()  # the `random` module itself is seeded by Hypothesis
 _ports_given: set[int] = set()
-# Each process of tests locks the byte at the offset of each port that it uses, until it ends.
+# Each test process locks, for each port that it uses, the byte at that offset, until the process ends.
 _port_locks = (Path(tempfile.gettempdir()) / f"messaging-test-ports-{os.getuid()}").open("w")
-running: list["Service"] = []  # for the report of a failed test, as is the next one
-stopped: list[tuple["Service", str]] = []  # with its log: what a test has deployed is gone when its failure is reported
+running: list["Service"] = []  # for the report of a failed test, like `stopped`
+stopped: list[tuple["Service", str]] = []  # with its log: a test's services are gone when its failure is reported
 
 
 class MissingProgram(Exception):
@@ -64,7 +65,7 @@ class ServiceFailed(Exception):
 
 
 def program(name: str) -> str:
-    """The path of `name`. Raises MissingProgram."""
+    """Return the path of the program `name`. Raise MissingProgram if it is not installed."""
     newest_first = sorted((path for pattern in PROGRAM_DIRECTORIES for path in glob.glob(pattern)), reverse=True)
     path = shutil.which(name) or shutil.which(name, path=os.pathsep.join(newest_first))
     if path is None:
@@ -73,7 +74,7 @@ def program(name: str) -> str:
 
 
 def wrong_clock(offset: timedelta) -> dict[str, str]:
-    """The environment of a program whose wall clock is wrong by `offset`. Raises MissingProgram."""
+    """Return variables that make a program's wall clock wrong by `offset`. Raise MissingProgram without libfaketime."""
     for pattern, preload in CLOCK_LIBRARIES.items():
         for library in glob.glob(pattern):
             clock = {"FAKETIME": f"{offset.total_seconds():+.0f}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
@@ -89,7 +90,7 @@ def _missing(name: str) -> MissingProgram:
 
 
 def free_port() -> int:
-    """Return a port that nobody uses and no other process of tests is given while this one lives.
+    """Return a port that is not in use, and that no other test process gets while this one lives.
 
     It is below the range from which systems pick ports for outgoing connections.
     """
@@ -106,7 +107,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def started(*services: "Service") -> Iterator[None]:
-    """Starts `services` in order and stops them in reverse."""
+    """Start `services` in order, and stop them in reverse."""
     with contextlib.ExitStack() as stack:
         for service in services:
             stack.callback(service.stop)
@@ -116,9 +117,9 @@ def started(*services: "Service") -> Iterator[None]:
 
 
 def certify(directory: Path, user: str | None = None) -> Path:
-    """Makes a certificate for HOST, and its `key` beside it: who trusts it trusts the servers that show it.
+    """Make a certificate for HOST, and its `key` beside it, both owned by `user`. Return the certificate's path.
 
-    Both belong to `user`.
+    A client that trusts the certificate trusts the servers that present it.
     """
     certificate = directory / "certificate"
     command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={HOST}"]
@@ -129,10 +130,10 @@ def certify(directory: Path, user: str | None = None) -> Path:
 
 
 class Service:
-    """A program with a port, a directory and a log. Subclasses say its `command` and when it `is_ready`."""
+    """A program with a port, a directory and a log. Subclasses define `command` and `is_ready`."""
 
     name: str
-    ready_seconds = 60  # it needs 2; several that start at once on a busy machine need more
+    ready_seconds = 60  # a start takes 2; several at once on a busy machine take more
     stop_signal = signal.SIGTERM
     working_directory: str | Path = "/"
 
@@ -152,7 +153,7 @@ class Service:
 
     @property
     def log(self) -> str:
-        """All that the program printed, in every one of its lives."""
+        """Everything that the program has printed, over all its starts."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     @property
@@ -194,28 +195,28 @@ class Service:
 
     @property
     def exit_code(self) -> int | None:
-        """The code with which the program has ended by itself; None while it runs."""
+        """The exit code of a program that has ended by itself; None while it runs."""
         assert self._process is not None
         return self._process.poll()
 
     def children(self) -> list[psutil.Process]:
-        """The processes that the program has started, and theirs."""
+        """Return the processes that the program has started, and the processes that those have started."""
         return psutil.Process(self.pid).children(recursive=True)
 
     def kill(self) -> None:
-        """SIGKILL: no farewell, no flush."""
+        """End the program by SIGKILL, so that it can't close connections or flush data."""
         self.end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Ends the program as its operator would and removes its directory. Harmless where it does not run."""
+        """End the program as its operator would, and remove its directory. Harmless if it does not run."""
         self.end(self.stop_signal)
         stopped.append((self, self.log))
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def end(self, number: signal.Signals) -> int | None:
-        """Returns when the program has ended, its exit code if it ran; it may be started again.
+        """End the program by the signal `number`. Return its exit code, or None if it did not run.
 
-        Raises ServiceFailed where it takes 30 s.
+        The program may be started again. Raise ServiceFailed if it does not end within 30 s.
         """
         process, self._process = self._process, None
         if process is None:
@@ -244,13 +245,13 @@ def as_user(name: str | None) -> AsUser:
 
 
 class Postgres(Service):
-    """PostgreSQL with its own defaults, but without fsync: its files live as long as the test run."""
+    """PostgreSQL with its own defaults, but without fsync: its files are needed only for the test run."""
 
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # "fast": it ends sessions instead of waiting for them
 
     def __init__(self, *settings: str) -> None:
-        """`settings`: other ones than its own, each as name=value."""
+        """Store `settings` that replace PostgreSQL's defaults, each as name=value."""
         super().__init__()
         self._settings = settings
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root; its Debian package made this user
@@ -303,6 +304,6 @@ class Postgres(Service):
             connection.execute(statement)
 
     def create_database(self, name: str, template: str = "template1") -> str:
-        """Returns the URL of a new database, a copy of `template`, which nobody may be using."""
+        """Create a database as a copy of `template`, which must not be in use. Return its URL."""
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)

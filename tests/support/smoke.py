@@ -1,4 +1,4 @@
-"""`messaging_smoke`, run as an operator does."""
+"""`messaging_smoke`, run as an operator runs it."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from tests.support.services import INHERITED
 
 
 class Smoke:
-    """Runs the command with settings of its own, as on an operator's machine. `prefix`: begins the command."""
+    """The command with settings of its own, as on an operator's machine. `prefix`: the first words of its command line."""
 
     def __init__(self, directory: Path, prefix: Sequence[str] = ()) -> None:
         self._prefix = prefix
@@ -20,7 +20,7 @@ class Smoke:
         self.output = ""
 
     def __call__(self, url: str, *options: str, **environment: str) -> int:
-        """The exit code."""
+        """Run the command against `url`. Return its exit code; `output` is everything that it printed."""
         command = [*self._prefix, sys.executable, "manage.py", "messaging_smoke", url, *options]
         result = ended(command, self.environment | environment)
         self.output = result.stdout

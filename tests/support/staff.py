@@ -1,4 +1,4 @@
-"""A member of the staff at another machine, for tests that drive a browser."""
+"""A staff member at another machine, for tests that drive a browser."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Staff:
-    """A colleague with a client of their own, which lives on an event loop of its own: Playwright occupies ours."""
+    """A colleague with a client on an event loop of its own, as Playwright occupies the test's."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._loop = asyncio.new_event_loop()
@@ -33,7 +33,7 @@ class Staff:
         self._loop.close()
 
     def ask(self, action: str, **fields: Any) -> wire.Frame:
-        """The answer to a request, whatever comes before it."""
+        """Send a request. Return its answer; skip the frames that arrive before it."""
 
         async def answer() -> wire.Frame:
             frame = await self.connection.request(action, id="the-request", **fields)

@@ -1,4 +1,4 @@
-"""Visitors who write and staff who answer, and what must hold in the end whatever happened to them meanwhile."""
+"""Visitors who write and staff who answer, and checks of what must hold in the end, whatever happened meanwhile."""
 
 import asyncio
 import contextlib
@@ -18,27 +18,28 @@ from tests.support.deployments import Deployment
 from tests.support.waiting import eventually
 
 VISITORS = ("ada", "bob", "eve", "kim", "lea", "sam")
-# A visitor with so many waits: otherwise the one admin, who waits for a commit each, falls ever more behind.
+# A visitor with so many unanswered messages waits: otherwise the one answering staff member, who waits for a commit
+# each time, would fall ever further behind.
 UNANSWERED = 10
-GOING_ON = 3  # messages of a visitor that show that the product works
+GOING_ON = 3  # further messages of each visitor that prove that the product works
 PACE = 0.25  # seconds between two messages of a visitor who is in no hurry
 SELDOM = 25.0  # seconds between two pings of a page in production
-CALM_SECONDS = 60  # how long tests wait at most for anything here: no promise of the product
-LATE = ("no answer in time", "no commit in time")  # errors that a server logs when its database takes more than 2 s
+CALM_SECONDS = 60  # the longest that tests wait for anything here: not a guarantee of the product
+LATE = ("no answer in time", "no commit in time")  # errors that a server logs if its database takes more than 2 s
 
 
 @dataclass(eq=False)
 class Witness(Person):
-    """Somebody who writes down what happens to them. `hear` is called with every new message."""
+    """A person whose events are recorded. `hear` is called with every new message."""
 
     hear: Callable[[Frame], None] = field(default=lambda frame: None, kw_only=True)
     sent: list[str] = field(default_factory=list, init=False)  # contents
-    acked: dict[str, Frame] = field(default_factory=dict, init=False)  # the ack, or the message that came first, by id
+    acked: dict[str, Frame] = field(default_factory=dict, init=False)  # by id: the ack, or the message if it came first
     not_sent: dict[str, str] = field(default_factory=dict, init=False)  # error code by id
     errors: list[str] = field(default_factory=list, init=False)  # codes
     connections: int = field(default=0, init=False)
-    silences: int = field(default=0, init=False)  # connections that were given up because the server said nothing
-    farewells: int = field(default=0, init=False)  # connections whose server announced that it stops
+    silences: int = field(default=0, init=False)  # connections that were given up because the server was silent
+    farewells: int = field(default=0, init=False)  # connections whose server announced its shutdown
 
     @property
     def contents(self) -> list[str]:
@@ -71,10 +72,10 @@ class Witness(Person):
 
 
 class Crowd:
-    """Visitors who write, an admin who answers every message once, and an admin who only reads.
+    """Visitors who write, a staff member who answers every message once, and a staff member who only reads.
 
-    The reading admin pings as seldom as pages do, so within a test it is the server that has to bring its messages:
-    everybody else would find a lost one by the pong of the next ping.
+    The reading one pings as seldom as pages do, so within a test the server has to send it every message without a
+    ping: all others would detect a lost message by the pong of the next ping.
     """
 
     def __init__(self, deployment: Deployment, proxy: ChaosProxy) -> None:
@@ -95,7 +96,7 @@ class Crowd:
         self.pace = PACE  # may be changed at any time
         self.everybody = [*self.visitors, *self.admins]
         self._deployment = deployment
-        self._logged = set(deployment.log.splitlines())  # by tests before this one
+        self._logged = set(deployment.log.splitlines())  # lines of earlier tests
 
     def _answer(self, frame: Frame) -> None:
         if frame["from"] == "user":
@@ -114,13 +115,13 @@ class Crowd:
         await eventually(lambda: all(client.ready for client in clients), "clients are connected", CALM_SECONDS)
 
     async def talk(self, each: int) -> None:
-        """Every visitor sends `each` messages as fast as they are answered; returns when all are acked."""
+        """Let every visitor send `each` messages as fast as they are answered. Return when all are acked."""
         self.pace = 0
         await self._talk(lambda number: number < each)
 
     @contextlib.asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
-        """Every visitor sends a message each `pace`, until the body has ended and all are acked."""
+        """Let every visitor send a message every `pace` seconds during the body. Wait until all are acked."""
         over = asyncio.Event()
         talk = asyncio.create_task(self._talk(lambda _: not over.is_set()))
         try:
@@ -132,7 +133,7 @@ class Crowd:
             await talk
 
     async def goes_on(self) -> None:
-        """Return when GOING_ON more messages of every visitor are acked, and the reading admin shows all of them."""
+        """Return when GOING_ON more messages of every visitor are acked, and the reading client shows all of them."""
         goals = [(visitor, len(visitor.acked) + GOING_ON) for visitor in self.visitors]
         await eventually(lambda: all(len(c.acked) >= goal for c, goal in goals), "all visitors are acked", CALM_SECONDS)
         acked = {ack["messageId"] for visitor in self.visitors for ack in visitor.acked.values()}
@@ -156,7 +157,7 @@ class Crowd:
 
     @contextlib.asynccontextmanager
     async def unnoticed(self) -> AsyncIterator[None]:
-        """Whatever the body does: no connection ends, nobody sees an error."""
+        """Check that no connection ends and no client gets an error, whatever the body does."""
         connections = [client.connections for client in self.everybody]
         yield
         await self.goes_on()
@@ -164,9 +165,10 @@ class Crowd:
         self.check_errors()
 
     def check_errors(self) -> None:
-        """Nobody has seen an error, unless servers have logged that the database was LATE, and no other reason.
+        """Check that no client got an error.
 
-        On a busy machine it is. What is unavailable for the lack of anything else is logged with another reason.
+        "unavailable" is excused if the only reasons that servers have logged for it are LATE: on a busy machine, the
+        database may be. Servers log other reasons if something else is unavailable.
         """
         new = set(self._deployment.log.splitlines()) - self._logged
         reasons = {json.loads(line)["error"] for line in new if '"store unavailable"' in line}
@@ -174,21 +176,21 @@ class Crowd:
         assert [set(client.errors) - excused for client in self.everybody] == [set()] * len(self.everybody), reasons
 
     async def up_to_date(self) -> None:
-        """Returns when everybody shows all that was sent and answered."""
+        """Return when all clients show everything that was sent and answered, or after CALM_SECONDS."""
 
         def complete() -> bool:
             total = 2 * sum(len(visitor.sent) for visitor in self.visitors)
             admins = all(len(client.thread) == total for client in self.admins)
             return admins and all(len(client.thread) == 2 * len(client.sent) for client in self.visitors)
 
-        # A duplicate makes a thread too long, a loss too short: then the comparison that follows says what is wrong.
+        # A duplicate makes a thread too long, a loss too short: the following comparison then reports it.
         with contextlib.suppress(AssertionError):
             await eventually(complete, "everybody shows everything", CALM_SECONDS)
 
 
 @contextlib.asynccontextmanager
 async def traffic(crowd: Crowd, database: str) -> AsyncIterator[None]:
-    """Everybody talks while the body runs; then everybody comes to rest and is checked."""
+    """Let all clients write while the body runs. Then wait until they are up to date, and check them."""
     async with crowd.connected():
         async with crowd.talking():
             yield
@@ -197,12 +199,12 @@ async def traffic(crowd: Crowd, database: str) -> AsyncIterator[None]:
 
 
 def check(crowd: Crowd, database: str) -> None:
-    """Acked = stored = shown, once, in one order, and every sender's messages in the order of sending.
+    """Check that acked = stored = shown, once, in one order, and each sender's messages in the order of sending.
 
-    A message that was refused for the moment may be overtaken by the next one, and so may those on a connection that
-    was given up for its silence, whose server then wakes: pages wait for each ack, clients here do not.
+    The next message may overtake one that was refused for the moment, or one on a connection that was given up because
+    of silence and whose server then resumes: pages wait for each ack, clients here do not.
     """
-    # Every place that a client came back to was known: nobody had to start anew.
+    # The server knew the cursor of every client that reconnected: no client had to start over.
     assert [client.resets for client in crowd.everybody] == [0] * len(crowd.everybody)
     assert [(client.stopped, client.not_sent) for client in crowd.everybody] == [(None, {})] * len(crowd.everybody)
     with psycopg.connect(database) as connection:

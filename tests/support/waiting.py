@@ -1,4 +1,4 @@
-"""Waiting for something to become true: a test waits for a condition, never for a time."""
+"""Waiting for a condition: a test never waits for a fixed time."""
 
 import asyncio
 import inspect
@@ -9,8 +9,8 @@ from typing import Any, TypeVar, overload
 
 Found = TypeVar("Found")
 
-SOON = 20.0  # seconds that a test waits for one thing, unless it knows better
-PAUSES = (0.01, 0.02, 0.05)  # seconds between two looks, then LAST_PAUSE: a busy machine has other things to do
+SOON = 20.0  # seconds that a test waits for one condition by default
+PAUSES = (0.01, 0.02, 0.05)  # seconds between two checks, then LAST_PAUSE, so as not to load a busy machine
 LAST_PAUSE = 0.1
 
 
@@ -29,10 +29,10 @@ async def eventually(
 async def eventually(
     condition: Callable[[], Any], what: str, within: float = SOON, *, until: Callable[[Any], object] = bool
 ) -> Any:
-    """Return what `condition` returns, or what it awaits, as soon as that is true, or `until` says so of it.
+    """Return the result of `condition`, awaited if it is awaitable, as soon as `until` accepts it.
 
-    Raises AssertionError when that is not within so many seconds: the text says `what` was waited for, and how it was
-    last.
+    By default, a result that is true is accepted. Raise AssertionError if there is none `within` so many seconds: the
+    text has `what` was waited for, and the last result.
     """
     found: Any = None
     try:

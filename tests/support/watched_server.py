@@ -1,8 +1,8 @@
-"""The server of pods, and how long its event loop keeps everybody waiting: `python -m tests.support.watched_server`.
+"""The server of pods with a measurement of its event loop's turns: `python -m tests.support.watched_server`.
 
-A turn of the loop is what it does before anybody else has a turn. It is measured in processor time of its own thread,
-which does not pass while other processes have the processor. SIGUSR1 writes the turns since the last one, in seconds,
-to the file that TURNS names.
+A turn is the time for which the loop keeps all other connections waiting. It is measured in CPU time of the loop's
+thread, which does not pass while other processes have the processor. SIGUSR1 makes the server write the turns since the
+last signal, in seconds, to the file that TURNS names.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ import signal
 import time
 from pathlib import Path
 
-from messaging_site.server import server  # before Twisted's reactor: it says which one that is
+from messaging_site.server import server  # before Twisted's reactor, which it selects
 
 # isort: split
 from twisted.internet import reactor
 
-TICK_SECONDS = 0.001  # turns that are shorter are measured together
+TICK_SECONDS = 0.001  # shorter turns are measured together
 
 
 class Turns:

@@ -1,1 +1,1 @@
-"""Django's backend of PostgreSQL, which empties tables faster after a test that commits."""
+"""Django's PostgreSQL backend, except that it empties tables faster after a test that commits."""
