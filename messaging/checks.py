@@ -31,7 +31,7 @@ def register_all() -> None:
     """Register the checks; called once, when the application starts."""
     for check in (table_name, endpoint, region, websocket_module, database, public_url, origins, secret_key, traces):
         checks.register(check, TAG)
-    for check in (any_host, plain_origins, one_address, delay):
+    for check in (any_host, plain_origins, one_address):
         checks.register(check, TAG, deploy=True)
 
 
@@ -222,16 +222,6 @@ def one_address() -> Iterator[CheckMessage]:
             hint="They would share SOCKETS_PER_ADDRESS and RATE_LIMIT_ADDRESS. Count the proxies that append to "
             "X-Forwarded-For.",
             id="messaging.W003",
-        )
-
-
-@setting
-def delay() -> Iterator[CheckMessage]:
-    if settings.MESSAGING_PUBLISH_DELAY_MS:
-        yield Warning(
-            f"MESSAGING_PUBLISH_DELAY_MS={settings.MESSAGING_PUBLISH_DELAY_MS} holds every message back.",
-            hint="It is a testing aid: leave it out.",
-            id="messaging.W004",
         )
 
 

@@ -114,11 +114,7 @@ def get_hub() -> "Hub":
 
     loop = asyncio.get_running_loop()
     if loop not in _hubs:
-        _hubs[loop] = Hub(
-            get_service(),
-            catch_up_seconds=settings.MESSAGING_CATCH_UP_SECONDS,
-            publish_delay=settings.MESSAGING_PUBLISH_DELAY_MS / 1000,
-        )
+        _hubs[loop] = Hub(get_service(), catch_up_seconds=settings.MESSAGING_CATCH_UP_SECONDS)
     return _hubs[loop]
 
 

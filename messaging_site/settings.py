@@ -182,7 +182,6 @@ MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1, most=
 # Concurrent reads of the journal, each on a database connection of its own; a function serves one event at a time.
 MESSAGING_JOURNAL_OPTIONS: dict[str, Any] = {"readers": 1 if AWS else 4}
 MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, least=1_000, most=240_000)
-MESSAGING_PUBLISH_DELAY_MS = env.number("MESSAGING_PUBLISH_DELAY_MS", 0, most=60_000)
 MESSAGING_CATCH_UP_SECONDS = 2.0  # between two searches of the journal for messages that no hint announced
 MESSAGING_RATES = Rates(
     visitor=env.rate("RATE_LIMIT_VISITOR", 5, 2.0),

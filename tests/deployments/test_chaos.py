@@ -19,6 +19,11 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.parametrize("run", range(RUNS))]
 
 
+def late(milliseconds: int) -> dict[str, str]:
+    """Return the environment in which so much time passes between the commit of a message and its fan-out."""
+    return {"DJANGO_SETTINGS_MODULE": "tests.support.late_settings", "LATE_MS": str(milliseconds)}
+
+
 async def survive(
     deployment: Deployment[Pod],
     each: int,
@@ -55,14 +60,14 @@ async def test_a_bad_network_loses_nothing_of_2000_messages(run: int, kubernetes
 
 
 async def test_nothing_is_lost_between_commit_and_fan_out(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
-    with kubernetes.deployed(own_redis.url, UNMEASURED, MESSAGING_PUBLISH_DELAY_MS="50") as deployment:
+    with kubernetes.deployed(own_redis.url, {**UNMEASURED, **late(50)}) as deployment:
         await survive(deployment, each=40, latency=0.01)
         assert "Traceback" not in deployment.log
 
 
 async def test_a_server_may_be_killed(run: int, kubernetes: Kubernetes, own_redis: Redis) -> None:
     each = 60
-    with kubernetes.deployed(own_redis.url, UNMEASURED, MESSAGING_PUBLISH_DELAY_MS="20") as deployment:
+    with kubernetes.deployed(own_redis.url, {**UNMEASURED, **late(20)}) as deployment:
 
         async def kill_and_restart(crowd: Crowd) -> None:
             third = len(VISITORS) * each // 3

@@ -51,7 +51,6 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "LOG_LEVEL": ("loud", "must be one of DEBUG, INFO, WARNING, ERROR", BOTH),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("collector:4318", "must be a URL, as in http://collector:4318", BOTH),
     "OTEL_SDK_DISABLED": ("perhaps", "must be true or false", BOTH),
-    "MESSAGING_PUBLISH_DELAY_MS": ("long", "must be a whole number from 0 to 60000", BOTH),
 }
 # Any text may be a password, but not every file can be read.
 UNREADABLE: dict[str, tuple[Kind, dict[str, str], str]] = {

@@ -128,7 +128,6 @@ def test_a_server_of_pages_needs_static_files(settings: SettingsWrapper, tmp_pat
             {"CSRF_TRUSTED_ORIGINS": ["https://a.example.org", "http://localhost:8000", "http://chat.example.org"]},
         ),
         ("messaging.W003", "all clients have its address", {"TRUSTED_PROXY_COUNT": 0}),
-        ("messaging.W004", "MESSAGING_PUBLISH_DELAY_MS=5 holds every message back", {"MESSAGING_PUBLISH_DELAY_MS": 5}),
     ],
 )
 def test_what_is_unwise_in_production_is_told_with_deploy_alone(

@@ -52,14 +52,12 @@ class Member(Protocol):
 class Hub:
     """The hub of an event loop.
 
-    `catch_up_seconds`: between two searches of the journal for messages that no hint announced. `publish_delay`:
-    seconds between commit and fan-out, to uncover races in tests.
+    `catch_up_seconds`: between two searches of the journal for messages that no hint announced.
     """
 
-    def __init__(self, service: MessagingService, *, catch_up_seconds: float, publish_delay: float = 0.0) -> None:
+    def __init__(self, service: MessagingService, *, catch_up_seconds: float) -> None:
         self._service = service
         self._catch_up_seconds = catch_up_seconds
-        self._publish_delay = publish_delay
         self._layer: Any = get_channel_layer()
         self._meter, self._tracer = get_meter(), get_tracer()
         self._traces: dict[str, str] = {}  # the traces of waiting messages, by cursor
@@ -124,8 +122,6 @@ class Hub:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._publish_delay:
-                await asyncio.sleep(self._publish_delay)
             await self._send_waiting()
 
     async def _send_waiting(self) -> None:
