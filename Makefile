@@ -3,7 +3,7 @@
 VENV := .venv
 PYTHON ?= $(or $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),\
-	$(error Python 3.11 or newer is needed: install it, or say where it is with `make PYTHON=/path/to/python3`))
+	$(error Python 3.11 or newer is needed: install it, or give its path with `make PYTHON=/path/to/python3`))
 RUN := $(VENV)/bin/python
 ADDRESS ?= 127.0.0.1:8000
 BENCH ?=
@@ -40,21 +40,21 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 PYTEST := $(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 20
 
 test: services $(VENV)/.dev $(TOOLS) node_modules/.package-lock.json ## run every test, with the real services
-	$(if $(CONTAINERS),,@echo 'Left out: tests of the image, which need Linux and root (`make test-image`)')
+	$(if $(CONTAINERS),,@echo 'Skipped: the tests of the image, which need Linux and root (`make test-image`)')
 	node --test tests/unit/js/
 	@$(VENV)-aws/bin/python -m aws package production # the tests deploy it
 	$(PYTEST) -m '$(if $(CONTAINERS),,not image)'
 
 # A third slower, because every measured server is.
 coverage: PYTEST += --cov
-coverage: test ## run every test, and list the lines that none of them runs, in the servers' own processes too
+coverage: test ## run every test, and list the lines that no test covers, those of the servers included
 
-test-quick: services $(VENV)/.dev $(VENV)-k8s/.installed node_modules/.package-lock.json ## run the tests that need no browser, no container, no AWS and little time: while you work
+test-quick: services $(VENV)/.dev $(VENV)-k8s/.installed node_modules/.package-lock.json ## run the quick tests, without browser, containers and AWS: for use while you work
 	node --test tests/unit/js/
 	$(PYTEST) -m 'not (browser or image or aws or slow)'
 
 RUNS ?= 50
-faults: services $(VENV)/.dev ## look for rare faults: RUNS times (50) what `make test` does once
+faults: services $(VENV)/.dev ## look for rare faults: run the fault tests RUNS times (50) instead of once
 	RUNS=$(RUNS) $(PYTEST) tests/deployments/test_faults.py tests/deployments/test_chaos.py
 
 lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, workflows, migrations, deployment
@@ -69,7 +69,7 @@ lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templa
 	$(ON_KUBERNETES) $(RUN) manage.py check --deploy --fail-level WARNING
 	$(ON_AWS) $(RUN) manage.py check --deploy --fail-level WARNING
 
-format: $(VENV)/.dev ## bring Python and templates into shape
+format: $(VENV)/.dev ## format Python and templates
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 	$(VENV)/bin/djlint --quiet --reformat templates
@@ -77,46 +77,46 @@ format: $(VENV)/.dev ## bring Python and templates into shape
 PEERS := bench/peers/node_modules/.package-lock.json
 MEASURED := services $(VENV)/.dev $(VENV)-ministack/.installed $(PEERS) aws-package
 
-bench: $(MEASURED) ## measure beside stock Channels, Node and websockets: 20 to 30 minutes of a quiet machine
+bench: $(MEASURED) ## compare with stock Channels, Node and websockets: 20 to 30 minutes on an idle machine
 	$(RUN) -m bench $(BENCH)
 
-bench-quick: $(MEASURED) ## the same, small: whether it works, not how fast
+bench-quick: $(MEASURED) ## a small run of the same, to check that the bench works
 	$(RUN) -m bench --quick
 
-bench-docs: $(VENV)/.dev ## put the last run into docs/performance.md
+bench-docs: $(VENV)/.dev ## write the last run into docs/performance.md
 	$(RUN) -m bench --docs
 
-bench-database: services $(VENV)/.dev ## measure what people wait for with a million messages (some minutes)
+bench-database: services $(VENV)/.dev ## measure response times with a million messages (some minutes)
 	$(RUN) -m bench.database $(BENCH)
 
-screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## picture every state of the pages, into var/screenshots
+screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## take screenshots of every state of the pages, into var/screenshots
 	rm -rf var/screenshots
 	SCREENSHOTS=$(CURDIR)/var/screenshots $(VENV)/bin/pytest --no-cov -k 'not aws' tests/pages
 
-lighthouse: services $(VENV)/.dev node_modules/.package-lock.json ## what Lighthouse says of the visitors' page
+lighthouse: services $(VENV)/.dev node_modules/.package-lock.json ## run Lighthouse on the visitors' page
 	PERFORMANCE=yes $(VENV)/bin/pytest --no-cov -s tests/pages/test_lighthouse.py
 
 # Without line numbers and dates, which would change with every unrelated change.
-messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ and compile it: before and after you translate
+messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ and compile them: run before and after translating
 	@$(RUN) manage.py makemessages --all --no-location --no-obsolete --no-wrap \
 		--ignore tests --ignore node_modules --ignore var
 	@for po in locale/*/LC_MESSAGES/django.po; do \
 		sed -i.with-date '/^"POT-Creation-Date:/d' $$po && rm $$po.with-date && \
 		msgfmt --check-format --statistics --output-file $${po%.po}.mo $$po || exit; done
 
-services: ## install what the tests start: Redis, PostgreSQL, nginx, Chromium, gettext, podman
+services: ## install the programs that the tests start: Redis, PostgreSQL, nginx, Chromium, gettext, podman
 	@scripts/services $(CONTAINERS)
 
 # With `-r`, pip freeze lists the named packages first, and their dependencies after a comment line.
-constraints: ## pin anew what the direct dependencies need in turn (use the oldest supported Python)
-	echo '# What the direct dependencies need in turn. Made by `make constraints`.' > constraints.txt
+constraints: ## pin the indirect dependencies again (use the oldest supported Python)
+	echo '# The indirect dependencies. Made by `make constraints`.' > constraints.txt
 	$(PYTHON) -m venv --clear .venv-constraints
 	.venv-constraints/bin/pip install --quiet -r requirements-dev.txt
 	sed '/^-c /d' requirements.txt | .venv-constraints/bin/pip freeze -r /dev/stdin -r requirements-dev.txt | \
 		sed '1,/^## /d' >> constraints.txt
 	rm -r .venv-constraints
 
-clean: ## remove what was installed and built, not your data in var/
+clean: ## remove everything installed and built, except your data in var/
 	rm -rf $(VENV) $(VENV)-* node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .coverage
 
 # A stamp is as new as the last installation, so later runs install nothing.

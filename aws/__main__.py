@@ -24,13 +24,13 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
     """
     smoke = os.environ.get("SMOKE")
     if not smoke and "SMOKE_USERNAME" not in os.environ:
-        raise Refused("Set SMOKE_USERNAME and SMOKE_PASSWORD, or SMOKE=true while nobody can log in yet")
+        raise Refused("Set SMOKE_USERNAME and SMOKE_PASSWORD, or SMOKE=true to skip the test")
     stack = Stack(stage)
     secret = changes.get("SecretName", stack.secret)
     version = stack.secret_version(secret)  # first: without a secret, the other steps would be wasted
     archive = package(stage)
     key = f"{stage}/{archive.name}"
-    print(f"Deploying it as {stack.name} to {stack.place}")
+    print(f"Deploying as {stack.name} to {stack.place}")
     print(f"  package  s3://{stack.bucket}/{key}")
     parameters = {
         "Stage": stage,
@@ -58,7 +58,8 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
         print(error, flush=True)
         if before is not None:
             stack.go_back(before)
-        raise Refused(f"The deployment failed. Back to: {before or 'nothing, it was the first'}") from error
+        restored = f"Restored: {before}" if before else "There is no earlier release to restore."
+        raise Refused(f"The deployment failed. {restored}") from error
 
 
 def test(command: str) -> None:
@@ -74,7 +75,7 @@ def destroy(stage: str) -> None:
     print(
         f"  its function, APIs, table of connections, logs and alarms, and its packages in s3://{stack.bucket}/{stage}/"
     )
-    print(f"  not its database, nor the secret {stack.secret}: those were not made here", flush=True)
+    print(f"  but not its database and the secret {stack.secret}, which this command did not create", flush=True)
     stack.delete()
     print("Done")
 
@@ -84,10 +85,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m aws", description=__doc__)
     parser.add_argument("command", choices=["package", "deploy", "destroy"])
     parser.add_argument("stage", choices=stages(ROOT / "zappa_settings.json"))
-    parser.add_argument("parameters", nargs="*", metavar="Parameter=value", help="of aws/template.yaml, for deploy")
+    parser.add_argument(
+        "parameters", nargs="*", metavar="Parameter=value", help="for deploy: parameters of aws/template.yaml"
+    )
     arguments = parser.parse_args()
     if wrong := [text for text in arguments.parameters if "=" not in text]:
-        parser.error(f"{wrong[0]!r} is no Parameter=value")
+        parser.error(f"{wrong[0]!r} must have the form Parameter=value")
     try:
         match arguments.command:
             case "package":

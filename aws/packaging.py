@@ -51,11 +51,11 @@ def runtime() -> str:
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if version not in RUNTIMES:
-        raise Refused(f"Lambda has no Python {version}: make the package with one of {', '.join(RUNTIMES)}")
+        raise Refused(f"Lambda does not support Python {version}: build the package with one of {', '.join(RUNTIMES)}")
     if sys.platform != "linux" or platform.machine() not in PROCESSORS:
-        raise Refused("The package holds compiled code: make it on Linux (x86_64 or aarch64), as Lambda runs it")
+        raise Refused("The package contains compiled code: build it on Linux (x86_64 or aarch64), as used by Lambda")
     if foreign := [name for distribution in distributions() for name in _foreign(distribution, RUNTIMES[version])]:
-        raise Refused(f"These do not run in Lambda's Python {version}: {', '.join(sorted(foreign))}")
+        raise Refused(f"These packages do not run on Lambda's Python {version}: {', '.join(sorted(foreign))}")
     return f"python{version}"
 
 
@@ -87,7 +87,7 @@ def package(stage: str) -> Path:
         for older in set(PACKAGES.glob(f"{stage}-*.zip")) - {result}:
             older.unlink(missing_ok=True)
         made.replace(result)  # atomic: another deployment may be uploading the same package
-    print(f"Made {result.relative_to(ROOT)}", flush=True)
+    print(f"Built {result.relative_to(ROOT)}", flush=True)
     return result
 
 
@@ -108,7 +108,7 @@ def _files(path: Path) -> list[Path]:
 def _check_size(archive: Path) -> None:
     size = archive.stat().st_size
     if size > MOST_BYTES:
-        raise Refused(f"The package has {size / 2**20:.1f} MiB, more than the {MOST_BYTES // 2**20} that it may have")
+        raise Refused(f"The package has {size / 2**20:.1f} MiB; at most {MOST_BYTES // 2**20} MiB are allowed")
     with zipfile.ZipFile(archive) as opened:
         unpacked = sum(entry.file_size for entry in opened.infolist())
     print(f"{size / 2**20:.1f} MiB, unpacked {unpacked / 2**20:.1f} MiB", flush=True)

@@ -54,7 +54,7 @@ def rehearse(package: Path) -> list[str]:
     logging.disable(logging.CRITICAL)
     page = function(HTTP, Context())
     if page["statusCode"] != 200:
-        raise RuntimeError(f"/admin/login/ was answered {page['statusCode']}")
+        raise RuntimeError(f"/admin/login/ returned {page['statusCode']}")
     for kind in ROUTES:
         function(websocket(kind), Context())
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))

@@ -42,7 +42,7 @@ class Stack:
         self._template = template or TEMPLATE.read_text()
         self._session = boto3.Session()
         if self._session.region_name is None:
-            raise Refused("Which Region? Set AWS_REGION and AWS_DEFAULT_REGION, or one in ~/.aws/config")
+            raise Refused("No AWS Region is set. Set AWS_REGION and AWS_DEFAULT_REGION, or a region in ~/.aws/config")
         self._cloudformation = self._session.client("cloudformation")
         self._s3 = self._session.client("s3")
         account = self._session.client("sts").get_caller_identity()["Account"]
@@ -104,7 +104,7 @@ class Stack:
         )
         result = json.loads(answer["Payload"].read())
         if "errorMessage" in result:
-            raise Refused(f"{command} in the function: {result['errorMessage']}")
+            raise Refused(f"{command} failed in the function: {result['errorMessage']}")
 
     def outputs(self) -> dict[str, str]:
         """Return the outputs of the stack, by key; empty if there is no stack."""
@@ -131,9 +131,9 @@ class Stack:
             versions = self._session.client("secretsmanager").describe_secret(SecretId=name)["VersionIdsToStages"]
         except ClientError as error:
             raise Refused(
-                f"The secret {name} can't be read ({error.response['Error']['Code']}). Make it with the command\n"
+                f"Can't read the secret {name} ({error.response['Error']['Code']}). Create it with the command\n"
                 f"  aws secretsmanager create-secret --name {name} --secret-string file://secret.json\n"
-                f"from a file with\n  {FORM}\nand delete the file."
+                f"from a file that contains\n  {FORM}\nand then delete the file."
             ) from error
         return next(str(version) for version, stages in versions.items() if "AWSCURRENT" in stages)
 

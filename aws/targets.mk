@@ -5,16 +5,16 @@ PARAMETERS ?=
 
 .PHONY: aws-package aws-deploy aws-destroy aws-cold-start
 
-aws-package: .venv-aws/.installed ## make the Lambda package (STAGE=production)
+aws-package: .venv-aws/.installed ## build the Lambda package (STAGE=production)
 	@.venv-aws/bin/python -m aws package $(STAGE)
 
-aws-deploy: .venv-aws/.installed $(VENV)/.runtime ## deploy to AWS and test it; what fails is undone (STAGE=…, PARAMETERS='MemorySize=1024 …')
+aws-deploy: .venv-aws/.installed $(VENV)/.runtime ## deploy to AWS and test; roll back on failure (STAGE=…, PARAMETERS='MemorySize=1024 …')
 	@.venv-aws/bin/python -m aws deploy $(STAGE) $(PARAMETERS)
 
-aws-destroy: .venv-aws/.installed ## remove what aws-deploy made (STAGE=…)
+aws-destroy: .venv-aws/.installed ## remove the stack of aws-deploy (STAGE=…)
 	@.venv-aws/bin/python -m aws destroy $(STAGE)
 
-aws-cold-start: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.installed ## measure a new process of the function
+aws-cold-start: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.installed ## measure the cold start of the function
 	@.venv-aws/bin/python -m aws package production
 	@$(RUN) -m bench.cold_start
 

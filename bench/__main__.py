@@ -89,7 +89,7 @@ def machine() -> dict[str, object]:
     time.sleep(1)
     busy = max(cores.busy())
     if busy > 0.2:
-        print(f"This machine is {busy:.0%} busy with something else: expect noise.", file=sys.stderr)
+        print(f"This machine is already {busy:.0%} busy: expect noisy figures.", file=sys.stderr)
     known = {"Python": platform.python_version(), "cores": CORES, "server pinned to one": "yes" if PINNED else "no"}
     return known | {"busy before the run": f"{busy:.0%}", "date": f"{datetime.now(UTC):%Y-%m-%d}"}
 
@@ -112,10 +112,14 @@ def measured(plan: Plan, only: list[str], file: Path) -> Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="every workload, small: under three minutes")
-    parser.add_argument("--only", action="append", default=[], metavar="WORKLOAD", help="may be repeated")
-    parser.add_argument("--docs", action="store_true", help="only put the last run into docs/performance.md")
-    parser.add_argument("--json", type=Path, default=VAR / "bench.json", help="where every figure goes")
+    parser.add_argument(
+        "--quick", action="store_true", help="run every workload at a small size, in less than three minutes"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WORKLOAD", help="run only this workload (may be repeated)"
+    )
+    parser.add_argument("--docs", action="store_true", help="only write the last run into docs/performance.md")
+    parser.add_argument("--json", type=Path, default=VAR / "bench.json", help="the file for all figures")
     arguments = parser.parse_args()
     if arguments.docs:
         docs.write(Run.load(arguments.json))

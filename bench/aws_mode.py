@@ -25,7 +25,7 @@ def package() -> Path:
     """Return the path of the newest package. Raise MissingProgram if there is none."""
     found = sorted(PACKAGES.glob(f"{STAGE}-*.zip"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise MissingProgram("AWS mode needs the Lambda package. Make it: `make aws-package`.")
+        raise MissingProgram("Mode `aws` needs the Lambda package. Build it: `make aws-package`.")
     return found[-1]
 
 

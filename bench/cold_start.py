@@ -158,7 +158,7 @@ def main() -> None:
     print(f"{archive.stat().st_size / 2**20:.1f} MiB; milliseconds with and without the package's bytecode")
     for name in found[0]:
         print(f"  {name:34} {found[0][name]:6.0f} {found[1][name]:6.0f}")
-    print("The import, by what is imported")
+    print("Import time, by package")
     for name, milliseconds in parts.items():
         print(f"  {name:34} {milliseconds:6.0f}")
 

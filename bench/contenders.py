@@ -157,7 +157,7 @@ def daphne_with_backlog(port: int) -> Sequence[str]:
 def node(port: int) -> Sequence[str]:
     if not (PEERS / "node_modules").exists():
         raise MissingProgram(
-            "Node's peer needs its packages. Install them: `make bench/peers/node_modules/.package-lock.json`."
+            "The Node contender needs its packages. Install them: `make bench/peers/node_modules/.package-lock.json`."
         )
     return ["node", str(PEERS / "ws_redis.js")]
 

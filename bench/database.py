@@ -67,7 +67,7 @@ def paths(samples: int) -> None:
 
     recorder = Recorder()
     PLANS.parent.mkdir(exist_ok=True)
-    print("\n| path | p50 ms | p95 | p99 | max | p95 of the database |\n|---|---|---|---|---|---|")
+    print("\n| path | p50 ms | p95 | p99 | max | p95 in the database |\n|---|---|---|---|---|---|")
     with everybody() as people, PLANS.open("w") as plans:
         for name in people.paths:
             for _ in range(WARM):
@@ -112,7 +112,7 @@ def catching_up(database: str) -> None:
     """Print the cost of reading the numbers of new messages every two seconds, as the hub does."""
     from messaging.journal import reader
 
-    print("\n| messages/s | numbers told | median ms |\n|---|---|---|")
+    print("\n| messages/s | numbers read | median ms |\n|---|---|---|")
     for rate in RATES:
         with writing(database, rate):
             time.sleep(WINDOW)
@@ -178,7 +178,7 @@ def exporting(*arguments: str) -> tuple[float, int]:
 
 
 def sizes(database: str) -> None:
-    print("\n| table | rows | bytes a row | of indexes |\n|---|---|---|---|")
+    print("\n| table | rows | bytes per row | index bytes per row |\n|---|---|---|---|")
     with psycopg.connect(database) as connection:
         for table in ("messaging_message", "messaging_conversation"):
             heap, indexes, rows = connection.execute(SIZES.format(table=table)).fetchone() or ()
@@ -187,7 +187,7 @@ def sizes(database: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.database", description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=200, help="calls of each path (200)")
+    parser.add_argument("--samples", type=int, default=200, help="calls of each path (default: 200)")
     samples = parser.parse_args().samples
     postgres = DurablePostgres()
     with started(postgres):
@@ -196,7 +196,7 @@ def main() -> None:
         site.environment["VAR_DIR"] = str(site.directory)
         prepare_database(site.environment)
         print(
-            f"Filled in {timed(lambda: fill(database, MILLION)):.0f} s; load of this machine {os.getloadavg()[0]:.1f}"
+            f"Filled in {timed(lambda: fill(database, MILLION)):.0f} s; load of this machine: {os.getloadavg()[0]:.1f}"
         )
         os.environ |= {**site.environment, "DJANGO_SETTINGS_MODULE": "messaging_site.settings"}
         django.setup()
@@ -207,7 +207,7 @@ def main() -> None:
             print(f"\nExported {name}: {seconds:.0f} s, {memory} MiB at most.")
         asyncio.run(pruning(database))
         catching_up(database)
-        print(f"\nLoad at the end {os.getloadavg()[0]:.1f}; plans: {PLANS.relative_to(Path.cwd())}")
+        print(f"\nLoad at the end: {os.getloadavg()[0]:.1f}; query plans: {PLANS.relative_to(Path.cwd())}")
         site.stop()
 
 

@@ -91,8 +91,8 @@ class Outcome:
     def limited_by(self) -> str:
         """The part other than the server that may have been the limit; empty if there is none."""
         if self.lag > 20 or self.cpu > 0.9:
-            return "the load generator was full"
-        return "the cores beside the server's were full" if self.other_cores > 0.95 else ""
+            return "the load generator was the limit"
+        return "the other cores were the limit" if self.other_cores > 0.95 else ""
 
 
 @dataclass(frozen=True)

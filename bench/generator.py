@@ -63,7 +63,7 @@ class Generator:
         finally:
             alarm.cancel()
         if not answer:
-            raise GeneratorFailed(f"the load generator ended, or had no answer within {PATIENCE} s")
+            raise GeneratorFailed(f"the load generator ended, or did not answer within {PATIENCE} s")
         answered: dict[str, Any] = json.loads(answer)
         if "failed" in answered:
             raise GeneratorFailed(answered["failed"])

@@ -68,7 +68,7 @@ class Load:
             async with gate:
                 attempt = await self._until_connected(self._url(place), admin, identity, CONNECT_SECONDS)
             if attempt.socket is None:
-                raise ConnectionError(f"not connected within {CONNECT_SECONDS} s: {attempt.error!r}")
+                raise ConnectionError(f"could not connect within {CONNECT_SECONDS} s: {attempt.error!r}")
             return attempt.socket
 
         return list(await asyncio.gather(*(one(place, *person) for place, person in enumerate(who))))

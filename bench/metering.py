@@ -63,7 +63,7 @@ def describe(outcome: Outcome) -> str:
     counts = {name: getattr(outcome, name) for name in ("lost", "twice", "errors", "unacked", "closed")}
     wrong = "".join(f", {count} {name}" for name, count in counts.items() if count)
     return (
-        f"{outcome.rate:6.0f}/s {'held' if outcome.sustained else 'not held'}: delivered in "
+        f"{outcome.rate:6.0f}/s {'sustained' if outcome.sustained else 'not sustained'}: delivered in "
         f"{outcome.delivery_p50:.1f} ms, 99 % in {outcome.delivery_p99:.1f}{wrong}; busy: "
         f"server {outcome.server_core:.0%}, generator {outcome.cpu:.0%}, its cores {outcome.other_cores:.0%}"
     )

@@ -53,12 +53,12 @@ def rate(axes: Axes, rows: list[Row]) -> str:
 
 def burst(axes: Axes, rows: list[Row]) -> str:
     bars(axes, rows, {"delivery_p50": "half in", "delivery_p99": "99 % in"})
-    return "milliseconds until messages that are sent at once are delivered"
+    return "milliseconds until messages sent at the same moment are delivered"
 
 
 def reconnect(axes: Axes, rows: list[Row]) -> str:
     bars(axes, rows, {"seconds": ""})
-    return "seconds until all who were cut off at once are back"
+    return "seconds until all visitors have reconnected"
 
 
 def idle(axes: Axes, rows: list[Row]) -> str:
@@ -74,7 +74,7 @@ def admins(axes: Axes, rows: list[Row]) -> str:
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.minorticks_off()
     axes.set_xlabel("admins")
-    return "CPU microseconds of the server for one delivery"
+    return "server CPU per delivery, µs"
 
 
 def processes(axes: Axes, rows: list[Row]) -> str:

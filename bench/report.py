@@ -103,9 +103,9 @@ BUSY = Column("busy, %: server's core / generator / other cores", ("server_core"
 TABLES = (
     Table("Highest sustained rate", "rate", (RATE, DELIVERY, ACK, COSTS, BUSY), "rate"),
     Table("200 messages/s", "steady", (DELIVERY, ACK, LOST, COST), "server_cpu"),
-    Table("Everybody writes at once", "burst", (DELIVERY, ACK, LOST), "delivery_p99"),
+    Table("All visitors write at once", "burst", (DELIVERY, ACK, LOST), "delivery_p99"),
     Table(
-        "Each visitor writes again when its ack has come",
+        "Each visitor writes again after its ack",
         "closed",
         (
             Column("acked/s", ("rate",), WHOLE),
@@ -115,12 +115,12 @@ TABLES = (
         "delivered",
     ),
     Table(
-        "Everybody is cut off and comes back at once",
+        "All visitors lose their connections and reconnect at once",
         "reconnect",
         (
-            Column("all back after, s: last / median", ("seconds", "median"), HUNDREDTHS),
+            Column("reconnected after, s: last / median", ("seconds", "median"), HUNDREDTHS),
             Column("failed attempts", ("failures",), WHOLE),
-            Column("never back", ("missing",), WHOLE),
+            Column("never reconnected", ("missing",), WHOLE),
         ),
         "seconds",
     ),
@@ -129,7 +129,7 @@ TABLES = (
         "start",
         (
             Column("start to ready, s", ("seconds",)),
-            Column("of it CPU, s", ("cpu",)),
+            Column("CPU of that, s", ("cpu",)),
             Column("memory with the first 50 connections, MB", ("rss",), MEGABYTES),
         ),
     ),
@@ -156,7 +156,7 @@ TABLES = (
         same_size=True,
     ),
     Table("More processes, on every core", "processes", (RATE, DELIVERY, COSTS, BUSY), "rate", sizes="processes"),
-    Table("AWS mode on the emulator, one visitor and one admin", "aws", (ACK, DELIVERY, LOST)),
+    Table("Mode `aws` on the emulator, one visitor and one admin", "aws", (ACK, DELIVERY, LOST)),
 )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def markdown(run: Run, picture: Callable[[str], str] = lambda name: "") -> str:
     plan = run.plan
     about = (
         f"One {plan['name']} run of {run.minutes:.0f} minutes: {plan['visitors']:,} visitors, {plan['admins']} admins, "
-        f"{plan['seconds']} s a trial. Machine: {machine}."
+        f"{plan['seconds']} s per trial. Machine: {machine}."
     )
     parts = [about + "\n", goals.markdown(run.rows)]
     for table in TABLES:

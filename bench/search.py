@@ -69,7 +69,7 @@ class Search:
                 note = "the highest rate tried" if limit is None else limit.note and f"at least: {limit.note}"
                 return Row(self._workload, self._running.name, self._size, row.figures, note)
             rate, limit = rate / self._plan.precision ** max(1, step - 2), row
-        raise RuntimeError(f"not even {LOWEST_RATE} messages a second held")
+        raise RuntimeError(f"not even {LOWEST_RATE} messages a second were sustained")
 
     def _attempts(self, rate: float, seconds: float) -> Row:
         for _ in range(self._plan.attempts):

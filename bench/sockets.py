@@ -117,7 +117,7 @@ class Socket(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         Socket.closed += 1
         if not self.identified.done():
-            self.identified.set_exception(ConnectionError("closed before it was identified"))
+            self.identified.set_exception(ConnectionError("the connection was closed before it was identified"))
 
 
 async def connect(url: str, admin: int | None, identity: dict[str, str], patience: float) -> Socket:

@@ -79,7 +79,7 @@ def table_name() -> Iterator[CheckMessage]:
             f"CONNECTIONS_TABLE_NAME={name!r} is not the name of a DynamoDB table."
             if name
             else "CONNECTIONS_TABLE_NAME is not set.",
-            hint="3 to 255 letters, digits, `_`, `-` and `.`: the table that aws/template.yaml makes.",
+            hint="Use the name of the table in aws/template.yaml: 3 to 255 letters, digits, `_`, `-` and `.`.",
             id="messaging.E001",
         )
 
@@ -90,7 +90,7 @@ def endpoint() -> Iterator[CheckMessage]:
     if not _encrypted(url, "https", "http"):
         yield Error(
             f"WEBSOCKET_API_ENDPOINT={url!r} is not an https URL." if url else "WEBSOCKET_API_ENDPOINT is not set.",
-            hint="Frames are posted there: https://{api}.execute-api.{region}.amazonaws.com/{stage}",
+            hint="Set the URL that frames are posted to: https://{api}.execute-api.{region}.amazonaws.com/{stage}",
             id="messaging.E002",
         )
 
@@ -115,13 +115,13 @@ def websocket_module() -> Iterator[CheckMessage]:
         from zappa.websocket import _registry
 
         if missing := ROUTES - _registry.keys():
-            problem = f"nothing is registered for {', '.join(sorted(missing))}"
+            problem = f"no handler is registered for {', '.join(sorted(missing))}"
     except Exception as error:  # any reason why it can't be imported is reported
         problem = repr(error)
     if problem:
         yield Error(
             f"{WEBSOCKET_MODULE} does not serve the WebSocket: {problem}.",
-            hint="Install what requirements-aws.txt names, and keep the module's handlers registered with Zappa.",
+            hint="Install the packages in requirements-aws.txt, and keep the module's handlers registered with Zappa.",
             id="messaging.E004",
         )
 
@@ -130,7 +130,7 @@ def websocket_module() -> Iterator[CheckMessage]:
 def database() -> Iterator[CheckMessage]:
     if settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         yield Error(
-            "DATABASE_URL names a SQLite file: each function would have one of its own, for a while.",
+            "DATABASE_URL names a SQLite file: each Lambda environment would have its own, and lose it when it ends.",
             hint="Use PostgreSQL: postgres://user:password@host:5432/name",
             id="messaging.E005",
         )
@@ -142,7 +142,7 @@ def public_url() -> Iterator[CheckMessage]:
     if url and (settings.HTTPS_ONLY or settings.MESSAGING_STATES) and not _encrypted(url, "wss", "ws"):
         yield Error(
             f"WEBSOCKET_PUBLIC_URL={url!r} is not a wss URL.",
-            hint="Browsers let no page that came by https connect there: wss://chat.example.org/ws",
+            hint="Browsers let a page that came by https connect only to wss URLs: wss://chat.example.org/ws",
             id="messaging.E006",
         )
 
@@ -151,8 +151,8 @@ def public_url() -> Iterator[CheckMessage]:
 def origins() -> Iterator[CheckMessage]:
     if not settings.CSRF_TRUSTED_ORIGINS:
         yield Error(
-            "CSRF_TRUSTED_ORIGINS is not set: no browser may open the WebSocket, which has a host of its own.",
-            hint="Name the origins of the pages: https://chat.example.org",
+            "CSRF_TRUSTED_ORIGINS is not set: no browser could open the WebSocket, which has its own host name.",
+            hint="List the origins of the pages: https://chat.example.org",
             id="messaging.E007",
         )
 
@@ -163,7 +163,7 @@ def secret_key() -> Iterator[CheckMessage]:
     if len(key) < SECRET_KEY_LENGTH or len(set(key)) < SECRET_KEY_CHARACTERS:
         yield Error(
             "SECRET_KEY can be guessed.",
-            hint="Who knows it signs in as anybody. At least 50 random characters: "
+            hint="Anyone who knows this key can log in as any user. Use at least 50 random characters: "
             "python3 -c 'import secrets; print(secrets.token_urlsafe(64))'",
             id="messaging.E008",
         )
@@ -175,7 +175,7 @@ def traces() -> Iterator[CheckMessage]:
         import_module(str(settings.MESSAGING_TRACER["BACKEND"]).rpartition(".")[0])
     except ImportError as error:
         yield Error(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: {error}.",
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: {error}.",
             hint="Install requirements-otel.txt (docs/observability.md), or set OTEL_SDK_DISABLED=true.",
             id="messaging.E009",
         )
@@ -187,7 +187,7 @@ def static_files() -> Iterator[CheckMessage]:
     root = settings.STATIC_ROOT
     if settings.SERVICE_ROLE != "websocket" and root and not Path(root, "staticfiles.json").exists():
         yield Error(
-            f"STATIC_ROOT={root!r} has no static files: every page would be an error.",
+            f"STATIC_ROOT={root!r} has no static files: every page would fail.",
             hint="Run `python manage.py collectstatic`, with the same STATIC_ROOT.",
             id="messaging.E010",
         )
@@ -197,8 +197,8 @@ def static_files() -> Iterator[CheckMessage]:
 def any_host() -> Iterator[CheckMessage]:
     if "*" in settings.ALLOWED_HOSTS:
         yield Warning(
-            "ALLOWED_HOSTS=* answers to every name.",
-            hint="Name the hosts of the site: links in pages and the origins of WebSockets are judged by them.",
+            "ALLOWED_HOSTS=* accepts every host name.",
+            hint="List the site's host names: links in pages and the origin check of WebSockets depend on them.",
             id="messaging.W001",
         )
 
@@ -208,8 +208,8 @@ def plain_origins() -> Iterator[CheckMessage]:
     wrong = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if not _encrypted(origin, "https", "http")]
     if settings.HTTPS_ONLY and wrong:
         yield Warning(
-            f"CSRF_TRUSTED_ORIGINS trusts what anybody on the way can write: {', '.join(wrong)}.",
-            hint="Name them with https, as HTTPS_ONLY says that the site is.",
+            f"CSRF_TRUSTED_ORIGINS trusts pages that anyone on the network path can change: {', '.join(wrong)}.",
+            hint="Write these origins with https, because HTTPS_ONLY is set.",
             id="messaging.W002",
         )
 
@@ -218,9 +218,9 @@ def plain_origins() -> Iterator[CheckMessage]:
 def one_address() -> Iterator[CheckMessage]:
     if settings.HTTPS_ONLY and not settings.TRUSTED_PROXY_COUNT:
         yield Warning(
-            "TRUSTED_PROXY_COUNT=0, but HTTPS_ONLY needs a proxy in front: all clients have its address.",
-            hint="They would share SOCKETS_PER_ADDRESS and RATE_LIMIT_ADDRESS. Count the proxies that append to "
-            "X-Forwarded-For.",
+            "TRUSTED_PROXY_COUNT=0, but HTTPS_ONLY implies a proxy: all clients would seem to have its address.",
+            hint="They would share SOCKETS_PER_ADDRESS and RATE_LIMIT_ADDRESS. Set it to the number of proxies that "
+            "append to X-Forwarded-For.",
             id="messaging.W003",
         )
 

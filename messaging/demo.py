@@ -17,20 +17,20 @@ from messaging.operations.smoke import Browser, SmokeFailed
 TALKS = (
     (
         "Hi, is anybody there?",
-        "My talk starts at 10:30, and the projector in room 2 stays dark.",
+        "My talk starts at 10:30, and the projector in room 2 won’t turn on.",
         "It works now, thanks!",
     ),
     ("speak german", "Vielen Dank, jetzt verstehe ich alles.", "Gibt es die Folien später auch auf Deutsch?"),
     ("Where can I hang up my coat?", "Found it, thank you.", "And where is lunch?"),
     ("Could you speak a bit louder, please? 🙏", "Much better!", "How do you pronounce “kubectl”?"),
-    ("I lost a blue umbrella yesterday.", "Near the coffee bar, I think.", "That is the one! I come to the desk."),
+    ("I lost a blue umbrella yesterday.", "Near the coffee bar, I think.", "That’s the one! I’ll come to the desk."),
     ("Is there a recording of this session?", "Great. Does it have subtitles?", "Perfect, thanks."),
     ("Das WLAN im Saal 3 ist sehr langsam.", "Ja, schon wieder.", "Danke, jetzt geht es."),
     ("Do you have a vegetarian menu?", "And one without nuts?", "Thank you, that was quick!"),
 )
 ANSWERS = (
     "Good morning! One moment, please.",
-    "Thanks for telling us, somebody is on the way.",
+    "Thanks for telling us, someone is on the way.",
     "Gern geschehen!",
     "At the desk on the ground floor, next to the entrance.",
     "Yes: the link is in the programme.",
@@ -41,7 +41,7 @@ THINKING_SECONDS = 4.0  # average time until staff answer
 AWAY_SECONDS = 2.0  # the longest wait before an invented person reconnects
 SETTLE_SECONDS = 5.0  # how long to wait for one more answer at the end
 KEPT = 100  # messages in the thread of each person, which is not read here
-DONE = {"sendMessage": "acknowledged", "forget": "erased conversations"}
+DONE = {"sendMessage": "acknowledged", "forget": "conversations erased"}
 
 
 @dataclass(eq=False)
@@ -65,18 +65,18 @@ class Invented(Person):
 
     def on_connected(self) -> None:
         if self._has_been_here:
-            self.counts["connected again"] += 1
+            self.counts["reconnected"] += 1
         self._has_been_here = True
 
     def on_asked(self, frame: Frame) -> None:
         if frame["action"] == "sendMessage":
-            self.counts["written"] += 1
+            self.counts["messages written"] += 1
 
     def on_done(self, frame: Frame, answer: Frame) -> None:
         self.counts[DONE[frame["action"]]] += 1
 
     def on_error(self, error: Frame) -> None:
-        self.counts["told to wait" if "retryAfterMs" in error else f"refused ({error['code']})"] += 1
+        self.counts["asked to wait" if "retryAfterMs" in error else f"refused ({error['code']})"] += 1
 
     def on_message(self, frame: Frame) -> None:
         if self.mint and frame["from"] == "user":
@@ -166,5 +166,5 @@ async def _answer(staff: Invented, counts: Counter[str]) -> None:
         conversation = await staff.heard.get()
         if random.random() < ANSWERED:  # noqa: S311
             await asyncio.sleep(random.expovariate(1 / THINKING_SECONDS))
-            counts["of them answers"] += 1
+            counts["of these by staff"] += 1
             await staff.say(random.choice(ANSWERS), to=conversation)  # noqa: S311

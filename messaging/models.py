@@ -173,8 +173,8 @@ class QuickMessage(models.Model):
     """A message that is sent by one tap: by visitors (version 1 clients send the first one), or by staff."""
 
     class Kind(models.TextChoices):
-        VISITOR = "visitor", _("visitors send it")
-        REPLY = "reply", _("staff reply with it")
+        VISITOR = "visitor", _("button for visitors")
+        REPLY = "reply", _("canned reply for staff")
 
     key = models.SlugField(_("key"), max_length=50, unique=True)
     kind = models.CharField(_("kind"), max_length=7, choices=Kind.choices, default=Kind.VISITOR, db_default="visitor")

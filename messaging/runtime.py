@@ -130,7 +130,7 @@ def announce(told: "Sequence[Publish | CloseGroup]") -> None:
     try:
         import_string(settings.MESSAGING_ANNOUNCER)(told)
     except Exception:  # of any kind: the change is committed, and pages will find it
-        logger.exception("not announced")
+        logger.exception("announcement failed")
 
 
 def get_sockets() -> Sockets:

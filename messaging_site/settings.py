@@ -36,19 +36,21 @@ def _local_secret_key() -> str:
 
 
 if AWS:
-    env.required("WEBSOCKET_PUBLIC_URL", "pages connect there: wss://{api}.execute-api.{region}.amazonaws.com/{stage}")
+    env.required(
+        "WEBSOCKET_PUBLIC_URL", "the URL that pages connect to, wss://{api}.execute-api.{region}.amazonaws.com/{stage}"
+    )
 WEBSOCKET_PUBLIC_URL = env.url("WEBSOCKET_PUBLIC_URL", ("wss", "ws"), "wss://chat.example.org/ws")
 
 # --- Security -----------------------------------------------------------------------------------------------
 
 DEBUG = env.flag("DEBUG", False)
 SECRET_KEY = env.text("SECRET_KEY") or (
-    _local_secret_key() if LOCAL else env.required("SECRET_KEY", "it signs sessions and tokens; 50 random characters")
+    _local_secret_key() if LOCAL else env.required("SECRET_KEY", "50 random characters to sign sessions and tokens")
 )
 if LOCAL:
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 else:
-    env.required("ALLOWED_HOSTS", "the host names that this site answers to")
+    env.required("ALLOWED_HOSTS", "the host names of this site, such as chat.example.org")
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 
@@ -162,7 +164,7 @@ AUTH_PASSWORD_VALIDATORS = [
 if LOCAL:
     DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
 else:
-    DATABASE_URL = env.required("DATABASE_URL", "messages are kept there: postgres://user:password@host:5432/name")
+    DATABASE_URL = env.required("DATABASE_URL", "the database for messages, postgres://user:password@host:5432/name")
 # On AWS a check refuses SQLite, so that the error is reported together with all others there (messaging/checks.py).
 DATABASES = {"default": endpoints.database(DATABASE_URL, sqlite_allowed=LOCAL or AWS, tls=AWS)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -203,7 +205,7 @@ elif AWS:  # checks report if one of these three is missing or wrong (messaging/
     WEBSOCKET_API_ENDPOINT = env.text("WEBSOCKET_API_ENDPOINT", "")
     _backends = backends.dynamodb(CONNECTIONS_TABLE_NAME, AWS_REGION, ttl=CONNECTION_TTL)
 else:
-    REDIS_URL = env.required("REDIS_URL", "pods find each other there: redis://host:6379/0")
+    REDIS_URL = env.required("REDIS_URL", "the Redis that connects the pods, such as redis://host:6379/0")
     _backends = backends.redis(REDIS_URL, env.text("REDIS_PASSWORD"), ttl=CONNECTION_TTL)
 MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
 MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses

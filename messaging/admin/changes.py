@@ -108,7 +108,7 @@ def _change(request: HttpRequest, chosen: QuerySet[Conversation], op: Op) -> Non
     announce(told(changed, op, name_of(request)))
     _report(request, op, len(changed))
     for id, by in claimed.items():
-        text = gettext("%(by)s answers in %(conversation)s; it is left as it is.")
+        text = gettext("%(by)s has claimed %(conversation)s; it was not changed.")
         messages.warning(request, text % {"by": by, "conversation": visitor_name(id)})
 
 
@@ -134,4 +134,4 @@ def name_of(request: HttpRequest) -> str:
 
 def _report(request: HttpRequest, op: str, count: int) -> None:
     level = messages.SUCCESS if count else messages.INFO
-    messages.add_message(request, level, _DONE[op] % {"count": count} if count else gettext("Nothing has changed."))
+    messages.add_message(request, level, _DONE[op] % {"count": count} if count else gettext("Nothing was changed."))

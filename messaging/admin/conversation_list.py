@@ -52,7 +52,7 @@ class StatusFilter(admin.SimpleListFilter):
         return [
             ("open", _("open")),
             ("closed", _("closed")),
-            ("unread", _("unread (of the newest 2,000)")),
+            ("unread", _("unread (among the newest 2,000)")),
             ("blocked", _("blocked")),
         ]
 
@@ -105,7 +105,7 @@ class ConversationAdmin(ChangeActions, ExportActions, LongList):
     list_select_related = ("claimed_by",)
     search_fields = ("pk",)  # enables the search; get_search_results does it
     search_help_text = _(
-        "Words of a message (of the newest 20,000), the name of a visitor, or the id of a conversation"
+        "Words of a message (among the newest 20,000), the name of a visitor, or the id of a conversation"
     )
     date_hierarchy = "last_message_at"
     sortable_by = ("last_message_at",)

@@ -43,7 +43,7 @@ class ExportActions:
         wanted = self.messages_of(chosen)
         count = wanted.order_by()[: MOST + 1].count()
         if count > MOST:
-            text = gettext("More than %(most)d messages: choose fewer, or use the command messaging_export.")
+            text = gettext("More than %(most)d messages: choose fewer, or use the messaging_export command.")
             messages.error(request, text % {"most": MOST})
             return None
         self.note_export(request, chosen, gettext("Exported as %(format)s.") % {"format": format.upper()})

@@ -39,7 +39,7 @@ class MessageAdmin(ExportActions, LongList):
     list_filter = ("sender", QuickFilter, "created_at")
     search_fields = ("content", "author")
     search_help_text = _(
-        "Words of a message or the name of an author (of the newest 20,000 that the filters leave), "
+        "Words of a message or the name of an author (among the newest 20,000 that match the filters), "
         "the name of a visitor, or the id of a conversation"
     )
     date_hierarchy = "created_at"

@@ -18,7 +18,7 @@ class QuickMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         (None, {"fields": ("kind", "label", "content", "key", "position", "active")}),
         (
             _("In German"),
-            {"fields": ("label_de", "content_de"), "description": _("Left empty, the text above serves.")},
+            {"fields": ("label_de", "content_de"), "description": _("If a field is empty, the text above is used.")},
         ),
     )
 

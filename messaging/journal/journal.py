@@ -54,7 +54,7 @@ connection_created.connect(_bound_statements)
 
 def _expire(appended: asyncio.Future[Appended]) -> None:
     if not appended.done():
-        appended.set_exception(StoreUnavailable("no commit in time"))
+        appended.set_exception(StoreUnavailable("commit timed out"))
 
 
 def _reading(function: Callable[P, T]) -> "Callable[Concatenate[Journal, P], Coroutine[Any, Any, T]]":
@@ -176,6 +176,6 @@ class Journal:
             async with asyncio.timeout(self._answer_seconds):
                 return await loop.run_in_executor(self._readers, context.run, reader.on_this_thread, read)
         except TimeoutError:
-            raise StoreUnavailable("no answer in time") from None
+            raise StoreUnavailable("database did not answer in time") from None
         except Error as error:
             raise StoreUnavailable(type(error).__name__) from error

@@ -24,11 +24,9 @@ def prune(before: datetime) -> Iterator[tuple[str, int]]:
     """
     yield from _in_turns("messages", partial(_messages, before))
     yield from _in_turns("conversations", partial(_empty_conversations, before))
-    yield from _in_turns("notes of sessions that ended", partial(_past, EndedSession, "ended_at", NOTED))
-    yield from _in_turns(
-        "notes of conversations that were erased", partial(_past, ErasedConversation, "erased_at", NOTED)
-    )
-    yield from _in_turns("logins that ran out", partial(_past, Session, "expire_date", timedelta()))
+    yield from _in_turns("records of ended sessions", partial(_past, EndedSession, "ended_at", NOTED))
+    yield from _in_turns("records of erased conversations", partial(_past, ErasedConversation, "erased_at", NOTED))
+    yield from _in_turns("expired logins", partial(_past, Session, "expire_date", timedelta()))
 
 
 def _in_turns(name: str, delete: Callable[[], int]) -> Iterator[tuple[str, int]]:

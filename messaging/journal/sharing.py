@@ -57,7 +57,7 @@ class Together(Generic[K, T]):
             async with asyncio.timeout(self._seconds):
                 return (await asyncio.shield(self._next))[key]
         except TimeoutError:
-            raise StoreUnavailable("no answer in time") from None
+            raise StoreUnavailable("database did not answer in time") from None
 
     async def _ask(self) -> Mapping[K, T]:
         async with self._turn:

@@ -59,7 +59,7 @@ class Writer:
         StoreUnavailable at once if too many messages wait already.
         """
         if self.waiting >= WAITING:
-            raise StoreUnavailable(f"{WAITING} messages wait for the database")
+            raise StoreUnavailable(f"{WAITING} messages are already waiting for the database")
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         self._queue.put(_Waiting(new, future))
         return future

@@ -12,7 +12,7 @@ def conversation(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} must be a UUID, as in 01976f3e-6c1e-7cc2-b0c5-6d2f8a4b3f2a") from None
+        raise ArgumentTypeError(f"{text!r} must be a UUID such as 01976f3e-6c1e-7cc2-b0c5-6d2f8a4b3f2a") from None
 
 
 def moment(text: str) -> datetime:
@@ -20,7 +20,7 @@ def moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        wanted = "must be a date or a time, as in 2026-11-25 or 2026-11-25T14:00:00+01:00"
+        wanted = "must be a date or a time, such as 2026-11-25 or 2026-11-25T14:00:00+01:00"
         raise ArgumentTypeError(f"{text!r} {wanted}") from None
     return timezone.make_aware(found) if timezone.is_naive(found) else found
 

@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
             model_name="quickmessage",
             name="kind",
             field=models.CharField(
-                choices=[("visitor", "visitors send it"), ("reply", "staff reply with it")],
+                choices=[("visitor", "button for visitors"), ("reply", "canned reply for staff")],
                 db_default="visitor",
                 default="visitor",
                 max_length=7,

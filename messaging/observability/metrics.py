@@ -47,7 +47,7 @@ class Histogram(Metric):
 
 CONNECTS = Counter(
     "messaging_websocket_connects_total",
-    "WebSockets that asked to be served: accepted, or refused for their origin, their address' number, a full process.",
+    "Attempts to open a WebSocket: accepted, or refused for its origin, too many from its address, or a full process.",
     (("result", ("accepted", "origin", "address", "full")),),
 )
 DISCONNECTS = Counter(
@@ -56,56 +56,54 @@ DISCONNECTS = Counter(
     (("role", CONNECTED), ("code", (*CLOSES, OTHER))),
 )
 CONNECTION_SECONDS = Histogram(
-    "messaging_websocket_connection_duration_seconds", "How long WebSockets lived.", buckets=LIFETIMES
+    "messaging_websocket_connection_duration_seconds", "Duration of WebSockets.", buckets=LIFETIMES
 )
 MESSAGES = Counter(
     "messaging_messages_total",
-    "Messages that were acknowledged; a duplicate had been before.",
+    "Acknowledged messages; a duplicate had been acknowledged before.",
     (("role", ROLES), ("result", ("accepted", "duplicate"))),
 )
 ERRORS = Counter(
     "messaging_errors_total", "Error frames that were sent.", (("code", tuple(str(code) for code in ErrorCode)),)
 )
-ACK_SECONDS = Histogram("messaging_message_ack_seconds", "From a message's frame to its acknowledgement.")
+ACK_SECONDS = Histogram("messaging_message_ack_seconds", "Time from the frame of a message to its acknowledgement.")
 DELIVERY_SECONDS = Histogram(
     "messaging_message_delivery_seconds",
-    "From a message's commit, by the database's clock, to handing it to the sockets of one process.",
+    "Time from the commit of a message, by the database's clock, to its delivery to the sockets of one process.",
 )
-COMMIT_SECONDS = Histogram("messaging_commit_seconds", "Transactions of the journal, with their retries.")
-COMMIT_MESSAGES = Histogram(
-    "messaging_commit_messages", "Messages that shared a transaction of the journal.", buckets=BATCHES
-)
+COMMIT_SECONDS = Histogram("messaging_commit_seconds", "Duration of the journal's transactions, with retries.")
+COMMIT_MESSAGES = Histogram("messaging_commit_messages", "Messages per transaction of the journal.", buckets=BATCHES)
 HTTP_SECONDS = Histogram(
-    "messaging_http_request_seconds", "Requests for pages, by the class of their status.", (("status", STATUSES),)
+    "messaging_http_request_seconds", "Duration of requests for pages, by class of status.", (("status", STATUSES),)
 )
 DROPS = Counter(
     "messaging_outbound_drops_total",
-    "What was not sent: a reader's outbox was full, a reader took nothing, a hint found no room.",
+    "Frames and hints not sent: a reader's outbox was full, a reader read nothing, or the queue of hints was full.",
     (("reason", ("outbox", "stalled", "hint")),),
 )
 RESUMES = Counter(
     "messaging_resume_total",
-    "Clients that came back with a cursor; after a gap they load history anew.",
+    "Clients that reconnected with a cursor; after a gap they load history again.",
     (("result", ("ok", "gap")),),
 )
 CATCH_UPS = Counter("messaging_catchup_rows_total", "Messages found in the journal that no hint had announced.")
 LAYER_ERRORS = Counter("messaging_layer_publish_errors_total", "Publishes that did not reach the channel layer.")
 
 CONNECTIONS = Gauge("messaging_websocket_connections", "Open WebSockets of this process.", (("role", CONNECTED),))
-CONNECTIONS_LIMIT = Gauge("messaging_websocket_connections_limit", "How many WebSockets this process takes.")
-OUTBOX_BYTES = Gauge("messaging_outbound_queue_bytes", "What waits in this process for its readers.")
-LOG_WAITING = Gauge("messaging_log_waiting_messages", "Messages that wait for their commit.")
-DATABASE_UP = Gauge("messaging_database_up", "Whether the database answers.")
-LAYER_UP = Gauge("messaging_layer_up", "Whether this process hears what others publish, and is heard.")
+CONNECTIONS_LIMIT = Gauge("messaging_websocket_connections_limit", "The most WebSockets that this process accepts.")
+OUTBOX_BYTES = Gauge("messaging_outbound_queue_bytes", "Bytes in this process that wait for slow readers.")
+LOG_WAITING = Gauge("messaging_log_waiting_messages", "Messages that wait for a transaction.")
+DATABASE_UP = Gauge("messaging_database_up", "1 if the database answers.")
+LAYER_UP = Gauge("messaging_layer_up", "1 if this process receives what others publish, and its own publishes arrive.")
 STORE_UP = Gauge(
     "messaging_store_up",
-    "Whether a backend gave its last answer; one that is in this process always does.",
+    "1 if a backend answered the last request, by the request's purpose; always 1 for a backend in this process.",
     (("store", STORES),),
 )
 LOOP_LAG = Gauge(
-    "messaging_event_loop_lag_seconds", "The longest that the event loop was late in the last 15 to 30 seconds."
+    "messaging_event_loop_lag_seconds", "The longest delay of the event loop in the last 15 to 30 seconds."
 )
-DRAINING = Gauge("messaging_draining", "Whether this process sends its clients elsewhere.")
+DRAINING = Gauge("messaging_draining", "1 while this process drains: it sends its clients elsewhere.")
 BUILD_INFO = Gauge("messaging_build_info", "Always 1.", (("version", ()),))  # its value is the VERSION of the settings
 
 METRICS: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))

@@ -51,7 +51,7 @@ async def metrics(accept: str) -> tuple[str, bytes]:
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Answer a probe (ASGI) with 200 or 503, and JSON that gives the reasons. `messaging_drain` sends `POST /drain`."""
     if scope["type"] != "http":
-        raise ValueError(f"no {scope['type']} here")
+        raise ValueError(f"unsupported protocol: {scope['type']}")
     content_type = JSON
     match scope["path"]:
         case "/health":
@@ -67,7 +67,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
             accept = dict(scope["headers"]).get(b"accept", b"").decode("latin1")
             status, (content_type, body) = 200, await metrics(accept)
         case _:
-            status, body = 404, _json(status=f"unknown path; there are {', '.join(PATHS)}")
+            status, body = 404, _json(status=f"unknown path; the paths are {', '.join(PATHS)}")
     headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

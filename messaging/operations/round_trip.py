@@ -96,7 +96,7 @@ async def _store() -> None:
     finally:
         await store.remove_connection(connection)
     if found != [connection]:
-        raise Broken("what was stored was not found")
+        raise Broken("the stored connection was not found")
 
 
 async def _layer() -> None:
@@ -104,7 +104,7 @@ async def _layer() -> None:
 
     layer, group = get_channel_layer(), f"{MARK}-{uuid4().hex}"
     if layer is None:
-        raise Broken("there is none")
+        raise Broken("no channel layer is configured")
     channel = await layer.new_channel()
     await layer.group_add(group, channel)
     try:

@@ -22,7 +22,7 @@ from messaging.client.socket import Socket, connect
 CONFIGURATION = re.compile(r'<script id="messaging-config" type="application/json">(.*?)</script>', re.DOTALL)
 FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 FILES = re.compile(r'<(?:script|link)\b[^>]*\b(?:src|href)="([^"]+)"')
-OWN_AUTHORITY = "a certificate of your own authority is trusted with SSL_CERT_FILE=ca.pem"
+OWN_AUTHORITY = "to trust your own certificate authority, set SSL_CERT_FILE=ca.pem"
 LOGIN, LIVE, TOKEN, LOGOUT = "/admin/login/", "/admin/live/", "/admin/live/token/", "/admin/logout/"
 
 
@@ -55,7 +55,7 @@ class Page:
     def _found(self, pattern: re.Pattern[str]) -> str:
         found = pattern.search(self.text)
         if found is None:
-            raise SmokeFailed(f"{self.url} is not a page of this product: it lacks {pattern.pattern}")
+            raise SmokeFailed(f"{self.url} is not a page of this product: {pattern.pattern} was not found in it")
         return found[1]
 
 
@@ -84,7 +84,7 @@ class Browser:
         """Log in with a staff account and return its live page."""
         live = self.post(LOGIN, self.get(LOGIN), username=username, password=password, next=LIVE)
         if urlsplit(live.url).path != LIVE:
-            raise SmokeFailed(f"{username} could not log in at {live.url}: a wrong password, or no staff account")
+            raise SmokeFailed(f"{username} could not log in at {live.url}: wrong password, or not a staff account")
         return live
 
     def token(self, live: Page) -> str:
@@ -174,7 +174,7 @@ async def trip(site: str, username: str, password: str, patience: float) -> Asyn
                 yield Step("the connection store (Redis) does not answer: messages may be seconds late", degraded=True)
             await _said(at_visitor, at_staff, "Test of this installation: please don't answer.")
             yield Step("a message from the visitor to the live page")
-            await _said(at_staff, at_visitor, "Test of this installation: answered.", to=conversation)
+            await _said(at_staff, at_visitor, "Test of this installation: this is the answer.", to=conversation)
             yield Step("a message from the live page to the visitor")
     except SmokeFailed:
         with suppress(SmokeFailed):  # report the first failure

@@ -145,5 +145,5 @@ def _words(error: frames.Error) -> str:
     if error.code == "rate_limited":
         return str(SHARED_TEXTS["limited"]).format(seconds=-(-(error.retry_after_ms or 0) // 1000))
     if error.code == "unavailable":
-        return _("Not possible right now. Please try again.")
+        return _("This is not possible right now. Please try again.")
     return str(SHARED_TEXTS.get(f"failed_{error.code}", SHARED_TEXTS["failed"]))

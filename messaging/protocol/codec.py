@@ -43,16 +43,16 @@ def decode(text: str | bytes, version: int) -> ClientFrame:
         case "ping":
             return frames.Ping(data.request_id())
         case str():
-            raise data.error(ErrorCode.UNKNOWN_ACTION, "This action is not known.")
+            raise data.error(ErrorCode.UNKNOWN_ACTION, "Unknown action.")
         case _:
-            raise data.error(ErrorCode.BAD_FRAME, "A frame needs an 'action', a text.")
+            raise data.error(ErrorCode.BAD_FRAME, "A frame needs 'action', a string.")
 
 
 def _send_message(data: Fields, version: int) -> frames.SendMessage:
     id = data.message_id(required=version == VERSION)
     content = data.content()
     if content is None and version == VERSION:
-        raise data.error(ErrorCode.EMPTY, "'sendMessage' needs a 'content'.")
+        raise data.error(ErrorCode.EMPTY, "'sendMessage' needs 'content'.")
     return frames.SendMessage(content, id, data.quick(), data.text("to", 64))
 
 
@@ -60,7 +60,7 @@ def _history(data: Fields) -> frames.History:
     id = data.required_id()
     since, before = data.cursor("since"), data.cursor("before")
     if since is not None and before is not None:
-        raise data.error(ErrorCode.BAD_FRAME, "'history' takes 'since' or 'before', not both.")
+        raise data.error(ErrorCode.BAD_FRAME, "'history' accepts 'since' or 'before', not both.")
     return frames.History(id, data.text("conversation", 64), since, before, data.limit())
 
 

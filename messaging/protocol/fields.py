@@ -33,13 +33,13 @@ def parse(text: str | bytes) -> "Fields":
     if isinstance(text, bytes):
         raise ProtocolError(ErrorCode.UNSUPPORTED, "Binary frames are not supported; send JSON as text.")
     if len(text) > FRAME_LIMIT or len(text.encode("utf-8", "surrogatepass")) > FRAME_LIMIT:
-        raise ProtocolError(ErrorCode.TOO_LARGE, f"A frame has at most {FRAME_LIMIT} bytes.", limit=FRAME_LIMIT)
+        raise ProtocolError(ErrorCode.TOO_LARGE, f"A frame may have at most {FRAME_LIMIT} bytes.", limit=FRAME_LIMIT)
     try:
         data = _json.decode(text)
     except (ValueError, RecursionError):
         raise ProtocolError(ErrorCode.BAD_JSON, "The frame is not valid JSON.") from None
     if not isinstance(data, dict):
-        raise ProtocolError(ErrorCode.BAD_FRAME, "A frame is a JSON object.")
+        raise ProtocolError(ErrorCode.BAD_FRAME, "A frame must be a JSON object.")
     return Fields(data)
 
 
@@ -75,9 +75,9 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise self.error(ErrorCode.BAD_FRAME, f"'{name}' must be a text.")
+            raise self.error(ErrorCode.BAD_FRAME, f"'{name}' must be a string.")
         if len(value) > limit:
-            raise self.error(ErrorCode.BAD_FRAME, f"'{name}' has at most {limit} characters.", limit)
+            raise self.error(ErrorCode.BAD_FRAME, f"'{name}' may have at most {limit} characters.", limit)
         return value
 
     def cursor(self, name: str) -> str | None:
@@ -123,7 +123,7 @@ class Fields:
     def quick(self) -> str:
         key = self.text("quick", 50) or ""
         if key and not _QUICK_KEY.fullmatch(key):
-            raise self.error(ErrorCode.BAD_FRAME, "'quick' is the key of a quick message: [A-Za-z0-9_-]{1,50}.")
+            raise self.error(ErrorCode.BAD_FRAME, "'quick' must match [A-Za-z0-9_-]{1,50}.")
         return key
 
     def content(self) -> str | None:
@@ -137,12 +137,12 @@ class Fields:
         try:
             content.encode()
         except UnicodeEncodeError:
-            raise self.error(ErrorCode.BAD_FRAME, "'content' holds half of a surrogate pair.") from None
+            raise self.error(ErrorCode.BAD_FRAME, "'content' contains an unpaired surrogate.") from None
         content = unicodedata.normalize("NFC", content.translate(_CONTROLS)).strip()
         if not content:
             raise self.error(ErrorCode.EMPTY, "The message is empty.")
         if len(content) > CONTENT_LIMIT:
-            message = f"A message has at most {CONTENT_LIMIT} characters."
+            message = f"A message may have at most {CONTENT_LIMIT} characters."
             raise self.error(ErrorCode.TOO_LONG, message, CONTENT_LIMIT)
         return content
 

@@ -182,7 +182,7 @@ class ServerShutdown:
     TYPE: ClassVar = "serverShutdown"
     timestamp: str
     reconnect_after_ms: int
-    message: str = "The server restarts; reconnect."
+    message: str = "The server is restarting; reconnect."
 
 
 @dataclass(frozen=True, slots=True)

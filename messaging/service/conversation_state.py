@@ -48,7 +48,7 @@ class Conversations:
         conversation, by = connection.conversation, connection.role or "user"
         if conversation is None:
             if frame.conversation is None:
-                text = "An admin's 'read' needs a 'conversation'."
+                text = "An admin's 'read' needs 'conversation'."
                 raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
             conversation = conversation_id(frame.conversation, frame.id)
         try:
@@ -82,7 +82,7 @@ class Conversations:
         except ConversationNotFound:
             raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
         except AlreadyClaimed as claimed:
-            text = f"{claimed.by} answers here."
+            text = f"{claimed.by} has already claimed this conversation."
             raise ProtocolError(ErrorCode.ALREADY_CLAIMED, text, id=frame.id, by=claimed.by) from None
         ack = Reply(frames.Ack(frame.id, None, None, timestamp(state.changed_at), not changed))
         return [ack, *told([state], frame.op, connection.name)] if changed else [ack]
@@ -92,7 +92,7 @@ class Conversations:
         try:
             return told(await self._journal.states([conversation]), "reopen")
         except StoreUnavailable as error:  # the message itself is committed, and must be acked
-            logger.warning("reopening not told", extra={"error": str(error)})
+            logger.warning("reopening not announced", extra={"error": str(error)})
             return []
 
     async def forget(self, connection: Connection, frame: frames.Forget) -> list[Action]:
@@ -103,7 +103,7 @@ class Conversations:
         _needs_version_2(connection, frame.id)
         conversation = connection.conversation
         if conversation is None:
-            raise ProtocolError(ErrorCode.FORBIDDEN, "Only a visitor can be forgotten.", id=frame.id)
+            raise ProtocolError(ErrorCode.FORBIDDEN, "Only a visitor can send 'forget'.", id=frame.id)
         erased = await self._journal.erase(conversation)
         if erased is None:  # nothing was written yet
             return [CloseGroup(conversation_group(conversation), CloseCode.RESTART, exclude=connection.id)]
@@ -125,7 +125,7 @@ class Conversations:
         try:
             await self._journal.renew_claims(staff, timedelta(seconds=CLAIM_SECONDS))
         except StoreUnavailable as error:  # the claims end a little later
-            logger.warning("claims not ended", extra={"error": str(error)})
+            logger.warning("claims not shortened", extra={"error": str(error)})
 
     async def of_page(
         self, page: Page, asked_for: str | None, since: Cursor | None
@@ -155,7 +155,8 @@ def conversation_id(text: str, request: str | None, otherwise: str = "No such co
 
 def _needs_version_2(connection: Connection, id: str | None) -> None:
     if connection.version == 1:
-        raise ProtocolError(ErrorCode.UNKNOWN_ACTION, "This needs an identify with v 2.", id=id)
+        text = "This needs protocol version 2: send 'identify' with \"v\": 2."
+        raise ProtocolError(ErrorCode.UNKNOWN_ACTION, text, id=id)
 
 
 def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -> list[Publish]:

@@ -83,7 +83,7 @@ class Identity:
         if role == "admin":
             grant = tokens.read_admin(token or "")
             if grant is None or connection.staff not in (None, grant.staff):
-                raise ProtocolError(ErrorCode.UNAUTHORIZED, "An admin needs a fresh token of the admin page.")
+                raise ProtocolError(ErrorCode.UNAUTHORIZED, "An admin needs a fresh token from the admin page.")
             connection.session = grant.session
             connection.password_mark = connection.password_mark or grant.password_mark
             await self._check_rights(connection, grant.staff)

@@ -74,7 +74,7 @@ class Messages:
         if not connection.may_reply:
             raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not reply.", id=frame.id)
         if frame.to is None:
-            text = "An admin's message needs 'to', a conversation."
+            text = "An admin's message needs 'to', the id of a conversation."
             raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
         return conversation_id(frame.to, frame.id)
 
@@ -85,7 +85,7 @@ class Messages:
     async def _default_quick_message(self) -> dict[str, str]:
         quick = await self._journal.quick_messages()
         if not quick:
-            raise ProtocolError(ErrorCode.EMPTY, "The message is empty, and there is no quick message.")
+            raise ProtocolError(ErrorCode.EMPTY, "The message is empty, and no quick message is configured.")
         return quick[0]
 
     async def history(self, connection: Connection, frame: frames.History) -> list[Action]:
@@ -94,7 +94,8 @@ class Messages:
         Raise ProtocolError if the request is refused, StoreUnavailable if the journal is unavailable.
         """
         if connection.version == 1:
-            raise ProtocolError(ErrorCode.UNKNOWN_ACTION, "History needs an identify with v 2.", id=frame.id)
+            text = "'history' needs protocol version 2: send 'identify' with \"v\": 2."
+            raise ProtocolError(ErrorCode.UNKNOWN_ACTION, text, id=frame.id)
         conversation = self._readable(connection, frame)
         since = self._cursor(frame)
         page = await self._page(connection, frame, conversation, since)
@@ -129,7 +130,7 @@ class Messages:
             return None
         cursor = Cursor.parse(frame.before or frame.since or "")
         if cursor is None:
-            text = "'since' and 'before' take a cursor that the server gave."
+            text = "'since' and 'before' must be cursors from the server."
             raise ProtocolError(ErrorCode.BAD_FRAME, text, id=frame.id)
         return cursor
 

@@ -68,7 +68,7 @@ class Registry:
         try:
             return await self._connections.count(principal) == 0
         except StoreUnavailable as error:
-            logger.warning("connections unknown", extra={"error": str(error)})
+            logger.warning("connection count unavailable", extra={"error": str(error)})
             return False
 
     async def admins(self) -> int:
@@ -83,7 +83,7 @@ class Registry:
             if role == "admin":
                 presence["users"] = await self._connections.count(USERS)
         except StoreUnavailable as error:
-            logger.debug("presence unknown", extra={"error": str(error)})  # the store itself logs once that it is down
+            logger.debug("presence unavailable", extra={"error": str(error)})  # the store logs once that it is down
             return None
         return presence
 

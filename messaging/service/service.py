@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REFUSALS: dict[Refusal, tuple[ErrorCode, str]] = {
-    "full": (ErrorCode.UNAVAILABLE, "This server is full; try again."),
-    "address": (ErrorCode.RATE_LIMITED, "Too many connections from one address; try again."),
+    "full": (ErrorCode.UNAVAILABLE, "This server is full; try again later."),
+    "address": (ErrorCode.RATE_LIMITED, "Too many connections from your address; try again later."),
 }
 RESTART_MS = 100  # upper limit of the reconnect delay that a stopping process sends; the drain spreads the sending
 
@@ -236,7 +236,7 @@ def _id(frame: ClientFrame) -> str | None:
 
 def _unavailable(connection: Connection, frame: ClientFrame, error: StoreUnavailable) -> list[Action]:
     logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
-    text = "Not available right now; try again."
+    text = "Temporarily unavailable; try again."
     refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
     # A connection held by a gateway gets no messages while it is half identified: its client has to reconnect.
     lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType)

@@ -55,5 +55,5 @@ class Throttle:
 
 def _refuse(wait: float, id: str | None) -> None:
     if wait > 0:
-        text = "Too many messages; send this one again later."
+        text = "Too many requests; try again later."
         raise ProtocolError(ErrorCode.RATE_LIMITED, text, id=id, retry_after_ms=math.ceil(wait * 1000))

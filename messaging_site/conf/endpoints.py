@@ -24,7 +24,7 @@ def database(url: str, *, sqlite_allowed: bool, tls: bool) -> dict[str, Any]:
     try:
         entry: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
     except (ValueError, dj_database_url.ParseError) as error:
-        raise ImproperlyConfigured(f"DATABASE_URL must be {DATABASE_FORM}") from error
+        raise ImproperlyConfigured(f"DATABASE_URL must have the form {DATABASE_FORM}") from error
     if "postgresql" in entry["ENGINE"]:
         # The server binds values, so that they stay out of the failed statements that PostgreSQL logs.
         options: dict[str, Any] = {"connect_timeout": 2, "server_side_binding": True} | GIVE_UP_SILENCE
@@ -32,14 +32,14 @@ def database(url: str, *, sqlite_allowed: bool, tls: bool) -> dict[str, Any]:
             options["sslmode"] = "require"
         options |= entry.get("OPTIONS", {})
         if tls and options["sslmode"] not in ENCRYPTED:
-            raise ImproperlyConfigured(f"DATABASE_URL: sslmode must be one of {', '.join(ENCRYPTED)} here")
+            raise ImproperlyConfigured(f"DATABASE_URL: sslmode must be one of {', '.join(ENCRYPTED)} in this mode")
         entry["OPTIONS"] = options
     elif "sqlite3" in entry["ENGINE"] and sqlite_allowed:
         # FULL: a commit is on the disk when it returns, and so before its ack is sent.
         pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
         entry["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 5, "init_command": pragmas}
     else:
-        raise ImproperlyConfigured(f"DATABASE_URL must name a PostgreSQL database here: {DATABASE_FORM}")
+        raise ImproperlyConfigured(f"DATABASE_URL must name a PostgreSQL database in this mode: {DATABASE_FORM}")
     return entry
 
 

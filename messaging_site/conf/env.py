@@ -40,7 +40,7 @@ def required(name: str, why: str) -> str:
     """Return the value of `name`. Raise ImproperlyConfigured, which says `why` it is needed, if it is not set."""
     value = text(name)
     if value is None:
-        where = f" ({', '.join(_platform)} is set, so this is no laptop)" if _platform else ""
+        where = f" ({', '.join(_platform)} is set, so this is not a local machine)" if _platform else ""
         raise ImproperlyConfigured(f"{name} is not set: {why}{where}")
     return value
 
@@ -71,12 +71,12 @@ def flag(name: str, default: bool) -> bool:
 
 def host_names(name: str, default: Sequence[str] = ()) -> list[str]:
     """Return host names in the form of Django's ALLOWED_HOSTS; in the variable, commas separate them."""
-    return _several(name, default, _HOST_NAME, "host names with commas between them, as in chat.example.org")
+    return _several(name, default, _HOST_NAME, "host names separated by commas, such as chat.example.org")
 
 
 def origins(name: str) -> list[str]:
     """Return origins in the form of a browser's `Origin`; in the variable, commas separate them."""
-    return _several(name, (), _ORIGIN, "origins with commas between them, as in https://chat.example.org")
+    return _several(name, (), _ORIGIN, "origins separated by commas, such as https://chat.example.org")
 
 
 def choice(name: str, default: str, allowed: Sequence[str]) -> str:
@@ -98,7 +98,7 @@ def rate(name: str, burst: int, seconds: float) -> Rate | None:
     except (ValueError, IndexError):
         parsed = Rate(0, 0)
     if len(parts) != 2 or parsed.burst < 1 or not 0 < parsed.seconds < 86_400:
-        raise ImproperlyConfigured(f"{name}={value!r} must be BURST/SECONDS, as in {burst}/{seconds:g}, or off")
+        raise ImproperlyConfigured(f"{name}={value!r} must be BURST/SECONDS, such as {burst}/{seconds:g}, or off")
     return parsed
 
 
@@ -106,7 +106,7 @@ def version(name: str, default: str) -> str:
     """Return the name of a build: short and without spaces, because metrics and logs repeat it."""
     value = text(name, default)
     if not _VERSION.fullmatch(value):
-        raise ImproperlyConfigured(f"{name}={value!r} must be up to 128 printable characters, no spaces")
+        raise ImproperlyConfigured(f"{name}={value!r} must be 1 to 128 printable ASCII characters, without spaces")
     return value
 
 
@@ -116,7 +116,7 @@ def address(name: str, default: str) -> str:
     try:
         ip_address(value)
     except ValueError:
-        raise ImproperlyConfigured(f"{name}={value!r} must be an IP address, as in {default} or ::") from None
+        raise ImproperlyConfigured(f"{name}={value!r} must be an IP address, such as {default} or ::") from None
     return value
 
 
@@ -130,7 +130,7 @@ def directory(name: str, default: Path, *, make: bool = False) -> Path:
         except OSError:
             wrong = True
     if wrong:
-        raise ImproperlyConfigured(f"{name}={str(value)!r} must be the absolute path of a directory to write to")
+        raise ImproperlyConfigured(f"{name}={str(value)!r} must be the absolute path of a writable directory")
     return value
 
 
@@ -138,7 +138,7 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
     """Return a URL with one of `schemes` and a host, or None if `name` is not set."""
     value = text(name)
     if value is not None and not is_url(value, schemes):
-        raise ImproperlyConfigured(f"{name} must be a URL, as in {example}")  # its value may contain a password
+        raise ImproperlyConfigured(f"{name} must be a URL such as {example}")  # its value may contain a password
     return value
 
 
@@ -154,7 +154,7 @@ def is_url(text: str, schemes: Sequence[str]) -> bool:
 def _several(name: str, default: Sequence[str], form: re.Pattern[str], wanted: str) -> list[str]:
     found = [part.strip() for part in (_given(name) or ",".join(default)).split(",") if part.strip()]
     if wrong := [part for part in found if not form.fullmatch(part)]:
-        raise ImproperlyConfigured(f"{name}: {wrong[0]!r} is wrong, it must be {wanted}")
+        raise ImproperlyConfigured(f"{name}: {wrong[0]!r} is invalid; the value must be {wanted}")
     return _taken(name, found)
 
 

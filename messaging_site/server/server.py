@@ -90,7 +90,7 @@ class Server(DaphneServer):
         if self._drain is None:
             self._drain = asyncio.ensure_future(self._drained())
         else:
-            logger.warning("second signal: server ends at once")
+            logger.warning("second signal: server stops at once")
             self.stop()
 
     def _begin(self) -> None:
@@ -132,7 +132,7 @@ class Server(DaphneServer):
                 await runtime.close()
         except TimeoutError:
             logger.warning("a backend did not close in time")
-        logger.info("server ends, %s sockets left, %s requests not answered", left, requests)
+        logger.info("server stops: %s sockets still open, %s requests unanswered", left, requests)
         self.stop()
 
     async def _answered(self, deadline: float) -> int:

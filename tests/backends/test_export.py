@@ -119,7 +119,7 @@ def test_an_export_may_be_of_some_conversations_and_of_a_time(exported: Export) 
     ("arguments", "complaint"),
     [
         (("--conversation", "3f2a"), "'3f2a' must be a UUID"),
-        (("--since", "yesterday"), "'yesterday' must be a date or a time, as in 2026-11-25"),
+        (("--since", "yesterday"), "'yesterday' must be a date or a time, such as 2026-11-25"),
         (("--format", "xml"), "invalid choice: 'xml'"),
         (("--conversation", str(UUID(int=7))), f"no such conversation: {UUID(int=7)}"),
     ],

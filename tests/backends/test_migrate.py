@@ -167,7 +167,7 @@ class TestTheTable:
         client, name = table.ministack.client("dynamodb"), table.name
         off = {"Enabled": False, "AttributeName": "expires_at"}
         client.update_time_to_live(TableName=name, TimeToLiveSpecification=off)
-        expired = f"table {name} does not remove what is past its time to live, expires_at"
+        expired = f"table {name} does not delete expired items: time to live is not enabled on expires_at"
         assert self.differences() == [expired]
         other = {"Enabled": True, "AttributeName": "connected_at"}
         client.update_time_to_live(TableName=name, TimeToLiveSpecification=other)
@@ -192,9 +192,9 @@ class TestTheTable:
             BillingMode="PAY_PER_REQUEST",
         )
         assert self.differences() == [
-            f"table {table.name} does not remove what is past its time to live, expires_at",
+            f"table {table.name} does not delete expired items: time to live is not enabled on expires_at",
             f"table {table.name} has no point-in-time recovery",
-            f"table {table.name} is not encrypted with a key of the account's",
+            f"table {table.name} is not encrypted with a KMS key of this account",
         ]
         self.migrate()
         assert self.differences() == []
@@ -209,7 +209,7 @@ class TestTheTable:
         )
         before = client.describe_table(TableName=table.name)["Table"]
         keys = "the partition key group and the sort key connection_id, both strings"
-        complaint = f"table {table.name} does not have {keys}: it is another one"
+        complaint = f"table {table.name} does not have {keys}: it was created for something else"
         assert self.differences() == [complaint]
         with pytest.raises(CommandError, match=complaint):
             self.migrate()

@@ -204,9 +204,11 @@ def test_erasing_asks_first(command: Command, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("builtins.input", no)
     with pytest.raises(CommandError, match="Nothing was erased"):
         command("messaging_erase", str(conversation.pk))
-    assert asked == ["Erase for good? Type yes: "]
+    assert asked == ["Erase permanently? Type yes: "]
     monkeypatch.setattr("sys.stdin", StringIO())
-    with pytest.raises(CommandError, match="Nothing was erased: nobody is there to ask, so say --no-input"):
+    with pytest.raises(
+        CommandError, match="Nothing was erased: without a terminal there is no confirmation, so use --no-input"
+    ):
         command("messaging_erase", str(conversation.pk))
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("builtins.input", lambda question: "yes")

@@ -173,8 +173,8 @@ def test_health_says_that_nobody_answers(pod: tuple[Pod, Redis]) -> None:
     nowhere, other = f"http://{HOST}:{free_port()}", pod[0].origin
     for url, said in (
         (nowhere, f"no server answers on {nowhere}: .*Connection refused"),
-        (other, f"{other}/ready is not this product's: it answers with no JSON"),
-        ("ftp://host", "'ftp://host' must be a URL, as in http://127.0.0.1:8081"),
+        (other, f"{other}/ready does not belong to this product: its answer is not JSON"),
+        ("ftp://host", "'ftp://host' must be a URL such as http://127.0.0.1:8081"),
     ):
         with pytest.raises(CommandError, match=said):
             call_command("messaging_health", url=url)

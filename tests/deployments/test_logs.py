@@ -69,7 +69,7 @@ async def test_no_log_has_what_people_write_or_a_secret(
         "content": CONTENT, "visitor token": visitor_token, "admin token": token, "secret": SECRET, "password": PASSWORD
     }  # fmt: skip
     assert [name for name, canary in canaries.items() if canary in outputs] == []
-    assert "server ends" in outputs
+    assert "server stops" in outputs
     assert "channel layer down" in outputs
     assert "database unavailable" in outputs
 
@@ -139,7 +139,7 @@ def test_nobody_else_composes_a_line_of_the_log(secretive: Deployment[Pod]) -> N
     assert [line for line in lines if not PRINTABLE.fullmatch(line)] == []
     assert {tuple(json.loads(line))[:4] for line in lines} == {("time", "level", "logger", "message")}
     assert any("forged" in line for line in lines)
-    assert "server ends" in lines[-1]
+    assert "server stops" in lines[-1]
 
 
 CHANGES = ["group added", "group added", "group deleted", "group deleted"]

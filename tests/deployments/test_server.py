@@ -190,7 +190,7 @@ async def test_requests_that_are_under_way_when_the_process_stops_are_answered(p
         assert await page.read() == content
     await eventually(lambda: ended(pod), "the process ends")
     assert pod.exit_code == 0
-    assert "server ends, 0 sockets left, 0 requests not answered" in pod.log
+    assert "server stops: 0 sockets still open, 0 requests unanswered" in pod.log
 
 
 @pytest.mark.parametrize("environment", [{"SHUTDOWN_TIMEOUT": "3600"}])
@@ -201,8 +201,8 @@ async def test_a_second_signal_ends_the_process_at_once(pods: Deployment[Pod]) -
         pod.send_signal(signal.SIGTERM)
         # Otherwise the second of the two connections would be sent elsewhere after 22 minutes.
         await eventually(lambda: ended(pod), "the process ends")
-    assert "second signal: server ends at once" in pod.log
-    assert "sockets left" not in pod.log
+    assert "second signal: server stops at once" in pod.log
+    assert "sockets still open" not in pod.log
 
 
 async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods: Deployment[Pod]) -> None:
@@ -212,7 +212,7 @@ async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods
         drained = asyncio.create_task(asyncio.to_thread(manage, behind_a_proxy, "messaging_drain"))
         frames, code = await page.until_closed()
         assert (frames[-1]["type"], code) == ("serverShutdown", 4001)
-    assert await drained == "The server has ended.\n"
+    assert await drained == "The server has stopped.\n"
     await eventually(lambda: ended(pod), "the process ends")
 
 

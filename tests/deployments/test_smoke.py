@@ -150,7 +150,7 @@ def test_it_leaves_one_conversation_and_no_login(smoke: Smoke, local_deployment:
     [
         (
             {"SMOKE_PASSWORD": "wrong"},
-            "colleague could not log in at .*/admin/login/: a wrong password, or no staff account",
+            "colleague could not log in at .*/admin/login/: wrong password, or not a staff account",
         ),
         ({"SMOKE_USERNAME": "clerk"}, "/admin/live/ answered 403"),
         ({"SMOKE_USERNAME": "reader"}, "the server answered forbidden"),
@@ -198,7 +198,7 @@ def test_it_says_that_nothing_answers(smoke: Smoke) -> None:
 @pytest.mark.parametrize("url", ["chat.example.org", "ftp://chat.example.org", "file:///etc/passwd"])
 def test_it_takes_a_site_only(url: str, smoke: Smoke) -> None:
     assert smoke(url) == 1
-    assert f"CommandError: '{url}' must be a URL, as in https://chat.example.org" in smoke.output
+    assert f"CommandError: '{url}' must be a URL such as https://chat.example.org" in smoke.output
 
 
 def test_it_leaves_no_login_behind_when_it_fails(smoke: Smoke, local_deployment: Deployment) -> None:

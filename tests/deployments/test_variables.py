@@ -19,19 +19,19 @@ RAISED = "django.core.exceptions.ImproperlyConfigured: "  # Lambda logs this and
 # A wrong value of each variable, the error text about allowed values, and the kinds of process that read it.
 WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "DEPLOYMENT_MODE": ("k8s", "must be one of local, kubernetes, aws", BOTH),
-    "VERSION": ("1.0 (beta)", "must be up to 128 printable characters", BOTH),
+    "VERSION": ("1.0 (beta)", "must be 1 to 128 printable ASCII characters", BOTH),
     "SERVICE_ROLE": ("visitor", "must be one of all, websocket, user, admin", BOTH),
-    "SECRET_KEY": ("short", "At least 50 random characters", BOTH),
+    "SECRET_KEY": ("short", "at least 50 random characters", BOTH),
     "ALLOWED_HOSTS": ("https://chat.example.org", "must be host names", BOTH),
     "CSRF_TRUSTED_ORIGINS": ("chat.example.org", "must be origins", BOTH),
     "HTTPS_ONLY": ("perhaps", "must be true or false", BOTH),
     "DEBUG": ("perhaps", "must be true or false", BOTH),
-    "DATABASE_URL": ("mongodb://host/name", "must be postgres://user:password@host:5432/name", BOTH),
-    "REDIS_URL": ("http://host", "must be redis[s]://", POD),
+    "DATABASE_URL": ("mongodb://host/name", "must have the form postgres://user:password@host:5432/name", BOTH),
+    "REDIS_URL": ("http://host", "must have the form redis[s]://", POD),
     "CONNECTIONS_TABLE_NAME": ("a table", "3 to 255 letters", FUNCTION),
     "AWS_REGION": ("Frankfurt", "eu-central-1", FUNCTION),
     "WEBSOCKET_API_ENDPOINT": ("wss://host/stage", "https://{api}.execute-api", FUNCTION),
-    "WEBSOCKET_PUBLIC_URL": ("https://chat.example.org/ws", "must be a URL, as in wss://chat.example.org/ws", BOTH),
+    "WEBSOCKET_PUBLIC_URL": ("https://chat.example.org/ws", "must be a URL such as wss://chat.example.org/ws", BOTH),
     "VAR_DIR": ("var", "must be the absolute path of a directory", BOTH),
     "STATIC_ROOT": ("static", "must be the absolute path of a directory", BOTH),
     "MESSAGE_RETENTION_DAYS": ("0", "must be a whole number from 1 to 36500", BOTH),
@@ -44,12 +44,12 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "MAX_CONNECTIONS": ("0", "must be a whole number from 1 to 1000000", BOTH),
     "SHUTDOWN_TIMEOUT": ("20s", "must be a whole number from 0 to 3600", BOTH),
     "CONNECTION_TTL": ("60", "0 to 2592000", BOTH),
-    "RATE_LIMIT_VISITOR": ("5", "must be BURST/SECONDS, as in 5/2, or off", BOTH),
-    "RATE_LIMIT_ADDRESS": ("fast", "must be BURST/SECONDS, as in 30/0.5, or off", BOTH),
-    "RATE_LIMIT_ADMIN": ("20/0", "must be BURST/SECONDS, as in 20/0.05, or off", BOTH),
-    "RATE_LIMIT_IDENTIFY": ("0/6", "must be BURST/SECONDS, as in 10/6, or off", BOTH),
+    "RATE_LIMIT_VISITOR": ("5", "must be BURST/SECONDS, such as 5/2, or off", BOTH),
+    "RATE_LIMIT_ADDRESS": ("fast", "must be BURST/SECONDS, such as 30/0.5, or off", BOTH),
+    "RATE_LIMIT_ADMIN": ("20/0", "must be BURST/SECONDS, such as 20/0.05, or off", BOTH),
+    "RATE_LIMIT_IDENTIFY": ("0/6", "must be BURST/SECONDS, such as 10/6, or off", BOTH),
     "LOG_LEVEL": ("loud", "must be one of DEBUG, INFO, WARNING, ERROR", BOTH),
-    "OTEL_EXPORTER_OTLP_ENDPOINT": ("collector:4318", "must be a URL, as in http://collector:4318", BOTH),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("collector:4318", "must be a URL such as http://collector:4318", BOTH),
     "OTEL_SDK_DISABLED": ("perhaps", "must be true or false", BOTH),
 }
 # Any text may be a password, but not every file can be read.
@@ -58,20 +58,28 @@ UNREADABLE: dict[str, tuple[Kind, dict[str, str], str]] = {
 }
 # Only the platforms set these, to any value. The error also names the settings that the detected mode needs.
 DETECTED: dict[str, tuple[Kind, dict[str, str], str]] = {
-    "KUBERNETES_SERVICE_HOST": ("pod", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "is set, so this is no laptop"),
-    "AWS_LAMBDA_FUNCTION_NAME": ("function", {"AWS_LAMBDA_FUNCTION_NAME": "f"}, "is set, so this is no laptop"),
+    "KUBERNETES_SERVICE_HOST": (
+        "pod",
+        {"KUBERNETES_SERVICE_HOST": "10.0.0.1"},
+        "is set, so this is not a local machine",
+    ),
+    "AWS_LAMBDA_FUNCTION_NAME": (
+        "function",
+        {"AWS_LAMBDA_FUNCTION_NAME": "f"},
+        "is set, so this is not a local machine",
+    ),
 }
 # Values that only the kind of process, its environment or a closer look shows to be wrong.
 ELSEWHERE: list[tuple[str, Kind, dict[str, str], str]] = [
     ("STATIC_ROOT", "pod", {"STATIC_ROOT": "/nowhere"}, "Run `python manage.py collectstatic`"),
     ("WEBSOCKET_PUBLIC_URL", "pod", {"WEBSOCKET_PUBLIC_URL": "ws://chat.example.org/ws"}, "is not a wss URL"),
     ("WEBSOCKET_PUBLIC_URL", "function", {"WEBSOCKET_PUBLIC_URL": "ws://chat.example.org/ws"}, "is not a wss URL"),
-    ("DATABASE_URL", "pod", {"DATABASE_URL": "postgres://u:canary@host:port/n"}, "must be postgres://"),
-    ("REDIS_URL", "pod", {"REDIS_URL": "redis://:canary@host:port"}, "must be redis[s]://"),
+    ("DATABASE_URL", "pod", {"DATABASE_URL": "postgres://u:canary@host:port/n"}, "must have the form postgres://"),
+    ("REDIS_URL", "pod", {"REDIS_URL": "redis://:canary@host:port"}, "must have the form redis[s]://"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "pod", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://u:canary@h:x"}, "must be a URL"),
     ("ALLOWED_HOSTS", "pod", {"ALLOWED_HOSTS": "chat.example.org:443"}, "must be host names"),
     ("CSRF_TRUSTED_ORIGINS", "function", {"CSRF_TRUSTED_ORIGINS": "https://chat.example.org/"}, "must be origins"),
-    ("VAR_DIR", "pod", {"DEPLOYMENT_MODE": "local", "VAR_DIR": "/proc/var"}, "a directory to write to"),
+    ("VAR_DIR", "pod", {"DEPLOYMENT_MODE": "local", "VAR_DIR": "/proc/var"}, "a writable directory"),
 ]
 
 CASES: list[tuple[str, Kind, dict[str, str], str]] = [

@@ -248,7 +248,7 @@ def test_closing_and_reopening_have_the_effect_of_the_wires_frames(admin_client:
     assert said(act(admin_client, "close", one, two)) == ["2 conversations closed."]
     assert Conversation.objects.filter(closed_at=None).count() == 0
     assert Conversation.objects.filter(changed_at=None).count() == 0  # so pages that were away learn of the change
-    assert said(act(admin_client, "close", one)) == ["Nothing has changed."]
+    assert said(act(admin_client, "close", one)) == ["Nothing was changed."]
     assert said(act(admin_client, "reopen", one)) == ["1 conversation reopened."]
     assert Conversation.objects.get(closed_at=None) == one
     assert sorted(noted()) == sorted([(str(one.pk), "close"), (str(two.pk), "close"), (str(one.pk), "reopen")])
@@ -258,8 +258,8 @@ def test_what_somebody_else_answers_is_not_closed(admin_client: Client, conversa
     grace = User.objects.create_user("grace", first_name="Grace", last_name="Hopper")
     Conversation.objects.update(claimed_by=grace, claimed_until=Now() + timedelta(minutes=1))
     assert said(act(admin_client, "close", conversation)) == [
-        "Nothing has changed.",
-        "Grace Hopper answers in Blue Otter 3f2a; it is left as it is.",
+        "Nothing was changed.",
+        "Grace Hopper has claimed Blue Otter 3f2a; it was not changed.",
     ]
     assert Conversation.objects.get().closed_at is None
 
@@ -296,7 +296,7 @@ def test_erasing_asks_first_and_leaves_nothing_but_a_note(admin_client: Client, 
     kept = converse("kept")
     asked = act(admin_client, "erase", conversation)
     page = " ".join(asked.content.decode().split())
-    assert "erased for good, with 1 message in all" in page
+    assert "These conversations and their 1 message will be permanently erased" in page
     assert "<li>Blue Otter 3f2a</li>" in page
     assert Conversation.objects.count() == 2
     assert said(act(admin_client, "erase", conversation, post="yes")) == ["1 conversation erased."]
@@ -381,7 +381,7 @@ def test_an_export_that_would_not_be_whole_is_refused(
 ) -> None:
     monkeypatch.setattr(exports, "MOST", 0)
     assert said(act(admin_client, "export_csv", conversation)) == [
-        "More than 0 messages: choose fewer, or use the command messaging_export."
+        "More than 0 messages: choose fewer, or use the messaging_export command."
     ]
     assert noted() == []
 

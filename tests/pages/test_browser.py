@@ -115,7 +115,7 @@ def test_a_message_that_the_server_refuses_can_be_discarded(people: People, orig
     visitor = people.visitor(origin)
     write(visitor, "\x01")  # nothing is left without control characters
     item = visitor.get_by_role("log").get_by_role("listitem")
-    expect(item).to_contain_text("Not sent: nothing is left of it")
+    expect(item).to_contain_text("Not sent: the message is empty")
     item.get_by_role("button", name="Discard").click()
     wait_for_thread(visitor)
 

@@ -159,7 +159,7 @@ def test_before_it_is_connected_it_says_so_and_shows_nothing_as_live(people: Peo
 
 def test_an_empty_desk_says_that_nobody_has_written(people: People, origin: str) -> None:
     page = people.staff(origin)
-    expect(page.get_by_text("Nobody has written yet.")).to_be_visible()
+    expect(page.get_by_text("No conversations yet.")).to_be_visible()
     expect(page.locator("#presence")).to_have_text("1 admin, 0 visitors")
     look_at(page, "live-empty")
 
@@ -258,7 +258,7 @@ def test_a_conversation_that_its_visitor_erases_goes_away_while_it_is_open(
     wait_for_thread(page, *sent("please forget me"))
     visitor.get_by_role("button", name="Delete my messages").click()
     visitor.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.get_by_text("This conversation is gone")).to_be_visible()
+    expect(page.get_by_text("This conversation no longer exists")).to_be_visible()
     expect(rows(page)).to_have_count(0)
     wait_for_thread(page)
     look_at(page, "live-gone")
@@ -292,7 +292,7 @@ def test_an_open_conversation_that_is_old_is_there_after_a_reconnect(
     wait_until_live(page)
     expect(rows(page).filter(has_text="the newest")).to_have_count(0)
     wait_for_thread(page, *sent("an old one"))
-    expect(page.get_by_text("This conversation is gone")).to_be_hidden()
+    expect(page.get_by_text("This conversation no longer exists")).to_be_hidden()
 
 
 def test_an_error_does_not_make_a_conversation_look_gone(people: People, own_deployment: Deployment) -> None:
@@ -311,18 +311,18 @@ def test_an_error_does_not_make_a_conversation_look_gone(people: People, own_dep
     altered(page, answer)
     page.reload()
     wait_for_thread(page, *sent("an old one"))
-    expect(page.get_by_text("This conversation is gone")).to_be_hidden()
+    expect(page.get_by_text("This conversation no longer exists")).to_be_hidden()
     assert len(errors) == 1
 
 
 def test_an_address_of_no_conversation_says_that_there_is_none(people: People, origin: str) -> None:
     page = people.staff(origin)
     page.goto(f"{origin}/admin/live/#nonsense")
-    expect(page.get_by_text("This conversation is gone")).to_be_visible()
+    expect(page.get_by_text("This conversation no longer exists")).to_be_visible()
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(4403, "This account may not do that."), (4400, "Please reload the page.")]
+    ("code", "words"), [(4403, "This account does not have permission to do that."), (4400, "Please reload the page.")]
 )
 def test_a_page_that_the_server_turns_away_says_what_to_do(people: People, origin: str, code: int, words: str) -> None:
     page = people.staff(origin)
@@ -349,8 +349,8 @@ def test_two_admins_see_who_answers_what_is_read_and_what_is_done(people: People
 
     open_conversation(bob)
     ada.get_by_role("button", name="Claim").click()
-    expect(ada.locator("#facts")).to_have_text("You answer here")
-    expect(bob.locator("#facts")).to_have_text("operator answers here")
+    expect(ada.locator("#facts")).to_have_text("Claimed by you")
+    expect(bob.locator("#facts")).to_have_text("Claimed by operator")
     expect(rows(bob)).to_contain_text("Claimed by operator")
     for name in ("Claim", "Release", "Close"):
         expect(bob.get_by_role("button", name=name)).to_have_count(0)
@@ -374,9 +374,9 @@ def test_who_loses_the_race_for_a_conversation_is_told_who_won(people: People, o
     for page in (ada, bob):
         open_conversation(page)
     ada.get_by_role("button", name="Claim").click()
-    expect(ada.locator("#facts")).to_have_text("You answer here")
+    expect(ada.locator("#facts")).to_have_text("Claimed by you")
     bob.get_by_role("button", name="Claim").click()
-    expect(bob.get_by_role("alert").filter(has_text="operator was faster and answers here now.")).to_be_visible()
+    expect(bob.get_by_role("alert").filter(has_text="operator has already claimed this conversation.")).to_be_visible()
     look_at(bob, "live-lost-race")
 
 
@@ -438,7 +438,7 @@ def test_filters_and_search_show_what_they_say(people: People, own_deployment: D
     wait_for_lines(page, "about plums", "about pears", "about apples")
     open_row(page, "pears")
     page.get_by_role("button", name="Claim").click()
-    expect(page.locator("#facts")).to_have_text("You answer here")
+    expect(page.locator("#facts")).to_have_text("Claimed by you")
     open_row(page, "apples")
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#facts")).to_have_text("Closed")
@@ -455,7 +455,7 @@ def test_filters_and_search_show_what_they_say(people: People, own_deployment: D
     wait_for_lines(page, "about apples")
     look_at(page, "live-search")
     page.get_by_role("searchbox").fill("bananas")
-    expect(page.get_by_text("No conversation here is like that.")).to_be_visible()
+    expect(page.get_by_text("No conversations match.")).to_be_visible()
 
 
 def test_how_many_are_unread_is_said_with_a_plus_where_not_all_are_loaded(
@@ -496,7 +496,7 @@ def test_the_whole_job_is_done_by_keyboard(people: People, own_deployment: Deplo
     press(page, "j", "j", "k", "j", "Enter")
     wait_for_thread(page, *sent("first"))
     press(page, "c")
-    expect(page.locator("#facts")).to_have_text("You answer here")
+    expect(page.locator("#facts")).to_have_text("Claimed by you")
     press(page, "1")
     expect(page.get_by_role("textbox")).to_have_value("Hello! What can I do for you?")
     press(page, "Control+Enter")
@@ -524,7 +524,7 @@ def test_keys_that_are_characters_can_be_switched_off_for_good(people: People, o
     open_conversation(page)
     press(page, "?")
     look_at(page, "live-settings")
-    page.get_by_role("checkbox", name="Keys that are characters").uncheck()
+    page.get_by_role("checkbox", name="Single-character keyboard shortcuts").uncheck()
     page.get_by_role("button", name="Done").click()
     page.reload()
     wait_until_live(page)
@@ -630,7 +630,7 @@ def test_sound_and_notifications_come_when_they_were_asked_for(people: People, o
     assert page.evaluate("blips") == 2  # the setting itself plays one sound, as a sample
 
     page.get_by_role("button", name="Settings").click()
-    page.get_by_role("checkbox", name="Notifications show what was written").check()
+    page.get_by_role("checkbox", name="Show message text in notifications").check()
     page.get_by_role("button", name="Done").click()
     visitor_writes(own_deployment, "public")
     wait_until(lambda: str(page.evaluate("notified.at(-1)[1]")).endswith(": public"), "a notification with it")
@@ -676,7 +676,7 @@ def test_the_stage_shows_figures_and_the_way_here_and_no_words_of_visitors(
     wait_until_live(page)
     wait_for_figures(page, ["Please speak German", "2", "2"])
     expect(page.get_by_text(f"{origin}/user/")).to_be_visible()
-    expect(page.get_by_role("img", name="QR code of the page below")).to_have_js_property("complete", value=True)
+    expect(page.get_by_role("img", name="QR code for the address below")).to_have_js_property("complete", value=True)
     assert page.get_by_role("img").evaluate("image => image.naturalWidth > 0")
     visitor_writes(own_deployment, "not for everybody")
     wait_for_figures(page, ["Please speak German", "2", "2"])

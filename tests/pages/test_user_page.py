@@ -152,7 +152,7 @@ def test_without_a_network_it_says_so_and_goes_on_when_it_is_back(
     page = people.visitor(origin)
     own_deployment.servers[0].kill()
     page.context.set_offline(True)
-    expect(status(page)).to_have_text("You are offline – messages go out when you are back")
+    expect(status(page)).to_have_text("You are offline – messages are sent when you are back online")
     write(page, "from the tunnel")
     expect(page.locator("#countdown")).to_be_hidden()
     wait_for_thread(page, ("from the tunnel", "waiting"))
@@ -172,7 +172,7 @@ def test_a_network_that_goes_silent_is_not_taken_for_somebody_who_is_there(
             expect(status(page)).to_have_text("Someone is here")
             proxy.silence_all()
             page.context.set_offline(True)
-            expect(status(page)).to_have_text("You are offline – messages go out when you are back")
+            expect(status(page)).to_have_text("You are offline – messages are sent when you are back online")
             write(page, "from the tunnel")
             wait_for_thread(page, ("from the tunnel", "waiting"))
             page.context.set_offline(False)
@@ -222,7 +222,7 @@ def test_who_is_too_fast_sees_when_it_goes_on_and_loses_nothing(people: People, 
         contents = ("one", "two", "three", "four")
         for content in contents:
             write(page, content)
-        expect(bubble(page, "three")).to_contain_text(re.compile(r"Slow down – again in \d+ s"))
+        expect(bubble(page, "three")).to_contain_text(re.compile(r"Slow down – next try in \d+ s"))
         inspect(page, "rate-limited")
 
         def goes_on() -> bool:
@@ -273,13 +273,13 @@ def test_a_refused_message_can_be_copied_retried_and_discarded(people: People, o
     write(page, "\x01")  # nothing is left without control characters
     write(page, "a good one")
     refused = page.get_by_role("log").get_by_role("listitem").filter(has_text="Not sent")
-    expect(refused).to_contain_text("Not sent: nothing is left of it")
+    expect(refused).to_contain_text("Not sent: the message is empty")
     wait_until(lambda: ("a good one", "sent") in shown(page), "the next one goes")
     inspect(page, "not-sent", NARROW)
     refused.get_by_role("button", name="Copy").click()
     wait_until(lambda: page.evaluate("navigator.clipboard.readText()") == "\x01", "it is copied")
     refused.get_by_role("button", name="Retry").click()
-    expect(refused).to_contain_text("Not sent: nothing is left of it")
+    expect(refused).to_contain_text("Not sent: the message is empty")
     refused.get_by_role("button", name="Discard").click()
     wait_for_thread(page, *sent("a good one"))
 

@@ -226,7 +226,7 @@ def test_who_has_no_connection_is_told_that_nothing_was_deleted(
 def test_the_page_speaks_german(people: People, own_deployment: Deployment[LocalServer], origin: str) -> None:
     page = people.profile(locale="de-DE", viewport=PHONE).new_page()
     page.goto(f"{origin}/user/")
-    expect(status(page)).to_have_text("Gerade schaut niemand – deine Nachricht bleibt erhalten")
+    expect(status(page)).to_have_text("Gerade ist niemand da – deine Nachricht wird gespeichert")
     expect(page.get_by_role("button", name="Bitte sprich Deutsch")).to_be_visible()
     write(page, "hallo")
     expect(page.get_by_role("log").get_by_role("listitem")).to_contain_text("Gesendet")

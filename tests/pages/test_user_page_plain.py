@@ -102,9 +102,9 @@ def test_what_was_stored_too_late_is_not_stored_again(prepared_database: Path) -
 
 async def test_what_is_refused_is_explained_and_stays_in_the_field(form: Form) -> None:
     assert form.submit(content="  ") == 400
-    assert form.notice == "Not sent: nothing is left of it"
+    assert form.notice == "Not sent: the message is empty"
     assert form.submit(content="x" * 2001) == 400
-    assert form.notice == "Not sent: it is too long"
+    assert form.notice == "Not sent: the message is too long"
     assert "x" * 2001 in form.page
     assert form.submit(quick="there-is-no-such") == 400
     assert form.messages == []
@@ -140,7 +140,7 @@ def test_a_form_waits_its_turn_as_everybody_does(prepared_database: Path) -> Non
     with serving(prepared_database, RATE_LIMIT_VISITOR="2/60") as deployment:
         form = Form(deployment.servers[0].origin)
         assert [form.submit(content=content) for content in ("one", "two", "three")] == [200, 200, 429]
-        assert re.fullmatch(r"Slow down – again in \d\d s", form.notice)
+        assert re.fullmatch(r"Slow down – next try in \d\d s", form.notice)
         assert form.messages == [("one", True), ("two", True)]
 
 
@@ -225,7 +225,7 @@ def test_axe_finds_nothing_on_a_page_whose_scripts_do_not_run(people: People, or
     inspect_plain("plain")
     page.get_by_role("textbox").fill("x" * 2001)
     page.get_by_role("button", name="Send").click()
-    expect(page.get_by_role("alert")).to_have_text("Not sent: it is too long")
+    expect(page.get_by_role("alert")).to_have_text("Not sent: the message is too long")
     inspect_plain("plain-refused")
     page.get_by_role("button", name="Delete my messages").click()
     expect(page.get_by_role("dialog")).to_be_visible()

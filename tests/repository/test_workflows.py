@@ -46,4 +46,4 @@ def test_a_version_of_which_nothing_is_told_is_no_release(release_notes: Path) -
     (release_notes.parents[1] / "CHANGELOG.md").write_text(CHANGELOG.replace("1.2.0", "1.0.0"))
     told = subprocess.run([release_notes, "1.2.0"], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr.startswith("CHANGELOG.md says nothing of 1.2.0")
+    assert told.stderr.startswith("CHANGELOG.md has no section for 1.2.0")

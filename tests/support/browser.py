@@ -55,7 +55,7 @@ NARROW: ViewportSize = {"width": 320, "height": 500}  # 200 % zoom of a small ph
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 BUTTON = "Please speak German"  # the quick message that a new installation has
-ABSENT = "Nobody is watching right now – your message is kept"  # the visitor's page shows this when it is live
+ABSENT = "No one is here right now – your message is saved"  # the visitor's page shows this when it is live
 PATIENCE_MS = 30_000  # the client's longest delay between two attempts to connect
 # Canned replies, and a manager who may send them.
 TEAM = """

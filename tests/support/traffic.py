@@ -25,7 +25,10 @@ GOING_ON = 3  # further messages of each visitor that prove that the product wor
 PACE = 0.25  # seconds between two messages of a visitor who is in no hurry
 SELDOM = 25.0  # seconds between two pings of a page in production
 CALM_SECONDS = 60  # the longest that tests wait for anything here: not a guarantee of the product
-LATE = ("no answer in time", "no commit in time")  # errors that a server logs if its database takes more than 2 s
+LATE = (
+    "database did not answer in time",
+    "commit timed out",
+)  # errors that a server logs if its database takes more than 2 s
 
 
 @dataclass(eq=False)

@@ -53,7 +53,7 @@ def test_ratios_of_connections_are_to_the_first_contender_with_as_many() -> None
 
 
 def test_a_contender_that_failed_says_why_in_its_line() -> None:
-    failed, product = table("Everybody is cut off and comes back at once")
+    failed, product = table("All visitors lose their connections and reconnect at once")
     assert failed == [STOCK_BACKLOG, "–", "–", "–", "–", "failed: TimeoutError: it hung"]
     assert product == [PRODUCT, "1.00 / –", "2", "–", "–"]
 
@@ -73,12 +73,12 @@ def test_every_goal_is_judged_or_said_not_to_be_measured() -> None:
     assert [line for line in lines if line[-1] != "not measured"] == [
         ["highest sustained rate", "≥ 20 × stock, core layer", "2,500/s", "25.00 (100/s)", "yes"],
         ["memory per idle connection", "≤ 18 kB", "16.0 kB", "–", "yes"],
-        ["memory, the most connections", "≤ 256 MB", "90 MB", "–", "yes"],
-        ["its idle CPU between pings", "≤ 2 %", "0.4 %", "–", "yes"],
-        ["attempts that failed then", "0", "2", "–", "no"],
-        ["CPU per delivery, more and more admins", "falls or stays", "900, 90, 400 µs", "–", "no"],
-        ["memory with the fewest idle connections", "< 128 MiB at 1,000", "86 MiB", "–", "yes"],
-        ["its CPU, with pings", "< 10 % of a core", "2.0 %", "–", "yes"],
+        ["memory, largest number of connections", "≤ 256 MB", "90 MB", "–", "yes"],
+        ["idle CPU between pings, largest number of connections", "≤ 2 %", "0.4 %", "–", "yes"],
+        ["failed attempts to reconnect", "0", "2", "–", "no"],
+        ["CPU per delivery, growing number of admins", "falls or stays constant", "900, 90, 400 µs", "–", "no"],
+        ["memory, smallest number of connections", "< 128 MiB at 1,000", "86 MiB", "–", "yes"],
+        ["CPU with pings, smallest number of connections", "< 10 % of a core", "2.0 %", "–", "yes"],
     ]
 
 
@@ -88,9 +88,9 @@ def test_every_goal_is_judged_or_said_not_to_be_measured() -> None:
         (OUTCOME, True, ""),
         (replace(OUTCOME, delivery_p99=100.0), False, ""),
         (replace(OUTCOME, lost=1), False, ""),
-        (replace(OUTCOME, lag=21.0), True, "the load generator was full"),
-        (replace(OUTCOME, cpu=0.95, other_cores=1.0), True, "the load generator was full"),
-        (replace(OUTCOME, other_cores=1.0), True, "the cores beside the server's were full"),
+        (replace(OUTCOME, lag=21.0), True, "the load generator was the limit"),
+        (replace(OUTCOME, cpu=0.95, other_cores=1.0), True, "the load generator was the limit"),
+        (replace(OUTCOME, other_cores=1.0), True, "the other cores were the limit"),
     ],
 )
 def test_an_outcome_says_whether_it_held_and_what_else_may_have_been_the_limit(

@@ -74,7 +74,7 @@ def test_a_websocket_module_that_does_not_serve_a_route_is_an_error(
     monkeypatch.delitem(websocket._registry, route)
     (error,) = websocket_module()
     assert error.id == "messaging.E004"
-    assert f"nothing is registered for {route}" in error.msg
+    assert f"no handler is registered for {route}" in error.msg
     assert error.hint
 
 
@@ -121,13 +121,13 @@ def test_a_server_of_pages_needs_static_files(settings: SettingsWrapper, tmp_pat
 @pytest.mark.parametrize(
     ("id_", "complaint", "wrong"),
     [
-        ("messaging.W001", "ALLOWED_HOSTS=* answers to every name", {"ALLOWED_HOSTS": ["*"]}),
+        ("messaging.W001", "ALLOWED_HOSTS=* accepts every host name", {"ALLOWED_HOSTS": ["*"]}),
         (
             "messaging.W002",
-            "trusts what anybody on the way can write: http://chat.example.org.",
+            "trusts pages that anyone on the network path can change: http://chat.example.org.",
             {"CSRF_TRUSTED_ORIGINS": ["https://a.example.org", "http://localhost:8000", "http://chat.example.org"]},
         ),
-        ("messaging.W003", "all clients have its address", {"TRUSTED_PROXY_COUNT": 0}),
+        ("messaging.W003", "all clients would seem to have its address", {"TRUSTED_PROXY_COUNT": 0}),
     ],
 )
 def test_what_is_unwise_in_production_is_told_with_deploy_alone(

@@ -15,5 +15,5 @@ def test_a_limit_is_set_by_burst_and_seconds_or_is_off(monkeypatch: pytest.Monke
     assert env.rate("RATE", 5, 2.0) is None
     for wrong in ("5", "0/1", "5/0", "5/x", "1/2/3", "-1/2"):
         monkeypatch.setenv("RATE", wrong)
-        with pytest.raises(ImproperlyConfigured, match=r"RATE='.*' must be BURST/SECONDS, as in 5/2, or off"):
+        with pytest.raises(ImproperlyConfigured, match=r"RATE='.*' must be BURST/SECONDS, such as 5/2, or off"):
             env.rate("RATE", 5, 2.0)

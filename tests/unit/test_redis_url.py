@@ -23,5 +23,5 @@ def test_redis_urls_name_a_server_sentinels_or_a_cluster(text: str, expected: Re
 
 @pytest.mark.parametrize("text", ["", "h:6379", "redis+x://h", "redis+sentinel://h", "redis://h/x", "redis://h:port"])
 def test_a_wrong_redis_url_names_the_forms_that_are_right(text: str) -> None:
-    with pytest.raises(ValueError, match="must be redis"):
+    with pytest.raises(ValueError, match="must have the form redis"):
         parse_redis_url(text)

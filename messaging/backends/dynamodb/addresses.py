@@ -37,7 +37,7 @@ class DynamoDBAddresses(Addresses):
         try:
             await self._table.run("delete_item", Key=_key(address, socket))
         except StoreUnavailable as error:
-            logger.warning("address not told", extra={"connection": socket, "error": str(error)})
+            logger.warning("address count not updated", extra={"connection": socket, "error": str(error)})
 
     async def close(self) -> None:
         await self._table.close()

@@ -94,10 +94,10 @@ class Schema:
             return
         if table["KeySchema"] != KEYS or not all(kind in table["AttributeDefinitions"] for kind in KEY_TYPES):
             keys = f"the partition key {PARTITION} and the sort key {SORT}, both strings"
-            yield Difference(f"table {name} does not have {keys}: it is another one", final=True)
+            yield Difference(f"table {name} does not have {keys}: it was created for something else", final=True)
             return
         if table["TableStatus"] != "ACTIVE":
-            yield Difference(f"table {name} is not active but {table['TableStatus']}")
+            yield Difference(f"table {name} is not active yet: {table['TableStatus']}")
             return
         yield from self._settings(table)
 
@@ -107,7 +107,7 @@ class Schema:
         if expiry["TimeToLiveStatus"] not in ("ENABLED", "ENABLING") or expiry["AttributeName"] != EXPIRY:
             specification = {"Enabled": True, "AttributeName": EXPIRY}
             yield Difference(
-                f"table {name} does not remove what is past its time to live, {EXPIRY}",
+                f"table {name} does not delete expired items: time to live is not enabled on {EXPIRY}",
                 lambda: client.update_time_to_live(TableName=name, TimeToLiveSpecification=specification),
             )
         backups = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
@@ -119,7 +119,7 @@ class Schema:
             )
         if table.get("SSEDescription", {}).get("Status") not in ("ENABLED", "ENABLING", "UPDATING"):
             yield Difference(
-                f"table {name} is not encrypted with a key of the account's",
+                f"table {name} is not encrypted with a KMS key of this account",
                 lambda: client.update_table(TableName=name, SSESpecification=ENCRYPTION),
             )
 

@@ -56,7 +56,7 @@ class RedisClient:
         it at once, until Redis has answered a probe.
         """
         if self._probe is not None:
-            raise StoreUnavailable("Redis: down a moment ago")
+            raise StoreUnavailable("Redis: down at the last attempt")
         answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, answers))
         if self._sender is None:

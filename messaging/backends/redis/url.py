@@ -31,10 +31,10 @@ def parse_redis_url(text: str, password: str | None = None) -> RedisURL:
     credentials, _, hosts = parts.netloc.rpartition("@")
     path = [part for part in parts.path.split("/") if part]
     if scheme not in ("redis", "rediss") or kind not in ("single", "sentinel", "cluster") or not hosts:
-        raise ValueError(f"must be {FORMS}")
+        raise ValueError(f"must have the form {FORMS}")
     master = path.pop(0) if kind == "sentinel" and path else ""
     if (kind == "sentinel" and not master) or len(path) > 1 or not all(part.isdigit() for part in path):
-        raise ValueError(f"must be {FORMS}")
+        raise ValueError(f"must have the form {FORMS}")
     name, _, secret = credentials.partition(":")
     return RedisURL(
         kind=kind,
@@ -61,4 +61,4 @@ def _node(text: str, default_port: int) -> tuple[str, int]:
         parts = urlsplit(f"//{text}")
         return parts.hostname or "localhost", parts.port or default_port
     except ValueError:
-        raise ValueError(f"must be {FORMS}") from None
+        raise ValueError(f"must have the form {FORMS}") from None

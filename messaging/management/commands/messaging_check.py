@@ -22,18 +22,18 @@ IN_URLS = (
 
 class Command(BaseCommand):
     help = (
-        "Print the effective configuration as JSON: each variable of docs/configuration.md with the value that counts, "
-        "its default included, and secrets masked; and what `check --deploy --tag messaging` says. With --online each "
-        "backend is tried as well, with the time that it took: the database and the connection store by a row that is "
-        "written and taken back, the channel layer by a message to itself, and on AWS the management API by a post to "
-        "nobody. ok: it works. degraded: messages are late, and none is lost. failed: nobody is served. The exit code "
-        "is 1 where an error was found or a backend has failed. It disturbs nobody, and runs wherever a server's "
-        "settings are."
+        "Print the effective configuration as JSON: each variable of docs/configuration.md with its value or default, "
+        "secrets masked, and the results of `check --deploy --tag messaging`. With --online, also test each backend "
+        "and print how long it took: the database and the connection store by writing and removing a row, the channel "
+        "layer by a message to itself, and on AWS the management API by a post to a connection that does not exist. "
+        "ok: it works. degraded: messages are late, but none is lost. failed: no client is served. The exit code is 1 "
+        "if a check finds an error or a backend fails. It is safe at any time, and runs wherever a server's settings "
+        "are available."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012  their findings are in the report
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--online", action="store_true", help="try every backend, some seconds at most")
+        parser.add_argument("--online", action="store_true", help="test every backend (takes some seconds at most)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = run_checks(tags=[checks.TAG], include_deployment_checks=True)

@@ -18,33 +18,33 @@ THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 class Command(BaseCommand):
     help = (
-        "Have invented visitors write plausible messages to the deployment at URL, over real WebSockets, until Ctrl-C "
-        "or for --seconds. With --answer the staff account SMOKE_USERNAME with SMOKE_PASSWORD (or SMOKE_PASSWORD_FILE) "
-        "answers some of them; without it that is left to you, at /admin/live/. Whoever is cut off comes back, and "
-        "writes again what was not acknowledged: stop a server meanwhile, and nothing is lost. The deployment's limits "
-        "hold: one address may have SOCKETS_PER_ADDRESS connections and write at RATE_LIMIT_ADDRESS. What is written "
-        "stays until it is erased (--forget does it at the end), so a site that is not on this machine needs --yes. "
-        "The exit code is 1 where no message was acknowledged."
+        "Let invented visitors write plausible messages to the deployment at URL, over real WebSockets, until Ctrl-C "
+        "or for --seconds. With --answer, the staff account SMOKE_USERNAME with SMOKE_PASSWORD (or "
+        "SMOKE_PASSWORD_FILE) answers some of them; without it, you can answer at /admin/live/. Visitors that lose "
+        "their connection reconnect, and send again what was not acknowledged: you can stop a server meanwhile, and no "
+        "message is lost. The deployment's limits apply: one address may have SOCKETS_PER_ADDRESS connections and "
+        "write at RATE_LIMIT_ADDRESS. The messages stay until they are erased (--forget does that at the end), so a "
+        "site on another machine needs --yes. The exit code is 1 if no message was acknowledged."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012  this installation's settings don't matter
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("url", metavar="URL", help="as visitors type it: http://localhost:8000")
-        parser.add_argument("--rate", type=_rate, default=1.0, help="messages a second, of all visitors (default: 1)")
-        parser.add_argument("--visitors", type=_people, default=5, help="how many there are, at most 1000 (default: 5)")
-        parser.add_argument("--seconds", type=_rate, help="how long (default: until Ctrl-C)")
+        parser.add_argument("--rate", type=_rate, default=1.0, help="messages a second by all visitors (default: 1)")
+        parser.add_argument("--visitors", type=_people, default=5, help="number of visitors, at most 1000 (default: 5)")
+        parser.add_argument("--seconds", type=_rate, help="duration (default: until Ctrl-C)")
         parser.add_argument("--answer", action="store_true", help="a staff account answers as well")
-        parser.add_argument("--forget", action="store_true", help="visitors erase what they wrote when it ends")
-        parser.add_argument("--yes", action="store_true", help="URL may be a site where people are")
+        parser.add_argument("--forget", action="store_true", help="visitors erase their messages at the end")
+        parser.add_argument("--yes", action="store_true", help="URL may be a site that real people use")
 
     def handle(self, *args: Any, **options: Any) -> None:
         site = urlsplit(options["url"])
         if site.scheme not in ("http", "https") or not site.hostname:
-            raise CommandError(f"{options['url']!r} must be a URL, as in http://localhost:8000")
+            raise CommandError(f"{options['url']!r} must be a URL such as http://localhost:8000")
         if site.hostname not in THIS_MACHINE and not options["yes"]:
             raise CommandError(
-                f"{site.hostname} is not this machine: people there would take invented visitors for real ones, and "
-                "what they write stays. Add --yes if that is meant. Nothing was written."
+                f"{site.hostname} is not this machine: its staff would take the invented visitors for real ones, and "
+                "the messages stay. If you want that, add --yes. Nothing was written."
             )
         counts: Counter[str] = Counter()
         with contextlib.suppress(KeyboardInterrupt):
@@ -53,14 +53,14 @@ class Command(BaseCommand):
             self.stdout.write(", ".join(f"{name}: {number}" for name, number in counts.items()))
         self.stdout.flush()  # before the error, which goes to the other stream
         if not counts["acknowledged"]:
-            raise CommandError("no message was acknowledged: `messaging_smoke` says what does not work")
+            raise CommandError("no message was acknowledged: run `messaging_smoke` to find out why")
 
     def _run(self, options: dict[str, Any], counts: Counter[str]) -> None:
         try:
             from messaging import demo
             from messaging.operations import smoke
         except ImportError as error:
-            raise CommandError(f"{error}. A function can't do this: run it on a machine of yours.") from error
+            raise CommandError(f"{error}. A Lambda function can't run this: use another machine.") from error
         staff = smoke.Browser(options["url"], 10)
         live = mint = None
         try:
@@ -86,7 +86,7 @@ def _rate(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < (number := float(text)) <= 86_400:
             return number
-    raise ArgumentTypeError(f"{text!r} must be a number over 0, at most 86400")
+    raise ArgumentTypeError(f"{text!r} must be a number greater than 0 and at most 86400")
 
 
 def _people(text: str) -> int:

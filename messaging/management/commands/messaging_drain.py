@@ -16,8 +16,8 @@ SECONDS = 5.0  # for one answer
 
 class Command(BaseCommand):
     help = (
-        "Drain the server on this machine: clients are sent elsewhere, what is under way is finished, it ends. On AWS: "
-        "send all clients of the WebSocket API elsewhere, which is where its name leads by now; nothing ends there."
+        "Drain the server on this machine: it sends its clients elsewhere, finishes its work and stops. On AWS: send "
+        "all clients of the WebSocket API to wherever its name points now; no process stops."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,4 +52,4 @@ class Command(BaseCommand):
             except (URLError, ConnectionError):
                 break
             time.sleep(0.2)
-        self.stdout.write("The server has ended.")
+        self.stdout.write("The server has stopped.")

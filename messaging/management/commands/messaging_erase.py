@@ -17,13 +17,14 @@ from messaging.service.conversation_state import told_erased
 
 class Command(BaseCommand):
     help = (
-        "Erase conversations with all their messages, for good. Open pages forget them as well. The id of a "
-        "conversation is on its page in the Django admin. Backups and exported files are yours to look after."
+        "Erase conversations with all their messages, permanently; open pages remove them too. The id of a "
+        "conversation is on its page in the Django admin. Backups and exported files are not erased: take care of "
+        "them yourself."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("conversation", type=conversation, nargs="+", metavar="ID", help="of a conversation")
-        parser.add_argument("--no-input", action="store_true", help="do not ask whether it is meant")
+        parser.add_argument("conversation", type=conversation, nargs="+", metavar="ID", help="id of a conversation")
+        parser.add_argument("--no-input", action="store_true", help="do not ask for confirmation")
 
     def handle(self, *args: Any, **options: Any) -> None:
         wanted: list[UUID] = options["conversation"]
@@ -45,5 +46,5 @@ class Command(BaseCommand):
 def _agreed() -> bool:
     """Ask for confirmation and return whether it was given. Raise CommandError if the standard input is no terminal."""
     if not sys.stdin.isatty():
-        raise CommandError("Nothing was erased: nobody is there to ask, so say --no-input.")
-    return input("Erase for good? Type yes: ") == "yes"
+        raise CommandError("Nothing was erased: without a terminal there is no confirmation, so use --no-input.")
+    return input("Erase permanently? Type yes: ") == "yes"

@@ -17,9 +17,9 @@ from messaging.operations.export import FORMATS, Row, pages, written
 
 class Command(BaseCommand):
     help = (
-        "Write messages to the standard output, oldest first. csv is for spreadsheets: what one would take for a "
+        "Write messages to the standard output, oldest first. csv is for spreadsheets: a cell that looks like a "
         "formula gets an apostrophe in front. ndjson (one JSON object a line) and json (one array) are exact. "
-        "What arrives while it runs is exported as well. Progress is shown where the standard error is a terminal."
+        "Messages that arrive during the export are included. Progress is shown if the standard error is a terminal."
     )
 
     _count = 0  # messages written so far
@@ -27,16 +27,20 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--format", choices=sorted(FORMATS), default="ndjson", help="default: ndjson")
         parser.add_argument(
-            "--conversation", type=conversation, action="append", metavar="ID", help="only this one; may be repeated"
+            "--conversation",
+            type=conversation,
+            action="append",
+            metavar="ID",
+            help="only this conversation (may be repeated)",
         )
-        parser.add_argument("--since", type=moment, metavar="TIME", help="only what was sent then or later (UTC)")
-        parser.add_argument("--until", type=moment, metavar="TIME", help="only what was sent before")
+        parser.add_argument("--since", type=moment, metavar="TIME", help="only messages sent at TIME or later (UTC)")
+        parser.add_argument("--until", type=moment, metavar="TIME", help="only messages sent before TIME (UTC)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.MESSAGING_STATES:
             raise CommandError(
-                "What was said would stay in the function's log: export it in the Django admin, or on a machine that "
-                "reaches the database, with DATABASE_URL alone set."
+                "This would leave the messages in the function's log. Export them in the Django admin, or on a machine "
+                "that reaches the database, with only DATABASE_URL set."
             )
         messages = Message.objects.all()
         if wanted := options["conversation"]:

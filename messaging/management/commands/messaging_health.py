@@ -17,17 +17,17 @@ SECONDS = 5
 
 class Command(BaseCommand):
     help = (
-        "Say whether a server may get traffic, in the words of its /ready: the exit code is 0 where it may, and 1 "
-        "where it may not. It asks the server on this machine, on HEALTH_CHECK_PORT. --url asks another one. --here "
-        "asks the backends from this process, as a server with these settings would, and needs none. On AWS no server "
-        "runs: there it is --here that counts, named or not."
+        "Print whether a server may get traffic, as its /ready answers: the exit code is 0 if it may, 1 if not. By "
+        "default, ask the server on this machine, on HEALTH_CHECK_PORT. --url asks another server. --here asks the "
+        "backends from this process, as a server with these settings would; no server is needed. On AWS, where no "
+        "server runs, --here is the default."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012  a probe has little time
 
     def add_arguments(self, parser: CommandParser) -> None:
         asked = parser.add_mutually_exclusive_group()
         asked.add_argument(
-            "--url", help="of a server's probes: http://10.0.0.7:8081, or http://127.0.0.1:8000 for `runserver`"
+            "--url", help="URL of a server's probes: http://10.0.0.7:8081, or http://127.0.0.1:8000 for `runserver`"
         )
         asked.add_argument("--here", action="store_true", help="ask the backends from this process")
 
@@ -46,7 +46,7 @@ class Command(BaseCommand):
 def _asked(url: str) -> tuple[bool, str]:
     """Return whether the server at `url` is ready, and its answer. Raise CommandError if there is no valid answer."""
     if not url.startswith(("http://", "https://")):
-        raise CommandError(f"{url!r} must be a URL, as in http://127.0.0.1:8081")
+        raise CommandError(f"{url!r} must be a URL such as http://127.0.0.1:8081")
     opener = build_opener(ProxyHandler({}))  # probes are internal: never through a proxy
     try:
         with opener.open(f"{url.rstrip('/')}/ready", timeout=SECONDS) as answer:
@@ -59,4 +59,4 @@ def _asked(url: str) -> tuple[bool, str]:
     try:
         return ready, json.dumps(json.loads(body))
     except ValueError:
-        raise CommandError(f"{url}/ready is not this product's: it answers with no JSON") from None
+        raise CommandError(f"{url}/ready does not belong to this product: its answer is not JSON") from None

@@ -22,12 +22,12 @@ LOOK_SECONDS = 0.5  # between two attempts to take it
 
 class Command(BaseCommand):
     help = (
-        "Bring the SQL database and the connection store to what this version needs; several processes may do it at "
-        "once. With --check nothing is changed: what differs is printed, and the exit code is 1 where anything does."
+        "Update the SQL database and the connection store for this version; several processes may run this at once. "
+        "With --check, change nothing: print the differences, and exit with 1 if there are any."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--check", action="store_true", help="only say what differs")
+        parser.add_argument("--check", action="store_true", help="only print the differences")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -14,11 +14,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.MESSAGING_STATES:
             raise CommandError(
-                "The password would stay in the function's log: use createsuperuser, as docs/aws.md says."
+                "This would leave the password in the function's log. Use createsuperuser instead (docs/aws.md)."
             )
         users = get_user_model().objects
         if users.filter(is_superuser=True).exists():
             return
         password = secrets.token_urlsafe(12)
         users.create_superuser("operator", password=password)
-        self.stdout.write(f"\n  Log in at /admin/ as  operator  with the password  {password}\n  (shown this once)\n")
+        self.stdout.write(f"\n  Log in at /admin/ as  operator  with the password  {password}\n  (shown only once)\n")

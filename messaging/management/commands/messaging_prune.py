@@ -15,9 +15,9 @@ from messaging.observability import audit
 
 class Command(BaseCommand):
     help = (
-        "Delete messages that are older than MESSAGE_RETENTION_DAYS, the conversations that are empty then, and logins "
-        "that ran out. A thousand rows at a time, with pauses: it may run while people write, as often as you like, "
-        "and be stopped at any time. Run it once a day."
+        "Delete messages older than MESSAGE_RETENTION_DAYS, conversations that are then empty, and expired logins. It "
+        "deletes a thousand rows at a time, with pauses: it may run while people write, as often as you like, and be "
+        "stopped at any time. Run it once a day."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,4 +36,4 @@ class Command(BaseCommand):
                 self.stderr.write("")
             audit.note("old messages deleted", before=f"{before:%Y-%m-%dT%H:%MZ}", deleted=dict(deleted))
         found = ", ".join(f"{number} {name}" for name, number in deleted.items()) or "nothing"
-        self.stdout.write(f"deleted what is older than {before:%Y-%m-%d %H:%M} UTC: {found}")
+        self.stdout.write(f"deleted data older than {before:%Y-%m-%d %H:%M} UTC: {found}")

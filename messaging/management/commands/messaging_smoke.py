@@ -14,17 +14,17 @@ from messaging_site.conf import env
 
 class Command(BaseCommand):
     help = (
-        "Make a visitor's trip to the staff and back through the deployment at URL, as browsers would, logged in as "
-        "the staff account SMOKE_USERNAME with SMOKE_PASSWORD (or SMOKE_PASSWORD_FILE). Exit code 0: all went well, or "
-        "is degraded (no message is lost, some are late). 1: something did not, and the last line says what. It leaves "
-        "one conversation, which says what it is."
+        "Send a message from a visitor to staff, and an answer back, through the deployment at URL, as browsers would, "
+        "logged in as the staff account SMOKE_USERNAME with SMOKE_PASSWORD (or SMOKE_PASSWORD_FILE). Exit code 0: "
+        "everything works, or is degraded (no message is lost, but some are late). 1: a step failed, and the last line "
+        "gives the reason. The test leaves one conversation, whose messages say that they are a test."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012  this installation's settings don't matter
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("url", metavar="URL", help="as visitors type it: https://chat.example.org")
         parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each answer (default: 10)")
-        parser.add_argument("--json", action="store_true", help="one JSON object at the end, instead of a line a step")
+        parser.add_argument("--json", action="store_true", help="print one JSON object at the end, not a line per step")
 
     def handle(self, *args: Any, **options: Any) -> None:
         report: dict[str, Any] = {"url": options["url"], "status": "ok", "steps": []}
@@ -41,11 +41,11 @@ class Command(BaseCommand):
     async def _run(self, options: dict[str, Any], report: dict[str, Any]) -> None:
         url = urlsplit(options["url"])
         if url.scheme not in ("http", "https") or not url.netloc:
-            raise CommandError(f"{options['url']!r} must be a URL, as in https://chat.example.org")
+            raise CommandError(f"{options['url']!r} must be a URL such as https://chat.example.org")
         try:
             from messaging.operations.smoke import SmokeFailed, trip
         except ImportError as error:
-            raise CommandError(f"{error}. A function can't do this: run it on a machine of yours.") from error
+            raise CommandError(f"{error}. A Lambda function can't run this: use another machine.") from error
         began = time.monotonic()
         try:
             username = env.required("SMOKE_USERNAME", "a staff account that may read and answer messages")

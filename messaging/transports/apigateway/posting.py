@@ -86,7 +86,7 @@ class Posting:
         if lost:
             logger.warning("posts failed", extra={"posts": lost})
         if self.outcomes[LEFT]:
-            logger.warning("no time for all posts", extra={"left": self.outcomes[LEFT]})
+            logger.warning("not enough time for all posts", extra={"left": self.outcomes[LEFT]})
 
     async def _answer(self, connection: Connection, texts: list[str], closes: bool) -> None:
         for text in texts:
@@ -114,7 +114,7 @@ class Posting:
             rows = await self._store.get_connections(publish.group)
         except StoreUnavailable as error:
             # The receivers learn of the message from the next pong, and load it from the journal.
-            logger.warning("receivers unknown", extra={"error": str(error)})
+            logger.warning("receivers not loaded", extra={"error": str(error)})
             return
         tracer = get_tracer()
         with tracer.delivered(tracer.trace(), len(rows)):

@@ -526,7 +526,7 @@ def test_posting_stops_before_the_time_is_over_and_says_how_many_are_left(
     caplog.clear()
     assert gate.event(gateway_events.message(visitor, say("hello"))) == 200
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.message == "no time for all posts"
+    assert record.message == "not enough time for all posts"
     assert 0 < vars(record)["left"] <= 80
     assert not any(stored.connection_id in record.getMessage() for stored in rows)
 

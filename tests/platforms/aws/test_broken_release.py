@@ -37,7 +37,7 @@ def test_a_release_that_does_not_deliver_is_caught_and_undone(aws_deployment: Aw
     finally:
         aws_deployment.deploy(ROOT, SMOKE=f"{smoke} 30", **account)
     assert "no identified frame within 10 s" in str(failed.value)
-    assert "The deployment failed. Back to: production/production-" in str(failed.value)
+    assert "The deployment failed. Restored: production/production-" in str(failed.value)
 
 
 def test_nothing_is_deployed_untested_by_mistake(aws_deployment: AwsDeployment) -> None:

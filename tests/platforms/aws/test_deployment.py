@@ -161,9 +161,12 @@ async def test_management_commands_run_in_the_function(aws_deployment: AwsDeploy
     async with visitor(aws_deployment.websocket_urls[0]) as ada:
         await ada.say("a word that no log may have")
         refused = aws_deployment.invoke({"manage": f"messaging_export --conversation {ada.conversation}"})
-        assert "What was said would stay in the function's log" in refused["errorMessage"]
+        assert "This would leave the messages in the function's log" in refused["errorMessage"]
         refused = aws_deployment.invoke({"manage": f"messaging_erase {ada.conversation}"})
-        assert refused["errorMessage"] == "Nothing was erased: nobody is there to ask, so say --no-input."
+        assert (
+            refused["errorMessage"]
+            == "Nothing was erased: without a terminal there is no confirmation, so use --no-input."
+        )
         assert "erased: 1" in aws_deployment.manage(f"messaging_erase {ada.conversation} --no-input")
         assert (await ada.until_closed())[1] == 4001
     assert "a word that no log may have" not in aws_deployment.log[begin:]

@@ -84,9 +84,9 @@ def test_a_release_that_does_not_deliver_is_undone_and_one_that_does_stays(compo
     before = podman("image", "inspect", "--format", "{{.Id}}", RELEASE).strip()
 
     code, printed = compose.deploy(BROKEN)
-    assert (code, printed.splitlines()[-1]) == (1, f"The rollout failed. Back to: {before}"), printed
+    assert (code, printed.splitlines()[-1]) == (1, f"The rollout failed. Restored: {before}"), printed
     assert compose.delivers(), compose.smoke.output
 
     code, printed = compose.deploy(before)
-    assert (code, printed.splitlines()[-1]) == (0, f"The site runs {before}"), printed
+    assert (code, printed.splitlines()[-1]) == (0, f"The site now runs the image {before}"), printed
     assert compose.delivers(), compose.smoke.output

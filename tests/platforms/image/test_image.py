@@ -103,7 +103,7 @@ def test_a_container_starts_within_its_probes_time_and_ends_cleanly(
     assert probe(container, "/health") == (200, {"status": "alive"})
     podman("healthcheck", "run", container.container)
     assert container.end(SIGTERM) == 0
-    assert "server ends, 0 sockets left" in container.log
+    assert "server stops: 0 sockets still open" in container.log
 
 
 def test_the_server_is_the_child_of_an_init_and_may_do_nothing_but_serve(server: Container) -> None:

@@ -92,7 +92,7 @@ def test_a_release_that_does_not_deliver_is_caught_and_undone(containers_deploym
         deployed = ended(command, environment | account)
     assert deployed.returncode != 0
     assert "CommandError: no message frame within 10 s" in deployed.stdout
-    assert f"The rollout failed. Back to: {WORKLOAD}=1" in deployed.stdout
+    assert f"The rollout failed. Restored: {WORKLOAD}=1" in deployed.stdout
     undone = "--namespace messaging-staging rollout undo deployment websocket-service --to-revision=1"
     assert [command for command in asked if "undo" in command] == [undone]
     assert running(site) == {IMAGE}

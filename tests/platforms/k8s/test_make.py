@@ -77,13 +77,13 @@ def test_a_rollout_migrates_waits_and_is_tested(make: Make) -> None:
 def test_a_failed_rollout_is_undone(fail: str, steps: int, make: Make) -> None:
     assert make("k8s-deploy", "ENV=staging", fail=fail) != 0
     assert make.calls == ROLLOUT[:steps] + UNDO
-    assert "The rollout failed. Back to: admin-frontend=4 user-frontend=4 websocket-service=7" in make.output
+    assert "The rollout failed. Restored: admin-frontend=4 user-frontend=4 websocket-service=7" in make.output
 
 
 def test_a_first_rollout_that_fails_has_nothing_to_go_back_to(make: Make) -> None:
     assert make("k8s-deploy", "ENV=staging", fail="smoke", revisions="") != 0
     assert make.calls == ROLLOUT
-    assert "Back to: nothing, it was the first" in make.output
+    assert "Restored: nothing, because there was no earlier rollout" in make.output
 
 
 def test_nothing_is_touched_where_the_cluster_does_not_answer(make: Make) -> None:
