@@ -57,11 +57,16 @@ RUNS ?= 50
 faults: services $(VENV)/.dev ## look for rare faults: run the fault tests RUNS times (50) instead of once
 	RUNS=$(RUNS) $(PYTEST) tests/deployments/test_faults.py tests/deployments/test_chaos.py
 
-lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, workflows, migrations, deployment
+SHELL_SCRIPTS := .ci/run $(wildcard compose/deploy compose/*.sh compose/stand-ins/*.sh scripts/*)
+
+lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templates, scripts, workflows, migrations, deployment
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/djlint --quiet --lint --check templates
+	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
+	$(VENV)/bin/shfmt --diff $(SHELL_SCRIPTS)
+	node_modules/.bin/biome check --error-on-warnings
 	$(VENV)/bin/cfn-lint aws/template.yaml
 	$(VENV)/bin/zizmor --offline --quiet .github
 	node_modules/.bin/tsc --noEmit
@@ -69,10 +74,12 @@ lint: $(VENV)/.dev node_modules/.package-lock.json ## check style, types, templa
 	$(ON_KUBERNETES) $(RUN) manage.py check --deploy --fail-level WARNING
 	$(ON_AWS) $(RUN) manage.py check --deploy --fail-level WARNING
 
-format: $(VENV)/.dev ## format Python and templates
+format: $(VENV)/.dev node_modules/.package-lock.json ## format Python, templates, scripts and styles
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 	$(VENV)/bin/djlint --quiet --reformat templates
+	$(VENV)/bin/shfmt --write $(SHELL_SCRIPTS)
+	node_modules/.bin/biome check --write
 
 PEERS := bench/peers/node_modules/.package-lock.json
 MEASURED := services $(VENV)/.dev $(VENV)-ministack/.installed $(PEERS) aws-package

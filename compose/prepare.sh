@@ -10,7 +10,10 @@ fi
 tries=60
 until python -c 'import os, psycopg; psycopg.connect(os.environ["DATABASE_URL"]).close()' 2>/dev/null; do
     tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || { echo "PostgreSQL did not start within a minute" >&2; exit 1; }
+    [ "$tries" -gt 0 ] || {
+        echo "PostgreSQL did not start within a minute" >&2
+        exit 1
+    }
     sleep 1
 done
 python manage.py messaging_migrate

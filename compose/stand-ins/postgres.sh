@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Starts as the official image does: makes a user and a database of the same name, and accepts clients from all hosts.
 set -eu
 

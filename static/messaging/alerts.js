@@ -26,6 +26,9 @@ export function blip() {
 /** @param {Arrival[]} arrivals @param {boolean} withText  show the messages to anyone who sees the screen */
 export function notify(arrivals, withText) {
   const body = withText ? inWords(arrivals) : "";
-  const notification = new Notification(text("newMessages", { count: arrivals.length }), { body, tag: "messaging-live" });
+  const notification = new Notification(text("newMessages", { count: arrivals.length }), {
+    body,
+    tag: "messaging-live",
+  });
   notification.onclick = () => window.focus();
 }

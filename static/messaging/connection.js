@@ -66,7 +66,12 @@ export class Connection {
     this.#options = options;
     this.#place = new Place(options.handlers.newest);
     const { outbox, inTurn } = options;
-    this.#deliver = delivery(outbox, inTurn, (entry, ack) => this.#acknowledged(entry, ack), () => this.#link);
+    this.#deliver = delivery(
+      outbox,
+      inTurn,
+      (entry, ack) => this.#acknowledged(entry, ack),
+      () => this.#link,
+    );
     outbox.onSettledElsewhere = (entry) => this.#acknowledged(entry, /** @type {Frame} */ (entry.ack));
   }
 
@@ -208,7 +213,13 @@ export class Connection {
   #acknowledged(entry, ack) {
     const conversation = entry.to ?? this.#conversation;
     this.#show([
-      /** @type {any} */ ({ ...ack, content: entry.content, from: this.#options.role, conversation, author: this.#author }),
+      /** @type {any} */ ({
+        ...ack,
+        content: entry.content,
+        from: this.#options.role,
+        conversation,
+        author: this.#author,
+      }),
     ]);
   }
 

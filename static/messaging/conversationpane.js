@@ -199,7 +199,11 @@ export function actionsPane(connection) {
     const isOthers = claimer !== undefined && claimer.id !== me?.id;
     const isBlocked = shown?.isBlocked(Date.now());
     const mayManage = me?.manage && !isOthers;
-    ops = { claim: claimer ? "release" : "claim", close: isClosed ? "reopen" : "close", block: isBlocked ? "unblock" : "block" };
+    ops = {
+      claim: claimer ? "release" : "claim",
+      close: isClosed ? "reopen" : "close",
+      block: isBlocked ? "unblock" : "block",
+    };
     for (const name in ops) {
       const mayDo = name !== "block" ? mayManage : isBlocked ? me?.unblock : me?.block;
       Object.assign(byId(name), { hidden: !shown || !mayDo, textContent: text(ops[name]) });
@@ -228,7 +232,11 @@ export function actionsPane(connection) {
     const answer = await connection.request({ action: "conversation", conversation: id, op });
     if (id !== conversation?.id || answer?.type === "ack") return;
     if (!answer) return notice(text("notDone"));
-    notice(answer.code === "already_claimed" ? text("wasFaster", { name: answer.by }) : text("refused", { reason: answer.message }));
+    notice(
+      answer.code === "already_claimed"
+        ? text("wasFaster", { name: answer.by })
+        : text("refused", { reason: answer.message }),
+    );
   }
 
   for (const name of ["claim", "close", "block"]) byId(name).onclick = () => run(name);

@@ -23,7 +23,9 @@ import { Thread } from "./messages.js";
 export const MOST = 500;
 
 // Names for visitors, who give none: easier to distinguish than ids, and the same on every screen.
-const COLOURS = "Amber Azure Blue Coral Golden Green Grey Indigo Ivory Lilac Mint Olive Red Silver Teal White".split(" ");
+const COLOURS = "Amber Azure Blue Coral Golden Green Grey Indigo Ivory Lilac Mint Olive Red Silver Teal White".split(
+  " ",
+);
 const ANIMALS = "Badger Bear Crane Deer Falcon Fox Hare Heron Lynx Otter Owl Raven Robin Seal Swan Wolf".split(" ");
 
 export class Conversation {
@@ -153,7 +155,10 @@ export class Conversations {
   /** @param {string} id */
   #known(id) {
     let conversation = this.#all.get(id);
-    if (!conversation) this.#all.set(id, (conversation = new Conversation(id, this.#isWhole)));
+    if (!conversation) {
+      conversation = new Conversation(id, this.#isWhole);
+      this.#all.set(id, conversation);
+    }
     return conversation;
   }
 }

@@ -99,7 +99,7 @@ export function conversationList(render) {
    */
   function step(by, opened) {
     const links = [...list.querySelectorAll("a")];
-    const focused = links.findIndex((link) => link === document.activeElement);
+    const focused = links.indexOf(/** @type {any} */ (document.activeElement));
     const from = focused < 0 ? links.findIndex((link) => link.hash.slice(1) === opened) : focused;
     const link = links[from < 0 ? 0 : Math.min(Math.max(from + by, 0), links.length - 1)];
     if (!link) return;

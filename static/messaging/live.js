@@ -5,7 +5,17 @@ import { actionsPane, threadPane } from "./conversationpane.js";
 import { Conversations } from "./conversations.js";
 import { conversationList } from "./list.js";
 import { byId, connect } from "./page.js";
-import { credentials, inWords, isCommand, OWN, settings, showLink, showPresence, showUnread, summary } from "./staff.js";
+import {
+  credentials,
+  inWords,
+  isCommand,
+  OWN,
+  settings,
+  showLink,
+  showPresence,
+  showUnread,
+  summary,
+} from "./staff.js";
 import { say, together, within } from "./view.js";
 
 /** @typedef {import("./messages.js").Message} Message */
@@ -32,7 +42,8 @@ const isOn = settings(`${OWN}-settings`, async (box) => {
   byId("live").dataset.keys = isOn.keys;
   if (!box.checked) return;
   if (box.name === "sound") (await alerts()).blip();
-  if (box.name === "notifications" && (await Notification.requestPermission()) !== "granted" && box.checked) box.click();
+  if (box.name === "notifications" && (await Notification.requestPermission()) !== "granted" && box.checked)
+    box.click();
 });
 
 const tell = summary(async (arrivals) => {

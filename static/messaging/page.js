@@ -70,7 +70,11 @@ export async function turn(name) {
   let end = () => {};
   if (navigator.locks) {
     await new Promise((begin) => {
-      const held = () => new Promise((/** @type {(value?: any) => void} */ resolve) => begin((end = resolve)));
+      const held = () =>
+        new Promise((/** @type {(value?: any) => void} */ resolve) => {
+          end = resolve;
+          begin(undefined);
+        });
       navigator.locks.request(name, { signal: AbortSignal.timeout(TURN_MS) }, held).catch(begin);
     });
   }

@@ -17,7 +17,11 @@ export async function credentials() {
   const { value } = /** @type {any} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
   const headers = { "X-CSRFToken": value };
   // On a dead network, nothing else would ever end the request.
-  const response = await fetch(configuration.tokenUrl, { method: "POST", headers, signal: AbortSignal.timeout(TOKEN_MS) });
+  const response = await fetch(configuration.tokenUrl, {
+    method: "POST",
+    headers,
+    signal: AbortSignal.timeout(TOKEN_MS),
+  });
   if (response.status === 403) return null;
   const { token } = await response.json();
   return { token, lang: configuration.language };

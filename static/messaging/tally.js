@@ -101,7 +101,10 @@ export class Tally {
   /** @param {string} quick @param {number} second @param {number} count */
   #count(quick, second, count) {
     let seconds = this.#counts.get(quick);
-    if (!seconds) this.#counts.set(quick, (seconds = new Map()));
+    if (!seconds) {
+      seconds = new Map();
+      this.#counts.set(quick, seconds);
+    }
     seconds.set(second, (seconds.get(second) ?? 0) + count);
   }
 }

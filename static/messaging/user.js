@@ -2,8 +2,8 @@
 /** The visitor's page. */
 
 import { CLOSES } from "./link.js";
-import { byId, configuration, connect, showStatus, text, turn } from "./page.js";
 import { Thread } from "./messages.js";
+import { byId, configuration, connect, showStatus, text, turn } from "./page.js";
 import { composer, notice, reconcile, say, secondsUntil, threadView, together } from "./view.js";
 
 /** @typedef {{key: string, label: string, content: string}} Quick */
@@ -35,7 +35,7 @@ function cookie() {
 /** @param {string} [token] */
 function keep(token) {
   pageToken = token;
-  document.cookie = TOKEN + "=" + token + configuration.cookie + (token ? "" : ";max-age=0");
+  document.cookie = `${TOKEN}=${token}${configuration.cookie}${token ? "" : ";max-age=0"}`;
   cookie(); // waits until other tabs can read the cookie: Chromium returns from the line above before that
 }
 
@@ -58,7 +58,7 @@ const { connection, outbox } = connect(
         show();
       },
       messages(messages) {
-        messages.forEach((message) => thread.add(message));
+        for (const message of messages) thread.add(message);
         show();
       },
       reset() {
@@ -133,7 +133,7 @@ byId("forget").onsubmit = async (/** @type {Event} */ event) => {
   byId("forget-dialog").hidePopover();
   const answer = await connection.request({ action: "forget" });
   if (answer?.type !== "ack") return notice(text("not_deleted"));
-  outbox.entries().forEach(({ id }) => outbox.remove(id));
+  for (const { id } of outbox.entries()) outbox.remove(id);
   field.clear();
   say(text("deleted"));
 };

@@ -119,7 +119,8 @@ export function threadView(own, connection, outbox) {
     const element = clone("message-template");
     const id = () => element.dataset.key ?? "";
     const copy = within(element, "copy");
-    copy.onclick = () => navigator.clipboard.writeText(within(element, "content").textContent).then(() => say(text("copied")));
+    copy.onclick = () =>
+      navigator.clipboard.writeText(within(element, "content").textContent).then(() => say(text("copied")));
     copy.hidden = !navigator.clipboard; // a page without TLS has no clipboard
     within(element, "retry").onclick = () => connection.retry(id());
     within(element, "discard").onclick = () => outbox.remove(id());

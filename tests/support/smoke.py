@@ -10,7 +10,7 @@ from tests.support.services import INHERITED
 
 
 class Smoke:
-    """The command with settings of its own, as on an operator's machine. `prefix`: the first words of its command line."""
+    """The command with settings of its own, as on an operator's machine. `prefix`: begins its command line."""
 
     def __init__(self, directory: Path, prefix: Sequence[str] = ()) -> None:
         self._prefix = prefix

@@ -81,7 +81,10 @@ test("a cut in the middle of the newest page reads it anew: its end says whether
   await page.clock.pass(500);
   await page.identify();
   page.take();
-  assert.equal((await page.history({ messages: [message("01"), message("02")], cursor: "02", more: true })).since, undefined);
+  assert.equal(
+    (await page.history({ messages: [message("01"), message("02")], cursor: "02", more: true })).since,
+    undefined,
+  );
   assert.deepEqual(page.take(), ["text 01", "text 02", "newest, more", "live"]);
 });
 
@@ -263,7 +266,10 @@ test("a link that held for ten seconds starts the delays anew", async () => {
 });
 
 test("a link is replaced before a gateway would cut it, each page's at a time of its own", async () => {
-  for (const [random, minutes] of [[0, 104.5], [1, 115.5]]) {
+  for (const [random, minutes] of [
+    [0, 104.5],
+    [1, 115.5],
+  ]) {
     const page = await setUp({ random: () => random, heartbeatMs: 240_000 }).live();
     await page.socket.answer(message("10"));
     for (let passed = 0; passed < minutes * 60_000 - 1; passed += 30_000) {

@@ -9,7 +9,12 @@ const asked = (conversation, cursor, content = "hello") => message(cursor, { con
 
 function three() {
   const conversations = new Conversations();
-  for (const [id, cursor] of [["a", "03"], ["b", "01"], ["c", "02"]]) conversations.add(asked(id, cursor, `about ${id}`));
+  for (const [id, cursor] of [
+    ["a", "03"],
+    ["b", "01"],
+    ["c", "02"],
+  ])
+    conversations.add(asked(id, cursor, `about ${id}`));
   return conversations;
 }
 
@@ -73,11 +78,17 @@ test("a block ends by itself", () => {
   const conversations = three();
   conversations.learn({ conversation: "a", status: "open", blockedUntil: "2026-01-01T00:00:00.000Z" });
   const end = Date.parse("2026-01-01T00:00:00.000Z");
-  assert.deepEqual([end - 1, end].map((now) => conversations.get("a").isBlocked(now)), [true, false]);
+  assert.deepEqual(
+    [end - 1, end].map((now) => conversations.get("a").isBlocked(now)),
+    [true, false],
+  );
 });
 
 test("a visitor has the same name on every screen", () => {
-  assert.equal(visitorName("0193b1c2-0000-7000-8000-00000029f3a1"), visitorName("0193b1c2-0000-7000-8000-00000029f3a1"));
+  assert.equal(
+    visitorName("0193b1c2-0000-7000-8000-00000029f3a1"),
+    visitorName("0193b1c2-0000-7000-8000-00000029f3a1"),
+  );
   assert.match(visitorName("0193b1c2-0000-7000-8000-00000029f3a1"), /^[A-Z]\w+ [A-Z]\w+ f3a1$/);
 });
 

@@ -105,7 +105,7 @@ export function setUp({ random = () => 1, storage = new FakeStorage(), credentia
     inTurn: (task) => task(),
     handlers: {
       state: ({ phase, code }) => told.push(code && phase !== "connecting" ? `${phase} ${code}` : phase),
-      messages: (messages) => messages.forEach((message) => told.push(message.content)),
+      messages: (messages) => told.push(...messages.map((message) => message.content)),
       reset: () => told.push("reset"),
       newest: (more) => told.push(more ? "newest, more" : "newest"),
       identified: () => {},
@@ -155,5 +155,12 @@ export function message(cursor, fields = {}) {
   return { ...common, messageId: `m${cursor}`, content: `text ${cursor}`, cursor, ...fields };
 }
 
-export const ack = (id, cursor) => ({ type: "ack", id, messageId: `m${cursor}`, cursor, timestamp: "t", duplicate: false });
+export const ack = (id, cursor) => ({
+  type: "ack",
+  id,
+  messageId: `m${cursor}`,
+  cursor,
+  timestamp: "t",
+  duplicate: false,
+});
 export const error = (id, code, fields = {}) => ({ type: "error", id, code, message: `because ${code}`, ...fields });

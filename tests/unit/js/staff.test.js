@@ -33,7 +33,13 @@ test("what comes alone is told at once, and a flood in summary", async () => {
 
 test("in a field, with a modifier, or switched off, characters are characters", () => {
   assert.equal(isCommand({ key: "j" }, true), true);
-  for (const more of [{ ctrlKey: true }, { altKey: true }, { metaKey: true }, { isComposing: true }, { defaultPrevented: true }]) {
+  for (const more of [
+    { ctrlKey: true },
+    { altKey: true },
+    { metaKey: true },
+    { isComposing: true },
+    { defaultPrevented: true },
+  ]) {
     assert.equal(isCommand({ key: "j", ...more }, true), false);
     assert.equal(isCommand({ key: "Escape", ...more }, true), false);
   }
@@ -57,7 +63,10 @@ test("the tally goes on counting where the server's count ends", () => {
   const tally = new Tally();
   tally.add(tapped("02", 3)); // the server's count includes it
   tally.add(tapped("04", 1)); // the server's count does not include it
-  const counts = [{ quick: "slow", second: NOW / 1000 - 300, count: 7 }, { quick: "slow", second: NOW / 1000 - 3, count: 2 }];
+  const counts = [
+    { quick: "slow", second: NOW / 1000 - 300, count: 7 },
+    { quick: "slow", second: NOW / 1000 - 3, count: 2 },
+  ];
   tally.load({ cursor: "03", now: NOW, counts }, NOW);
   assert.deepEqual(figures(tally), [["Slower", 3, 10]]);
   for (const message of [tapped("04", 1), tapped("02", 3), tapped("05", 0)]) tally.add(message);
@@ -76,12 +85,23 @@ test("minutes end, by the server's clock", () => {
   const tally = new Tally();
   tally.load({ cursor: "01", now: NOW, counts: [{ quick: "slow", second: NOW / 1000, count: 5 }] }, NOW - 3_600_000);
   const later = (seconds) => figures(tally, NOW - 3_600_000 + seconds * 1000)[0].slice(1);
-  assert.deepEqual([later(59), later(60), later(599), later(600)], [[5, 5], [0, 5], [0, 5], [0, 0]]);
+  assert.deepEqual(
+    [later(59), later(60), later(599), later(600)],
+    [
+      [5, 5],
+      [0, 5],
+      [0, 5],
+      [0, 0],
+    ],
+  );
 });
 
 test("the plot has the newest at its end, and a message that is no longer offered keeps its key", () => {
   const tally = new Tally();
-  const counts = [{ quick: "old", second: NOW / 1000 - 599, count: 1 }, { quick: "old", second: NOW / 1000, count: 2 }];
+  const counts = [
+    { quick: "old", second: NOW / 1000 - 599, count: 1 },
+    { quick: "old", second: NOW / 1000, count: 2 },
+  ];
   tally.load({ cursor: "01", now: NOW, counts }, NOW);
   const [row] = tally.rows(QUICK, NOW);
   assert.deepEqual([row.label, row.bars.length, row.bars[0], row.bars.at(-1)], ["old", BARS, 1, 2]);
