@@ -111,7 +111,7 @@ class Browser:
             raise SmokeFailed(f"{url}: {error!r}") from error
 
 
-class Conversation:
+class SmokeSocket:
     """The WebSocket of one person. Its methods raise SmokeFailed."""
 
     def __init__(self, socket: Socket, patience: float) -> None:
@@ -183,14 +183,14 @@ async def trip(site: str, username: str, password: str, patience: float) -> Asyn
     staff.log_out(live)
 
 
-async def _connected(stack: AsyncExitStack, page: Page, browser: Browser, patience: float) -> Conversation:
+async def _connected(stack: AsyncExitStack, page: Page, browser: Browser, patience: float) -> SmokeSocket:
     opening = connect(page.websocket_url, origin=browser.origin, patience=patience)
     try:
-        return Conversation(await stack.enter_async_context(opening), patience)
+        return SmokeSocket(await stack.enter_async_context(opening), patience)
     except (WebSocketException, OSError) as error:
         raise SmokeFailed(f"{page.websocket_url}: {error}") from error
 
 
-async def _said(sender: Conversation, receiver: Conversation, content: str, **fields: str) -> None:
+async def _said(sender: SmokeSocket, receiver: SmokeSocket, content: str, **fields: str) -> None:
     ack = await sender.ask(send_message(content, **fields), "ack")
     await receiver.until(type="message", messageId=ack["messageId"], content=content)

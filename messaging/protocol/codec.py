@@ -85,8 +85,8 @@ def _wire_names(frame_type: type) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _payload(frame: "ServerFrame | frames.ConversationState") -> dict[str, Any]:
-    payload: dict[str, Any] = {} if isinstance(frame, frames.ConversationState) else {"type": frame.TYPE}
+def _payload(frame: "ServerFrame | frames.ConversationSummary") -> dict[str, Any]:
+    payload: dict[str, Any] = {} if isinstance(frame, frames.ConversationSummary) else {"type": frame.TYPE}
     for name, wire_name in _wire_names(type(frame)):  # type: ignore[arg-type]
         value = getattr(frame, name)
         if value is not None:
@@ -101,9 +101,9 @@ def split_page(page: HistoryPage) -> list[HistoryPage]:
     """
     pages: list[HistoryPage] = []
     messages: list[frames.Message] = []
-    states: list[frames.ConversationState] = []
+    states: list[frames.ConversationSummary] = []
     size, cursor = 0, page.cursor
-    items: list[frames.Message | frames.ConversationState] = [*page.messages, *(page.conversations or ())]
+    items: list[frames.Message | frames.ConversationSummary] = [*page.messages, *(page.conversations or ())]
     for item in items:
         bytes_needed = len(_json(_payload(item)).encode()) + 1
         if size and size + bytes_needed > PAGE_LIMIT - 512:

@@ -24,7 +24,7 @@ Done = Op | Literal["forget"]
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class Greeting:
     TYPE: ClassVar = "connection"
     connection_id: str
     timestamp: str
@@ -107,7 +107,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class ConversationState:
+class ConversationSummary:
     """The state of a conversation in a history page; not a frame itself. Cursors: of the newest message read."""
 
     conversation: str
@@ -129,7 +129,7 @@ class HistoryPage:
     cursor: str
     more: bool
     partial: bool | None = None
-    conversations: tuple[ConversationState, ...] | None = None
+    conversations: tuple[ConversationSummary, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ConversationChanged:
     """The state of a conversation after `op`. `by`: the name of the staff member who did it, if one did."""
 
     TYPE: ClassVar = "conversation"
@@ -201,7 +201,7 @@ class Error:
 
 
 ServerFrame = (
-    Connection
+    Greeting
     | Identified
     | ConnectionTypeUpdated
     | Ack
@@ -209,7 +209,7 @@ ServerFrame = (
     | Message
     | HistoryPage
     | Read
-    | Conversation
+    | ConversationChanged
     | Presence
     | Pong
     | ServerShutdown

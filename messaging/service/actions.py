@@ -7,8 +7,7 @@ from typing import Literal
 
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.protocol.fields import Lang, Role
-from messaging.protocol.frames import Conversation as ConversationFrame
-from messaging.protocol.frames import Message, Presence, Read, ServerFrame
+from messaging.protocol.frames import ConversationChanged, Message, Presence, Read, ServerFrame
 from messaging.service.contracts import ADMINS, conversation_group, staff_group
 
 Refusal = Literal["full", "address"]  # the transport takes no more connections: at all, or from this address
@@ -87,7 +86,7 @@ class Publish:
     """
 
     group: str
-    frame: Message | Read | ConversationFrame | Presence
+    frame: Message | Read | ConversationChanged | Presence
     min_version: int = 1
     exclude: str = ""
 

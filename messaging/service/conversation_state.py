@@ -129,7 +129,7 @@ class Conversations:
 
     async def of_page(
         self, page: Page, asked_for: str | None, since: Cursor | None
-    ) -> tuple[frames.ConversationState, ...]:
+    ) -> tuple[frames.ConversationSummary, ...]:
         """Return the states of conversations for an admin's history page.
 
         They are those of its messages' conversations, of `asked_for` (the requested conversation; None: all) and, if
@@ -164,7 +164,7 @@ def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -
     return [
         Publish(
             ADMINS,
-            frames.Conversation(
+            frames.ConversationChanged(
                 conversation=state.conversation,
                 status=state.status,
                 op=op,
@@ -187,8 +187,8 @@ def told_erased(erased: ConversationState, *, exclude: str = "") -> list[Publish
     return [*to_admins, *to_visitor, CloseGroup(visitor, CloseCode.RESTART, exclude=exclude)]
 
 
-def _wire(state: ConversationState) -> frames.ConversationState:
-    return frames.ConversationState(
+def _wire(state: ConversationState) -> frames.ConversationSummary:
+    return frames.ConversationSummary(
         conversation=state.conversation,
         status=state.status,
         timestamp=timestamp(state.changed_at) if state.changed_at else None,

@@ -74,7 +74,7 @@ class MessagingService:
         if refusal is not None:
             code, text = _REFUSALS[refusal]
             return _refuse(connection, ProtocolError(code, text, retry_after_ms=RETRY_MS), after=1)
-        return [Reply(frames.Connection(connection.id, timestamp(), self._heartbeat_ms))]
+        return [Reply(frames.Greeting(connection.id, timestamp(), self._heartbeat_ms))]
 
     def restart(self) -> list[Action]:
         """Return the actions for a connection whose process stops.

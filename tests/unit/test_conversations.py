@@ -51,10 +51,10 @@ async def change(
     return await service.send(admin, "conversation", id="c", conversation=visitor.conversation, op=op)
 
 
-def changed(actions: list[Action]) -> frames.Conversation:
+def changed(actions: list[Action]) -> frames.ConversationChanged:
     """Assert that `actions` are the ack of a change and a frame to all staff; return that frame."""
     ack, publish = actions
-    frame = frame_of(publish, frames.Conversation)
+    frame = frame_of(publish, frames.ConversationChanged)
     assert ack == Reply(frames.Ack("c", None, None, frame.timestamp, duplicate=False))
     assert publish == Publish(ADMINS, frame, min_version=2)
     return frame
@@ -66,7 +66,7 @@ def unchanged(actions: list[Action]) -> bool:
 
 async def states(
     service: InProcessService, admin: service_actions.Connection, **fields: object
-) -> list[frames.ConversationState]:
+) -> list[frames.ConversationSummary]:
     """Return the conversation states in all parts of a history answer."""
     parts = replies(await service.send(admin, "history", id="h", **fields), frames.HistoryPage)
     return [state for part in parts for state in part.conversations or ()]
@@ -143,15 +143,15 @@ async def test_one_staff_member_claims_a_conversation_and_another_is_told_who(se
     await say(service, visitor)
     me: dict[str, int | str] = {"id": ada.staff, "name": "Ada"}
     told = changed(await change(service, ada, visitor, "claim"))
-    assert told == frames.Conversation(visitor.conversation, "open", "claim", told.timestamp, me, by="Ada")
+    assert told == frames.ConversationChanged(visitor.conversation, "open", "claim", told.timestamp, me, by="Ada")
     assert unchanged(await change(service, ada, visitor, "claim"))
     for op in ("claim", "release", "close"):
         refused = reply(await change(service, bob, visitor, op), frames.Error)
         assert (refused.code, refused.by, refused.id) == (ErrorCode.ALREADY_CLAIMED, "Ada", "c")
     (state,) = await states(service, bob, conversation=visitor.conversation)
-    assert state == frames.ConversationState(visitor.conversation, "open", told.timestamp, me)
+    assert state == frames.ConversationSummary(visitor.conversation, "open", told.timestamp, me)
     told = changed(await change(service, ada, visitor, "release"))
-    assert told == frames.Conversation(visitor.conversation, "open", "release", told.timestamp, by="Ada")
+    assert told == frames.ConversationChanged(visitor.conversation, "open", "release", told.timestamp, by="Ada")
     assert unchanged(await change(service, bob, visitor, "release"))
     assert changed(await change(service, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
 
@@ -227,8 +227,8 @@ async def test_a_claim_that_has_ended_counts_no_more_and_is_told_once(service: I
     for admin in (bob, ada):
         told += [action for action in await service.send(admin, "ping") if isinstance(action, Publish)]
     (publish,) = told
-    at = frame_of(publish, frames.Conversation).timestamp
-    released = frames.Conversation(visitor.conversation, "open", "release", at)
+    at = frame_of(publish, frames.ConversationChanged).timestamp
+    released = frames.ConversationChanged(visitor.conversation, "open", "release", at)
     assert publish == Publish(ADMINS, released, min_version=2)
     assert changed(await change(service, bob, visitor, "claim")).claimed_by == {"id": bob.staff, "name": "Ada"}
 
@@ -251,7 +251,7 @@ async def test_a_conversation_is_closed_and_a_new_message_of_its_visitor_opens_i
     sent = await say(service, visitor)
     await change(service, ada, visitor, "claim")
     told = changed(await change(service, ada, visitor, "close"))
-    closed = frames.Conversation(visitor.conversation, "closed", "close", told.timestamp, by="Ada")
+    closed = frames.ConversationChanged(visitor.conversation, "closed", "close", told.timestamp, by="Ada")
     assert told == closed  # closing has ended the claim
     assert unchanged(await change(service, ada, visitor, "close"))
     await service.send(ada, "sendMessage", id="message-2", content="goodbye", to=visitor.conversation)
@@ -259,8 +259,8 @@ async def test_a_conversation_is_closed_and_a_new_message_of_its_visitor_opens_i
     (state,) = await states(service, ada, conversation=visitor.conversation)
     assert state.status == "closed"
     *_, publish = await service.send(visitor, "sendMessage", id="message-3", content="one more thing")
-    at = frame_of(publish, frames.Conversation).timestamp
-    opened_again = frames.Conversation(visitor.conversation, "open", "reopen", at)
+    at = frame_of(publish, frames.ConversationChanged).timestamp
+    opened_again = frames.ConversationChanged(visitor.conversation, "open", "reopen", at)
     assert publish == Publish(ADMINS, opened_again, min_version=2)
     assert at > told.timestamp
     assert unchanged(await change(service, ada, visitor, "reopen"))
@@ -273,14 +273,14 @@ async def test_a_block_keeps_a_visitor_from_writing_until_it_is_taken_back(servi
     await say(service, visitor)
     told = changed(await change(service, ada, visitor, "block"))
     until = service_actions.timestamp((await Block.objects.aget()).until)
-    assert told == frames.Conversation(visitor.conversation, "open", "block", told.timestamp, None, until, "Ada")
+    assert told == frames.ConversationChanged(visitor.conversation, "open", "block", told.timestamp, None, until, "Ada")
     (state,) = await states(service, ada, conversation=visitor.conversation)
-    assert state == frames.ConversationState(visitor.conversation, "open", told.timestamp, None, until)
+    assert state == frames.ConversationSummary(visitor.conversation, "open", told.timestamp, None, until)
     service.clock.advance(BLOCK_SECONDS + 1)
     blocked = await service.send(visitor, "sendMessage", id="message-2", content="hello")
     assert refusal(blocked) == (ErrorCode.BLOCKED, CloseCode.FORBIDDEN)
     told = changed(await change(service, ada, visitor, "unblock"))
-    assert told == frames.Conversation(visitor.conversation, "open", "unblock", told.timestamp, by="Ada")
+    assert told == frames.ConversationChanged(visitor.conversation, "open", "unblock", told.timestamp, by="Ada")
     assert unchanged(await change(service, ada, visitor, "unblock"))
 
 
@@ -330,15 +330,15 @@ async def test_an_admins_history_tells_the_state_of_the_conversations_in_it_and_
     await say(service, bob)
     told = changed(await change(service, admin, bob, "close"))
     both = {
-        frames.ConversationState(ada.conversation, "open"),
-        frames.ConversationState(bob.conversation, "closed", told.timestamp),
+        frames.ConversationSummary(ada.conversation, "open"),
+        frames.ConversationSummary(bob.conversation, "closed", told.timestamp),
     }
     assert set(await states(service, admin)) == both
     assert await states(service, admin, limit=1) == [
-        frames.ConversationState(bob.conversation, "closed", told.timestamp)
+        frames.ConversationSummary(bob.conversation, "closed", told.timestamp)
     ]
     assert await states(service, admin, conversation=ada.conversation) == [
-        frames.ConversationState(ada.conversation, "open")
+        frames.ConversationSummary(ada.conversation, "open")
     ]
     page = reply(await service.send(ada, "history", id="h"), frames.HistoryPage)
     assert page.conversations is None
@@ -385,7 +385,9 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
         presence={"admins": 1},
     )
     assert tokens.read_visitor(identified.token) == visitor.conversation != before
-    erased = frames.Conversation(before, "erased", "forget", frame_of(told[0], frames.Conversation).timestamp)
+    erased = frames.ConversationChanged(
+        before, "erased", "forget", frame_of(told[0], frames.ConversationChanged).timestamp
+    )
     assert told == [
         Publish(ADMINS, erased, min_version=2),
         Publish(conversation_group(before), erased, min_version=2, exclude=visitor.id),
@@ -398,7 +400,7 @@ async def test_a_visitor_who_asks_to_be_forgotten_is_somebody_new_and_everybody_
     late = service_actions.Connection("late")
     await service.send(late, "identify", type="user", v=2, token=token)
     assert late.conversation not in (None, before, other_page.conversation)
-    gone = frames.ConversationState(before, "erased", erased.timestamp)
+    gone = frames.ConversationSummary(before, "erased", erased.timestamp)
     assert await states(service, admin, conversation=before) == [gone]
     assert await states(service, admin, since=str(START)) == [gone]
 

@@ -77,7 +77,7 @@ def test_a_long_history_page_is_split_below_the_limit_and_only_its_last_frame_en
 def test_what_a_page_says_of_conversations_comes_behind_its_messages_in_as_many_frames_as_it_takes() -> None:
     messages = tuple(frames.Message(f"m{n}", "é" * 2000, "t", "user", f"c{n}", "v") for n in range(7))
     states = tuple(
-        frames.ConversationState(f"v{n}", "open", claimed_by={"id": n, "name": "é" * 150}) for n in range(100)
+        frames.ConversationSummary(f"v{n}", "open", claimed_by={"id": n, "name": "é" * 150}) for n in range(100)
     )
     pages = split_page(frames.HistoryPage("h", messages, "end", more=False, conversations=states))
     assert [message for page in pages for message in page.messages] == list(messages)

@@ -24,11 +24,11 @@ UUID = "0193a0b1-c2d3-7e4f-8a5b-6c7d8e9f0a1b"
 QUICK = ({"key": "speak-german", "label": "Speak German", "content": "speak german"},)
 MESSAGE = frames.Message(UUID, "Grüß Gott\n👋", AT, "user", CURSOR, UUID)
 PERSON: dict[str, int | str] = {"id": 1, "name": "Ada"}
-STATE = frames.ConversationState(UUID, "closed", AT, PERSON, AT, CURSOR, CURSOR)
+STATE = frames.ConversationSummary(UUID, "closed", AT, PERSON, AT, CURSOR, CURSOR)
 ANSWERED = frames.Message(UUID, "x" * 2000, AT, "admin", CURSOR, UUID, "c-1", "m-0000001", "speak-german", "Ada")
 
 SERVER_FRAMES: list[frames.ServerFrame] = [
-    frames.Connection("c-1", AT, 25_000),
+    frames.Greeting("c-1", AT, 25_000),
     frames.Identified("user", AT),
     frames.Identified("user", AT, v=2, token="t", conversation=UUID, cursor=CURSOR, recovered=False, quick=()),
     frames.Identified(
@@ -63,10 +63,10 @@ SERVER_FRAMES: list[frames.ServerFrame] = [
     ANSWERED,
     frames.HistoryPage("1", (), CURSOR, more=False),
     frames.HistoryPage("h-1", (MESSAGE, ANSWERED), f"{CURSOR}.c-1", more=True, partial=True),
-    frames.HistoryPage("h-1", (), CURSOR, more=False, conversations=(STATE, frames.ConversationState(UUID, "open"))),
+    frames.HistoryPage("h-1", (), CURSOR, more=False, conversations=(STATE, frames.ConversationSummary(UUID, "open"))),
     frames.Read(UUID, "admin", UUID, CURSOR, AT),
-    frames.Conversation(UUID, "open", "claim", AT, PERSON, AT, "Ada"),
-    frames.Conversation(UUID, "erased", "forget", AT),
+    frames.ConversationChanged(UUID, "open", "claim", AT, PERSON, AT, "Ada"),
+    frames.ConversationChanged(UUID, "erased", "forget", AT),
     frames.Presence(0, AT),
     frames.Presence(1, AT, 2),
     frames.Pong(AT),
@@ -149,7 +149,7 @@ def test_every_type_and_field_of_the_server_has_an_example_here() -> None:
         for field in fields(frame)
         if getattr(frame, field.name) is not None
     }
-    kinds = [*get_args(frames.ServerFrame), frames.ConversationState]
+    kinds = [*get_args(frames.ServerFrame), frames.ConversationSummary]
     assert shown == {(kind, field.name) for kind in kinds for field in fields(kind)}
 
 

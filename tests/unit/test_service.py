@@ -39,9 +39,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 async def test_a_new_connection_is_greeted_with_the_limits(service: InProcessService) -> None:
     (greeting,) = await service.connect(Connection("c1"))
-    sent = frame_of(greeting, frames.Connection).timestamp
+    sent = frame_of(greeting, frames.Greeting).timestamp
     limits = {"frame": 16_384, "content": 2_000}
-    assert greeting == Reply(frames.Connection("c1", sent, 25_000, limits=limits))
+    assert greeting == Reply(frames.Greeting("c1", sent, 25_000, limits=limits))
 
 
 async def test_a_visitor_without_a_token_is_a_new_one_and_comes_back_by_the_token_it_got(
