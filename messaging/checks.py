@@ -66,7 +66,7 @@ def on_a_gateway(judge: Callable[[], Iterator[CheckMessage]]) -> Check:
     """Return `judge` as a check that applies only if an API Gateway holds the WebSockets."""
 
     def check(**_: Any) -> list[CheckMessage]:
-        return [*judge()] if settings.MESSAGING_STATES else []
+        return [*judge()] if settings.WEBSOCKET_API_ENDPOINT is not None else []
 
     return check
 
@@ -86,7 +86,7 @@ def table_name() -> Iterator[CheckMessage]:
 
 @on_a_gateway
 def endpoint() -> Iterator[CheckMessage]:
-    url = settings.WEBSOCKET_API_ENDPOINT
+    url = settings.WEBSOCKET_API_ENDPOINT or ""
     if not _encrypted(url, "https", "http"):
         yield Error(
             f"WEBSOCKET_API_ENDPOINT={url!r} is not an https URL." if url else "WEBSOCKET_API_ENDPOINT is not set.",
@@ -139,7 +139,8 @@ def database() -> Iterator[CheckMessage]:
 @setting
 def public_url() -> Iterator[CheckMessage]:
     url = settings.WEBSOCKET_PUBLIC_URL
-    if url and (settings.HTTPS_ONLY or settings.MESSAGING_STATES) and not _encrypted(url, "wss", "ws"):
+    https = settings.HTTPS_ONLY or settings.WEBSOCKET_API_ENDPOINT is not None
+    if url and https and not _encrypted(url, "wss", "ws"):
         yield Error(
             f"WEBSOCKET_PUBLIC_URL={url!r} is not a wss URL.",
             hint="Browsers let a page that came by https connect only to wss URLs: wss://chat.example.org/ws",

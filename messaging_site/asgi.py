@@ -12,12 +12,12 @@ from django.conf import settings  # noqa: E402  Django is set up above
 
 from messaging.observability.http import measured  # noqa: E402
 from messaging.operations import health  # noqa: E402
-from messaging.runtime import get_tracer  # noqa: E402
+from messaging.runtime import runtime  # noqa: E402
 from messaging.transports.channels.consumer import MessagingConsumer  # noqa: E402
 
 __all__ = ["application", "health"]
 
-http_application = get_tracer().http(measured(django_application))
+http_application = runtime.tracer.http(measured(django_application))
 websocket_application = MessagingConsumer.as_asgi()
 WEBSOCKET_PATHS = ("/ws", "/ws/") if settings.SERVICE_ROLE in ("all", "websocket") else ()
 

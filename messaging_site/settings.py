@@ -195,21 +195,21 @@ SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10, most=1_000_000)  # 0
 # How many proxies' X-Forwarded-For entries are trusted. API Gateway appends one, Zappa's only source of the address.
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 1 if AWS else 0, most=10)
 
-CONNECTIONS_TABLE_NAME = AWS_REGION = WEBSOCKET_API_ENDPOINT = ""
-MESSAGING_GATEWAY_OPTIONS: dict[str, float] = {}  # options other than the defaults of its client
+CONNECTIONS_TABLE_NAME = AWS_REGION = ""
+WEBSOCKET_API_ENDPOINT = None  # None: no gateway holds the WebSockets
 if LOCAL:
     _backends = backends.memory(ttl=CONNECTION_TTL)
 elif AWS:  # checks report if one of these three is missing or wrong (messaging/checks.py)
     CONNECTIONS_TABLE_NAME = env.text("CONNECTIONS_TABLE_NAME", "")
     AWS_REGION = env.text("AWS_REGION", "")
     WEBSOCKET_API_ENDPOINT = env.text("WEBSOCKET_API_ENDPOINT", "")
-    _backends = backends.dynamodb(CONNECTIONS_TABLE_NAME, AWS_REGION, ttl=CONNECTION_TTL)
+    _backends = backends.dynamodb(CONNECTIONS_TABLE_NAME, AWS_REGION, WEBSOCKET_API_ENDPOINT, ttl=CONNECTION_TTL)
 else:
     REDIS_URL = env.required("REDIS_URL", "the Redis that connects the pods, such as redis://host:6379/0")
     _backends = backends.redis(REDIS_URL, env.text("REDIS_PASSWORD"), ttl=CONNECTION_TTL)
 MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
 MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
-MESSAGING_ANNOUNCER = _backends.announcer
+MESSAGING_HOLDER, MESSAGING_GATEWAY = _backends.holder, _backends.gateway
 CHANNEL_LAYERS = _backends.layers
 # The SDK of OpenTelemetry reads the rest of OTEL_… by itself.
 OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT", ("http", "https"), "http://collector:4318")
@@ -231,6 +231,7 @@ HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535, 
 MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1, most=1_000_000)  # of one process
 SHUTDOWN_TIMEOUT = env.number("SHUTDOWN_TIMEOUT", 20, most=3_600)  # seconds in which connections are sent elsewhere
 PING_SECONDS = 20  # between two pings to a socket; a socket that does not answer for as long is closed
+OUTPUT_IS_LOGGED = AWS  # what a command prints stays in the log of the function that runs it
 HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the probes are internal
 STATIC_URL = "/static/"
 STATIC_ROOT = (  # for collectstatic

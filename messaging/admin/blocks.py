@@ -17,7 +17,7 @@ from messaging.journal import conversations
 from messaging.models import Block, Conversation
 from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
-from messaging.runtime import announce
+from messaging.runtime import runtime
 from messaging.service.conversation_state import told
 
 
@@ -68,6 +68,6 @@ def _tell(request: HttpRequest, ids: list[UUID], op: Op) -> None:
 
     def tell() -> None:
         states = conversations.states([str(id) for id in ids])
-        announce(told(states, op, name_of(request)))
+        runtime.announce(told(states, op, name_of(request)))
 
     transaction.on_commit(tell)

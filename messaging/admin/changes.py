@@ -18,7 +18,7 @@ from messaging.journal import conversations
 from messaging.models import Conversation, Message
 from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
-from messaging.runtime import announce
+from messaging.runtime import runtime
 from messaging.service.contracts import AlreadyClaimed, ConversationNotFound, ConversationState
 from messaging.service.conversation_state import told, told_erased
 
@@ -105,7 +105,7 @@ def _change(request: HttpRequest, chosen: QuerySet[Conversation], op: Op) -> Non
             continue  # erased since the list was shown
         else:
             changed += [state] * has_changed
-    announce(told(changed, op, name_of(request)))
+    runtime.announce(told(changed, op, name_of(request)))
     _report(request, op, len(changed))
     for id, by in claimed.items():
         text = gettext("%(by)s has claimed %(conversation)s; it was not changed.")
@@ -122,7 +122,7 @@ def _erase(request: HttpRequest, ids: Iterable[UUID]) -> None:
                 continue
             LogEntry.objects.log_actions(staff, [Conversation(id=id)], DELETION, gettext("Erased."), single_object=True)
         states.append(state)
-    announce([action for state in states for action in told_erased(state)])
+    runtime.announce([action for state in states for action in told_erased(state)])
     _report(request, "erase", len(states))
 
 

@@ -18,15 +18,15 @@ class MemoryStore(ConnectionStore):
         self._groups: dict[str, dict[str, None]] = {}
 
     async def store_connection(self, connection: StoredConnection) -> None:
-        self._rows[connection.connection_id] = (connection, time.monotonic() + self.ttl)
+        self._rows[connection.id] = (connection, time.monotonic() + self.ttl)
         for group in connection.groups:
-            self._groups.setdefault(group, {})[connection.connection_id] = None
+            self._groups.setdefault(group, {})[connection.id] = None
 
     async def remove_connection(self, connection: StoredConnection) -> None:
-        self._rows.pop(connection.connection_id, None)
+        self._rows.pop(connection.id, None)
         for group in connection.groups:
             members = self._groups.get(group, {})
-            members.pop(connection.connection_id, None)
+            members.pop(connection.id, None)
             if not members:
                 self._groups.pop(group, None)
 

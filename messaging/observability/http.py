@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from messaging.runtime import get_meter
+from messaging.runtime import runtime
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -24,6 +24,6 @@ def measured(application: Application) -> Application:
         try:
             await application(scope, receive, note_status)
         finally:
-            get_meter().responded(status, time.monotonic() - began)
+            runtime.meter.responded(status, time.monotonic() - began)
 
     return serve

@@ -3,27 +3,27 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from messaging import runtime
 from messaging.backends import availability
 from messaging.observability import metrics
 from messaging.observability.recorder import Reading
+from messaging.runtime import runtime
 
 
 def readings(*, database_up: bool) -> Iterator[Reading]:
     """Yield the value of every gauge. `database_up`: whether the database answered just now."""
-    sockets, hub = runtime.get_sockets(), runtime.get_hub()
+    sockets, hub = runtime.sockets, runtime.hub
     roles = Counter(socket.connection.role or metrics.NOBODY for socket in sockets)
     for role in metrics.CONNECTED:
         yield metrics.CONNECTIONS, (role,), roles[role]
     yield metrics.CONNECTIONS_LIMIT, (), sockets.limit
     yield metrics.OUTBOX_BYTES, (), sum(socket.outbox_bytes for socket in sockets)
-    yield metrics.LOG_WAITING, (), runtime.get_journal().waiting
+    yield metrics.LOG_WAITING, (), runtime.journal.waiting
     yield metrics.DATABASE_UP, (), database_up
     yield metrics.LAYER_UP, (), hub.layer_up
     states = availability.states()
     for store in metrics.STORES:
         yield metrics.STORE_UP, (store,), states.get(store, True)
-    yield metrics.LOOP_LAG, (), runtime.get_lag().seconds
+    yield metrics.LOOP_LAG, (), runtime.lag.seconds
     yield metrics.DRAINING, (), sockets.draining
-    recorder = runtime.get_meter().recorder
+    recorder = runtime.meter.recorder
     yield metrics.BUILD_INFO, (recorder.version,), 1

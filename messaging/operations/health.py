@@ -7,7 +7,7 @@ from typing import Any
 
 from messaging.observability import audit
 from messaging.observability.state import readings
-from messaging.runtime import get_hub, get_journal, get_meter, get_sockets
+from messaging.runtime import runtime
 from messaging.service.contracts import StoreUnavailable
 
 PATHS = ("/health", "/ready", "/metrics")
@@ -22,16 +22,16 @@ async def readiness() -> tuple[bool, dict[str, str | bool]]:
     would become an outage.
     """
     state = await database()
-    layer = "ok" if get_hub().layer_up else "degraded"
-    draining = get_sockets().draining
+    layer = "ok" if runtime.hub.layer_up else "degraded"
+    draining = runtime.sockets.draining
     return state == "ok" and not draining, {"database": state, "redis": layer, "draining": draining}
 
 
 async def database() -> str:
     """Return the state of the database: `ok`, `not migrated` or `unavailable`."""
     try:
-        await get_journal().ping()
-        return "ok" if await get_journal().migrated() else "not migrated"
+        await runtime.journal.ping()
+        return "ok" if await runtime.journal.migrated() else "not migrated"
     except StoreUnavailable:
         return "unavailable"
 
@@ -45,7 +45,7 @@ def _is_local(scope: dict[str, Any]) -> bool:
 async def metrics(accept: str) -> tuple[str, bytes]:
     """Return the content type and the text for a scraper, within the time of a probe even if a backend is down."""
     _, parts = await readiness()
-    return get_meter().recorder.expose(readings(database_up=parts["database"] != "unavailable"), accept)
+    return runtime.meter.recorder.expose(readings(database_up=parts["database"] != "unavailable"), accept)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

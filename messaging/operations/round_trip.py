@@ -2,17 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import uuid4
 
-from django.conf import settings
-
-from messaging import runtime
 from messaging.operations import health
+from messaging.runtime import runtime
 from messaging.service.contracts import StoredConnection, conversation_group
+from messaging.transports import base
 
 State = Literal["ok", "degraded", "failed"]
 
@@ -36,14 +34,10 @@ class Trip:
 
 async def trips() -> list[Trip]:
     """Make every trip, one after another so that none delays another, and return the results. Nothing stays stored."""
-    # On a gateway, connections can be found and served only with the store, so its failure is more than a delay.
-    missed: State = "failed" if settings.MESSAGING_STATES else "degraded"
+    missed: State = "failed" if runtime.holder.needs_store else "degraded"
     try:
         found = [await _trip("database", _database, "failed"), await _trip("connection_store", _store, missed)]
-        if settings.CHANNEL_LAYERS:
-            found.append(await _trip("channel_layer", _layer, missed))
-        if settings.MESSAGING_STATES:
-            found.append(await _trip("management_api", _gateway, missed))
+        found += [await _trip(name, trip, missed) for name, trip in runtime.holder.trips().items()]
     finally:
         await runtime.close()
     return found
@@ -51,16 +45,21 @@ async def trips() -> list[Trip]:
 
 async def readiness() -> tuple[bool, dict[str, str]]:
     """Return the answer that `/ready` of a server with these settings would give; no server is needed."""
-    backend, trip = ("connections", _store) if settings.MESSAGING_STATES else ("redis", _layer)
+    holder = runtime.holder
     try:
-        parts = {"database": await health.database(), backend: (await _trip(backend, trip, "degraded")).state}
+        parts = {"database": await health.database()}
+        if holder.needs_store:
+            parts["connections"] = (await _trip("connection_store", _store, "degraded")).state
+        else:
+            found = [await _trip(name, trip, "degraded") for name, trip in holder.trips().items()]
+            parts["redis"] = "ok" if all(trip.state == "ok" for trip in found) else "degraded"
     finally:
         await runtime.close()
     ready = parts["database"] == parts.get("connections", "ok") == "ok"
     return ready, parts
 
 
-async def _trip(backend: str, trip: Callable[[], Awaitable[None]], otherwise: State) -> Trip:
+async def _trip(backend: str, trip: base.Trip, otherwise: State) -> Trip:
     began = time.monotonic()
     state, why = otherwise, ""
     try:
@@ -80,14 +79,14 @@ def _said(error: BaseException) -> str:
 
 
 async def _database() -> None:
-    journal = runtime.get_journal()
+    journal = runtime.journal
     if not await journal.migrated():
         raise Broken("not migrated: run `python manage.py messaging_migrate`")
     await journal.rehearse()
 
 
 async def _store() -> None:
-    store, id = runtime.get_store(), uuid4().hex
+    store, id = runtime.store, uuid4().hex
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     connection = StoredConnection(id, "user", f"{MARK}-{id}", f"{MARK}-{id}", 2, MARK, now)
     await store.store_connection(connection)
@@ -97,27 +96,3 @@ async def _store() -> None:
         await store.remove_connection(connection)
     if found != [connection]:
         raise Broken("the stored connection was not found")
-
-
-async def _layer() -> None:
-    from channels.layers import get_channel_layer
-
-    layer, group = get_channel_layer(), f"{MARK}-{uuid4().hex}"
-    if layer is None:
-        raise Broken("no channel layer is configured")
-    channel = await layer.new_channel()
-    await layer.group_add(group, channel)
-    try:
-        await layer.group_send(group, {"type": MARK})
-        await layer.receive(channel)
-    finally:
-        await layer.group_discard(group, channel)
-
-
-async def _gateway() -> None:
-    """Post to a connection that does not exist: only callers that may post get the answer that it is gone."""
-    from messaging.transports.apigateway.gateway import NOBODY  # imports boto3, which is needed only on AWS
-
-    outcome = await runtime.get_gateway().post(f"{MARK}=", "{}", lambda: SECONDS)
-    if outcome != NOBODY:
-        raise Broken(f"a post ended with {outcome}")

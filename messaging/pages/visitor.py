@@ -52,7 +52,7 @@ def send(request: HttpRequest) -> HttpResponse:
     # One id per page and content: the same form sent twice is one message; sent again with another text, it is two.
     id = sha256(f"{request.POST.get('id')}\n{content}".encode()).hexdigest()[:32]
     fields = {"quick": quick} if quick else {}
-    answer, *_others = forms.ask(request, connection, "sendMessage", id=id, content=content, **fields)
+    answer, *_others = forms.ask(connection, "sendMessage", id=id, content=content, **fields)
     visitor = connection.conversation or ""
     if isinstance(answer, frames.Error):
         refusal = _page(request, answer, "" if quick else content)
@@ -69,7 +69,7 @@ def forget(request: HttpRequest) -> HttpResponse:
     if request.method != "POST" or not visitor:
         return redirect("userpage:page")
     connection = forms.connection(request, visitor)
-    answer, *_others = forms.ask(request, connection, "forget")
+    answer, *_others = forms.ask(connection, "forget")
     if isinstance(answer, frames.Error):
         return _page(request, answer)
     return _as(connection.conversation or "", redirect("userpage:page"))
@@ -127,7 +127,7 @@ def _quick_messages() -> list[dict[str, str]]:
 def _messages(request: HttpRequest) -> list[dict[str, object]]:
     """Return the messages that a page without a script shows; a script loads the history itself."""
     visitor = _visitor(request)
-    answers = forms.ask(request, forms.connection(request, visitor), "history", limit=SHOWN) if visitor else []
+    answers = forms.ask(forms.connection(request, visitor), "history", limit=SHOWN) if visitor else []
     return [
         {
             "content": message.content,

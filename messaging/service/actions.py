@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import inf
 from typing import Literal
 
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.protocol.fields import Lang, Role
 from messaging.protocol.frames import ConversationChanged, Message, Presence, Read, ServerFrame
-from messaging.service.contracts import ADMINS, conversation_group, staff_group
+from messaging.service.contracts import ADMINS, StoredConnection, conversation_group, staff_group
 
 Refusal = Literal["full", "address"]  # the transport takes no more connections: at all, or from this address
 
@@ -44,8 +45,8 @@ class Connection:
     presence: dict[str, int] | None = None
     head: str = ""
     connected_at: str = field(default_factory=lambda: timestamp())
-    checked_at: float = 0.0
-    touched_at: float = 0.0
+    checked_at: float = field(default=-inf, compare=False)
+    touched_at: float = field(default=0.0, compare=False)
     strikes: dict[ErrorCode, int] = field(default_factory=dict)
 
     def handed(self, cursor: str) -> None:
@@ -109,6 +110,11 @@ class CloseGroup:
 
 
 Action = Reply | Join | Publish | CloseGroup | Close
+
+
+def is_for(receiver: Connection | StoredConnection, *, min_version: int = 1, exclude: str = "") -> bool:
+    """Return whether `receiver`, a member of the group of a Publish or CloseGroup with these fields, is concerned."""
+    return receiver.version >= min_version and (not exclude or exclude not in (receiver.id, receiver.principal))
 
 
 def age(connection: Connection) -> float:

@@ -63,7 +63,7 @@ UNREAD = "~"  # sorts after every cursor: a client that gets it in a `pong` asks
 class StoredConnection:
     """One row of the connection store. `connected_at`: ISO 8601."""
 
-    connection_id: str
+    id: str
     connection_type: Role
     conversation: str | None
     principal: str
@@ -74,7 +74,7 @@ class StoredConnection:
     @property
     def age(self) -> tuple[str, str]:
         """The key by which connections are sorted, oldest first."""
-        return self.connected_at, self.connection_id
+        return self.connected_at, self.id
 
     @property
     def groups(self) -> tuple[str, ...]:

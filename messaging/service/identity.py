@@ -105,9 +105,7 @@ class Identity:
 
         Raise ProtocolError (unauthorized, forbidden) if they are lost, StoreUnavailable if the journal is unavailable.
         """
-        if connection.staff is None:
-            return
-        if not connection.held or self._clock() - connection.checked_at > RECHECK_SECONDS:
+        if connection.staff is not None and self._clock() - connection.checked_at > RECHECK_SECONDS:
             await self._check_rights(connection, connection.staff)
 
     async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, ProtocolError]]:
@@ -146,8 +144,7 @@ class Identity:
         connection.may_block = member.may_block
         connection.may_unblock = member.may_unblock
         connection.password_mark = member.password_mark
-        if connection.held:
-            connection.checked_at = self._clock()
+        connection.checked_at = self._clock()
 
     async def _recoverable(self, since: str | None, head: Cursor, visitor: str | None) -> bool:
         """Return whether history after `since` is complete: this journal reached that place and has not pruned it."""

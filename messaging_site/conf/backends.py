@@ -12,8 +12,8 @@ Config = dict[str, Any]
 class Backends:
     """The backends of a deployment.
 
-    `announcer`: the function that announces changes made outside a connection (messaging/transports/announcing.py).
-    `states`: the store of the states of connections that a gateway holds. `layers`: Channels' settings. {}: none.
+    `holder`: what holds the clients' connections. `states`: the store of the states of connections that a gateway
+    holds. `gateway`: the client of that gateway. `layers`: Channels' settings. {}: none.
     `metrics`: the recorder of measurements. `client`: the client library of the backends, for traces.
     """
 
@@ -21,8 +21,9 @@ class Backends:
     limiter: Config
     addresses: Config
     states: Config = field(default_factory=dict)
+    gateway: Config = field(default_factory=dict)
     layers: Config = field(default_factory=dict)
-    announcer: str = "messaging.transports.announcing.to_layer"
+    holder: Config = field(default_factory=lambda: {"BACKEND": "messaging.transports.channels.holder.ServerHolder"})
     client: str = ""
     metrics: str = "messaging.observability.prometheus.PrometheusRecorder"
 
@@ -55,8 +56,11 @@ def redis(url: str, password: str | None, *, ttl: int) -> Backends:
     )
 
 
-def dynamodb(table: str, region: str, *, ttl: int) -> Backends:
-    """Return the backends of Lambda functions that share one DynamoDB table; a gateway holds the WebSockets."""
+def dynamodb(table: str, region: str, endpoint: str, *, ttl: int) -> Backends:
+    """Return the backends of Lambda functions that share one DynamoDB table.
+
+    `endpoint`: the URL of the management API of the gateway that holds the WebSockets.
+    """
     place = {"table": table, "region": region}
     return Backends(
         store={"BACKEND": "messaging.backends.dynamodb.store.DynamoDBStore", "OPTIONS": {**place, "ttl": ttl}},
@@ -66,7 +70,11 @@ def dynamodb(table: str, region: str, *, ttl: int) -> Backends:
             "OPTIONS": {**place, "ttl": ttl},
         },
         states={"BACKEND": "messaging.backends.dynamodb.states.ConnectionStates", "OPTIONS": {**place, "ttl": ttl}},
-        announcer="messaging.transports.announcing.to_gateway",
+        gateway={
+            "BACKEND": "messaging.transports.apigateway.gateway.Gateway",
+            "OPTIONS": {"endpoint": endpoint, "region": region},
+        },
+        holder={"BACKEND": "messaging.transports.apigateway.holder.GatewayHolder"},
         metrics="messaging.observability.emf.EmfRecorder",
         client="botocore",
     )

@@ -231,10 +231,10 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
 
     def drop_slow_reader(self) -> None:
         """Close with 4008; autobahn drops the connection a second later if the client does not even read that."""
-        from messaging import runtime
+        from messaging.runtime import runtime
 
         logger.warning("reader stalled")
-        runtime.get_meter().dropped("stalled")
+        runtime.meter.dropped("stalled")
         self.sendClose(code=int(CloseCode.SLOW_READER))
 
 

@@ -94,7 +94,7 @@ class Server(DaphneServer):
             self.stop()
 
     def _begin(self) -> None:
-        from messaging import runtime
+        from messaging.runtime import runtime
 
         self.http_factory.protocol = Channel
         self.ws_factory.protocol = Socket
@@ -104,8 +104,7 @@ class Server(DaphneServer):
             option = getattr(self.ws_factory, name)
             setattr(Socket, name, staticmethod(option) if callable(option) else option)
         Socket.CONFIG_ATTRS = ()  # else autobahn pretty-prints them all for each socket, for a log line
-        runtime.get_hub()
-        runtime.get_lag()
+        runtime.here()
         # Existing objects stay, so collections skip them. They also run rarely: few new objects become cyclic garbage.
         gc.collect()
         gc.freeze()
@@ -116,9 +115,9 @@ class Server(DaphneServer):
                 signal.signal(number, lambda *_: reactor.callFromThread(self.drain))
 
     async def _drained(self) -> None:
-        from messaging import runtime
+        from messaging.runtime import runtime
 
-        sockets = runtime.get_sockets()
+        sockets = runtime.sockets
         logger.info("server drains %s sockets over %s s", len(sockets), self._shutdown_timeout)
         sockets.draining = True
         loop = asyncio.get_running_loop()

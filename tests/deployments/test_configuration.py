@@ -137,10 +137,9 @@ sys.modules |= dict.fromkeys({NOT_ON_LAMBDA})  # to import one of them is an Imp
 import messaging_site.wsgi
 import messaging.transports.apigateway.handler
 from django.urls import get_resolver
-from messaging import runtime
+from messaging.runtime import runtime
 get_resolver().url_patterns
-for get_part in (runtime.get_service, runtime.get_states, runtime.get_addresses, runtime.get_gateway):
-    get_part()
+runtime.service, runtime.states, runtime.addresses, runtime.gateway, runtime.holder
 """
     environment = AWS | {"PATH": os.environ["PATH"], "STATIC_ROOT": str(tmp_path)}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -153,8 +152,8 @@ import sys
 sys.modules |= dict.fromkeys(("boto3", "botocore", "zappa"))
 import messaging_site.asgi
 from django.core.management import call_command
-from messaging import runtime
-runtime.get_service()
+from messaging.runtime import runtime
+runtime.service
 call_command("check")
 """
     for environment in ({"VAR_DIR": str(tmp_path)}, PRODUCTION):

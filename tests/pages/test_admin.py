@@ -173,7 +173,7 @@ def test_a_conversation_shows_its_latest_messages_and_leads_to_all(admin_client:
 
 
 def test_messages_are_found_by_the_button_that_sent_them(admin_client: Client, conversation: Conversation) -> None:
-    key = QuickMessage.objects.get().key
+    key = QuickMessage.objects.create(key="louder", label="Louder", content="speak up").key
     conversation.messages.update(quick=key)
     converse("typed")
     rows = admin_client.get(MESSAGES, {"quick": key}).context["cl"].result_list
@@ -346,10 +346,8 @@ def test_an_operator_adds_a_quick_message(admin_client: Client) -> None:
         "active": "on",
     }
     admin_client.post(f"{QUICK_MESSAGES}add/", form)
-    assert list(QuickMessage.objects.values_list("key", "kind", "content_de")) == [
-        ("speak-german", "visitor", ""),
-        ("soon", "reply", "in einer Minute"),
-    ]
+    added = QuickMessage.objects.get(key="soon")
+    assert (added.kind, added.content_de) == ("reply", "in einer Minute")
     page = admin_client.get(QUICK_MESSAGES).content.decode()
     assert page.index("Soon") < page.index("Please speak German")  # the list is grouped by kind
 

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 from django.contrib.auth.models import Permission, User
 
-from messaging import runtime, tokens
+from messaging import tokens
+from messaging.runtime import runtime
 from messaging.transports.apigateway import handler
 from tests.support import gateway_events
 from tests.support.connections import Frame
@@ -65,10 +66,10 @@ class Gate:
         return [frame["content"] for frame in self.api.frames[connection] if frame["type"] == "message"]
 
     def rows(self, group: str) -> list[str]:
-        return [row.connection_id for row in handler.run(runtime.get_store().get_connections(group))]
+        return [row.id for row in handler.run(runtime.store.get_connections(group))]
 
     def state(self, connection: str) -> dict[str, Any] | None:
-        return handler.run(runtime.get_states().load(connection))
+        return handler.run(runtime.states.load(connection))
 
 
 def staff() -> User:

@@ -22,10 +22,11 @@ from django.db.backends.signals import connection_created
 from django.db.models import Count
 from django.test import Client
 
-from messaging import runtime, tokens
+from messaging import tokens
 from messaging.journal import reader
 from messaging.models import Conversation, Message
 from messaging.protocol import frames
+from messaging.runtime import runtime
 from messaging.service.actions import Connection, Reply
 from messaging.service.contracts import Cursor
 from tests.support.archive import COMMON, RARE
@@ -95,7 +96,7 @@ class Everybody:
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
-        self.service, self.journal = runtime.get_service(), runtime.get_journal()
+        self.service, self.journal = runtime.service, runtime.journal
         by_size = Message.objects.order_by().values_list("conversation").annotate(size=Count("pk"))
         self._long = [str(id) for id, _ in by_size.order_by("-size")[:10]]
         self._short = [str(id) for id in Conversation.objects.order_by("id").values_list("pk", flat=True)[:1000]]

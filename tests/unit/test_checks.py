@@ -15,7 +15,6 @@ from tests.support.configurations import AWS
 @pytest.fixture
 def aws(settings: SettingsWrapper) -> SettingsWrapper:
     """Return settings of a deployment with a gateway that pass all checks."""
-    settings.MESSAGING_STATES = {"BACKEND": "messaging.backends.dynamodb.states.ConnectionStates"}
     settings.CSRF_TRUSTED_ORIGINS = [AWS["CSRF_TRUSTED_ORIGINS"]]
     for name in ("CONNECTIONS_TABLE_NAME", "AWS_REGION", "WEBSOCKET_API_ENDPOINT", "WEBSOCKET_PUBLIC_URL"):
         setattr(settings, name, AWS[name])

@@ -13,9 +13,10 @@ from django.contrib.auth.models import Permission, User
 from django.db import connections
 from pytest_django import Settings
 
-from messaging import runtime, tokens
+from messaging import tokens
 from messaging.journal import journal
 from messaging.models import Block, Conversation
+from messaging.runtime import runtime
 from messaging.service.actions import Action, Connection
 from messaging.service.contracts import ADMINS, conversation_group
 from messaging.transports.channels.consumer import MessagingConsumer
@@ -124,8 +125,8 @@ class Held:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go_on = asyncio.Event(), asyncio.Event()
         self.order: list[str] = []
-        self._receive = runtime.get_service().receive
-        monkeypatch.setattr(runtime.get_service(), "receive", self._held)
+        self._receive = runtime.service.receive
+        monkeypatch.setattr(runtime.service, "receive", self._held)
 
     async def _held(self, connection: Connection, frame: str | bytes) -> list[Action]:
         self.order.append("begun")
@@ -165,20 +166,20 @@ async def test_a_page_of_another_site_is_refused_before_it_is_open(origin: str |
     await page.send_input({"type": "websocket.connect"})
     assert await page.event() == {"type": "websocket.close"}
     await page.wait(SOON)
-    assert len(runtime.get_sockets()) == 0
+    assert len(runtime.sockets) == 0
 
 
 @pytest.mark.parametrize("origin", ["http://testserver", "https://TESTSERVER", "https://pages.example.org", None])
 async def test_a_page_of_this_site_is_welcomed(origin: str | None, settings: Settings) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://pages.example.org"]
     page = await Page(origin=origin).opened()
-    assert len(runtime.get_sockets()) == 1
+    assert len(runtime.sockets) == 1
     await page.disconnect(timeout=SOON)
-    assert len(runtime.get_sockets()) == 0
+    assert len(runtime.sockets) == 0
 
 
 async def test_a_server_that_is_full_tells_its_client_to_come_back(visitor: Page, settings: Settings) -> None:
-    runtime.get_sockets().limit = 1
+    runtime.sockets.limit = 1
     page = Page()
     assert await page.connect(SOON) == (True, None)
     assert await page.until_closed() == ([error("unavailable", retryAfterMs=1000)], 4013)
@@ -318,7 +319,7 @@ async def test_a_reader_that_falls_too_far_behind_is_closed(caplog: pytest.LogCa
 
 
 async def test_a_server_that_stops_sends_everybody_elsewhere(visitor: Page, admin: Page) -> None:
-    draining = asyncio.create_task(runtime.get_sockets().drain(spread=0, patience=SOON))
+    draining = asyncio.create_task(runtime.sockets.drain(spread=0, patience=SOON))
     for page in (visitor, admin):
         assert await page.until_closed() == ([SHUTDOWN], 4001)
     assert await draining == 0
@@ -330,7 +331,7 @@ async def test_a_frame_that_is_being_served_when_the_server_stops_is_answered_fi
     held = Held(monkeypatch)
     await visitor.send_json_to({"action": "ping", "id": "p"})
     await held.begun.wait()
-    draining = asyncio.create_task(runtime.get_sockets().drain(spread=0, patience=SOON))
+    draining = asyncio.create_task(runtime.sockets.drain(spread=0, patience=SOON))
     await many_turns()
     assert visitor.output_queue.empty()
     held.go_on.set()
@@ -355,13 +356,13 @@ async def test_whoever_is_erased_is_somebody_new_and_their_other_pages_come_back
 
 
 async def test_nothing_is_left_of_a_page_that_disconnects(visitor: Page, admin: Page) -> None:
-    group, store = conversation_group(visitor.conversation), runtime.get_store()
+    group, store = conversation_group(visitor.conversation), runtime.store
     assert [await store.count(name) for name in (group, ADMINS)] == [1, 1]
     await visitor.disconnect(1001, SOON)
     assert [await store.count(name) for name in (group, ADMINS)] == [0, 1]
     await admin.disconnect(1000, SOON)
     assert [await store.count(name) for name in (group, ADMINS)] == [0, 0]
-    assert len(runtime.get_sockets()) == 0
+    assert len(runtime.sockets) == 0
 
 
 async def test_an_exception_in_the_service_ends_the_connection_and_leaves_nothing_behind(
@@ -372,12 +373,12 @@ async def test_an_exception_in_the_service_ends_the_connection_and_leaves_nothin
     async def fail(connection: Connection, frame: str | bytes) -> None:
         raise TypeError("a fault of the service")
 
-    monkeypatch.setattr(runtime.get_service(), "receive", fail)
+    monkeypatch.setattr(runtime.service, "receive", fail)
     await visitor.send_json_to({"action": "ping"})
     with pytest.raises(TypeError, match="a fault of the service"):
         await visitor.wait(SOON)
-    assert await runtime.get_store().count(conversation_group(visitor.conversation)) == 0
-    assert len(runtime.get_sockets()) == 1
+    assert await runtime.store.count(conversation_group(visitor.conversation)) == 0
+    assert len(runtime.sockets) == 1
     monkeypatch.undo()
     assert await admin.request("ping", id="p") == {**PONG, "id": "p"}
 
@@ -388,7 +389,7 @@ async def test_a_connection_is_counted_out_even_if_its_end_fails(
     async def fail(connection: Connection) -> None:
         raise TypeError("a fault of the service")
 
-    monkeypatch.setattr(runtime.get_service(), "disconnect", fail)
+    monkeypatch.setattr(runtime.service, "disconnect", fail)
     with pytest.raises(TypeError, match="a fault of the service"):
         await visitor.disconnect(timeout=SOON)
-    assert len(runtime.get_sockets()) == 0
+    assert len(runtime.sockets) == 0

@@ -66,8 +66,8 @@ def _partitions(group: str) -> list[str]:
 def _keys(connection: StoredConnection) -> Iterator[Item]:
     for group in connection.groups:
         partitions = _partitions(group)
-        partition = partitions[crc32(connection.connection_id.encode()) % len(partitions)]
-        yield key(partition, connection.connection_id)
+        partition = partitions[crc32(connection.id.encode()) % len(partitions)]
+        yield key(partition, connection.id)
 
 
 def _item(connection: StoredConnection) -> Item:
@@ -84,7 +84,7 @@ def _item(connection: StoredConnection) -> Item:
 
 def _connection(item: Item) -> StoredConnection:
     return StoredConnection(
-        connection_id=item["connection_id"]["S"],
+        id=item["connection_id"]["S"],
         connection_type=cast(Role, item["connection_type"]["S"]),
         conversation=item["conversation"]["S"] if "conversation" in item else None,
         principal=item["principal"]["S"],

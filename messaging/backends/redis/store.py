@@ -10,7 +10,7 @@ from messaging.backends.redis.client import Command, RedisClient
 from messaging.service.contracts import StoredConnection
 
 _FIELDS = {
-    "connectionId": "connection_id",
+    "connectionId": "id",
     "connectionType": "connection_type",
     "conversation": "conversation",
     "principal": "principal",
@@ -53,14 +53,14 @@ class RedisStore(ConnectionStore):
         text = json.dumps({wire: row[name] for wire, name in _FIELDS.items()}, separators=(",", ":"))
         seconds = min(self.ttl, SILENT_SECONDS)
         counts_until = self._clock() + seconds
-        commands: list[Command] = [("SET", _row_key(connection.connection_id), text, "EX", self.ttl)]
+        commands: list[Command] = [("SET", _row_key(connection.id), text, "EX", self.ttl)]
         for index in map(_index_key, connection.groups):
-            commands += [("ZADD", index, counts_until, connection.connection_id), ("EXPIRE", index, seconds)]
+            commands += [("ZADD", index, counts_until, connection.id), ("EXPIRE", index, seconds)]
         await self._client.run(*commands)
 
     async def remove_connection(self, connection: StoredConnection) -> None:
-        leave: list[Command] = [("ZREM", _index_key(group), connection.connection_id) for group in connection.groups]
-        await self._client.run(("DEL", _row_key(connection.connection_id)), *leave)
+        leave: list[Command] = [("ZREM", _index_key(group), connection.id) for group in connection.groups]
+        await self._client.run(("DEL", _row_key(connection.id)), *leave)
 
     async def get_connections(self, group: str) -> list[StoredConnection]:
         index = _index_key(group)

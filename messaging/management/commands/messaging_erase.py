@@ -11,7 +11,7 @@ from messaging.management.arguments import conversation
 from messaging.models import Conversation, Message
 from messaging.observability import audit
 from messaging.pages.visitor_names import visitor_name
-from messaging.runtime import announce
+from messaging.runtime import runtime
 from messaging.service.conversation_state import told_erased
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         if not options["no_input"] and not _agreed():
             raise CommandError("Nothing was erased.")
         erased = [state for id in wanted if (state := conversations.erase(str(id)))]
-        announce([told for state in erased for told in told_erased(state)])
+        runtime.announce([told for state in erased for told in told_erased(state)])
         gone = sum(messages[UUID(state.conversation)] for state in erased)
         audit.note("conversations erased", conversations=len(erased), messages=gone)
         self.stdout.write(f"erased: {len(erased)}")

@@ -37,7 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--until", type=moment, metavar="TIME", help="only messages sent before TIME (UTC)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if settings.MESSAGING_STATES:
+        if settings.OUTPUT_IS_LOGGED:
             raise CommandError(
                 "This would leave the messages in the function's log. Export them in the Django admin, or on a machine "
                 "that reaches the database, with only DATABASE_URL set."

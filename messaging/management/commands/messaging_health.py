@@ -7,10 +7,10 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from messaging.operations import round_trip
+from messaging.runtime import runtime
 
 SECONDS = 5
 
@@ -32,11 +32,12 @@ class Command(BaseCommand):
         asked.add_argument("--here", action="store_true", help="ask the backends from this process")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["here"] or (settings.MESSAGING_STATES and not options["url"]):
+        url = options["url"] or (None if options["here"] else runtime.holder.probes)
+        if url is None:
             ready, parts = asyncio.run(round_trip.readiness())
             answer = json.dumps({"status": "ready" if ready else "not ready", **parts})
         else:
-            ready, answer = _asked(options["url"] or f"http://127.0.0.1:{settings.HEALTH_CHECK_PORT}")
+            ready, answer = _asked(url)
         self.stdout.write(answer)
         self.stdout.flush()  # before the error, which goes to the other stream
         if not ready:

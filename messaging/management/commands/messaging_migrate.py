@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.backends.utils import CursorWrapper
 
-from messaging import runtime
 from messaging.journal.reader import missing_migrations
 from messaging.observability import audit
+from messaging.runtime import runtime
 from messaging.service.contracts import StoreUnavailable
 
 LOCK = 0x6D657373616765  # "message" in ASCII: no other advisory lock in this database has this number
@@ -85,13 +85,13 @@ def _locked(cursor: CursorWrapper) -> bool:
 
 async def _differences() -> list[str]:
     try:
-        return await runtime.get_store().differences()
+        return await runtime.store.differences()
     finally:
         await runtime.close()
 
 
 async def _migrate_store() -> None:
     try:
-        await runtime.get_store().migrate()
+        await runtime.store.migrate()
     finally:
         await runtime.close()

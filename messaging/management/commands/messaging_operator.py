@@ -12,7 +12,7 @@ class Command(BaseCommand):
     help = "Create a superuser named operator with a random password, printed once, unless there is a superuser."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if settings.MESSAGING_STATES:
+        if settings.OUTPUT_IS_LOGGED:
             raise CommandError(
                 "This would leave the password in the function's log. Use createsuperuser instead (docs/aws.md)."
             )

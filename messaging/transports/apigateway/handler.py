@@ -19,7 +19,7 @@ from zappa.websocket import on_connect, on_disconnect, on_message
 
 from messaging.observability.context import bind
 from messaging.protocol.codes import ABNORMAL
-from messaging.runtime import get_addresses, get_meter, get_service, get_states, get_tracer
+from messaging.runtime import runtime
 from messaging.service.actions import Action, Connection, Join, Publish
 from messaging.service.contracts import StoreUnavailable
 from messaging.transports.apigateway.connection_state import copy, dump, restore
@@ -68,8 +68,8 @@ def _handled(event: Event, context: Any) -> dict[str, int]:
         status = 500
     else:
         logger.info("event served", extra=extra | {"status": status})
-    get_meter().recorder.flush()
-    get_tracer().flush()
+    runtime.meter.recorder.flush()
+    runtime.tracer.flush()
     return {"statusCode": status}
 
 
@@ -89,7 +89,7 @@ async def _serve(event: Event, seconds: SecondsLeft) -> int:
             return 200
     try:
         frame = _frame(event)
-        with get_tracer().served(frame):
+        with runtime.tracer.served(frame):
             await _receive(connection_id, frame, posting)
     except Exception:
         await posting.end(connection_id)  # as if a process died: the client reconnects and sends it again
@@ -104,28 +104,28 @@ async def _connect(connection_id: str, event: Event) -> int:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     origin = headers.get("origin")
     if origin is not None and not trusted_origin(origin):
-        get_meter().opened("origin")
+        runtime.meter.opened("origin")
         return 403
     address = pseudonym_of(event["requestContext"]["identity"]["sourceIp"])
     limit = settings.SOCKETS_PER_ADDRESS
-    if limit and await get_addresses().enter(address, connection_id) > limit:
-        await get_addresses().leave(address, connection_id)
-        get_meter().opened("address")
+    if limit and await runtime.addresses.enter(address, connection_id) > limit:
+        await runtime.addresses.leave(address, connection_id)
+        runtime.meter.opened("address")
         return 429
     try:
-        await get_states().save(connection_id, dump(Connection(connection_id, held=False, address=address)))
+        await runtime.states.save(connection_id, dump(Connection(connection_id, held=False, address=address)))
     except StoreUnavailable as error:
         logger.warning("connection refused", extra={"connection": connection_id, "error": str(error)})
         if limit:
-            await get_addresses().leave(address, connection_id)
-        get_meter().opened("full")
+            await runtime.addresses.leave(address, connection_id)
+        runtime.meter.opened("full")
         return 503
-    get_meter().opened(None)
+    runtime.meter.opened(None)
     return 200
 
 
 async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> None:
-    service, states = get_service(), get_states()
+    service, states = runtime.service, runtime.states
     try:
         state = await states.load(connection_id)
     except StoreUnavailable as error:
@@ -138,7 +138,7 @@ async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> 
     actions = [] if connection.greeted else await service.connect(connection)
     began = time.monotonic()
     actions += await service.receive(connection, frame)
-    get_meter().answered(connection, actions, time.monotonic() - began)
+    runtime.meter.answered(connection, actions, time.monotonic() - began)
     if connection != before:
         # Saved before anything is posted: another process may already serve the client's answer to that. If another
         # frame was served meanwhile, its state stays, unless this frame identified the connection: only the identity
@@ -156,7 +156,7 @@ def _unsaved(
     """Return the actions to perform instead of `actions` if the connection's state could not be saved."""
     if Join() in actions:  # its identity is not kept, so the client must not believe that it is identified
         publishes = [action for action in actions if isinstance(action, Publish)]
-        return [*publishes, *get_service().unavailable(connection, frame, error)]
+        return [*publishes, *runtime.service.unavailable(connection, frame, error)]
     logger.warning("state not saved", extra={"connection": connection.id, "error": str(error)})
     return actions
 

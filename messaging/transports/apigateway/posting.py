@@ -3,18 +3,19 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import ABNORMAL
 from messaging.protocol.frames import Message
-from messaging.runtime import get_addresses, get_gateway, get_meter, get_service, get_states, get_store, get_tracer
-from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish, Reply, age
+from messaging.runtime import runtime
+from messaging.service.actions import Action, CloseGroup, Connection, Publish, age, is_for
 from messaging.service.contracts import StoredConnection, StoreUnavailable
 from messaging.transports.apigateway.connection_state import restore
 from messaging.transports.apigateway.gateway import CONCURRENCY, LEFT, NOBODY, POSTED, SecondsLeft
+from messaging.transports.base import GatheringTransport
 
 logger = logging.getLogger(__name__)
 
@@ -24,25 +25,26 @@ class Posting:
 
     def __init__(self, seconds_left: SecondsLeft) -> None:
         self._seconds_left = seconds_left
-        self._gateway, self._store, self._states = get_gateway(), get_store(), get_states()
+        self._gateway, self._store, self._states = runtime.gateway, runtime.store, runtime.states
         self._turns = asyncio.Semaphore(CONCURRENCY)
         self.outcomes: Counter[str] = Counter()
 
-    async def perform(self, connection: Connection, actions: Sequence[Action]) -> None:
+    async def perform(self, connection: Connection, actions: Iterable[Action]) -> None:
         """Perform actions of the service. Frames for `connection` itself stay in order and wait for no other one."""
-        replies = [encode(action.frame) for action in actions if isinstance(action, Reply)]
-        closes = any(isinstance(action, Close) for action in actions)
-        publishes = [action for action in actions if isinstance(action, Publish)]
+        gathered = GatheringTransport(connection)
+        gathered.perform(actions)
+        replies = [encode(frame) for frame in gathered.frames]
+        publishes = [action for action in gathered.published if isinstance(action, Publish)]
         texts = {id(frame): encode(frame) for frame in {id(p.frame): p.frame for p in publishes}.values()}
         answered, *published = await asyncio.gather(
-            self._answer(connection, replies, closes),
+            self._answer(connection, replies, gathered.closing),
             *(self._publish(publish, texts[id(publish.frame)]) for publish in publishes),
             return_exceptions=True,
         )
         for error in published:
             if error is not None:
                 logger.error("publish failed", exc_info=error)
-        for action in actions:
+        for action in gathered.published:
             if isinstance(action, CloseGroup):
                 await self._end_group(action)
         if answered is not None:
@@ -72,12 +74,12 @@ class Posting:
         else:
             if state is not None:
                 connection = known or restore(connection_id, state)
-                get_meter().closed(connection, code, age(connection))
+                runtime.meter.closed(connection, code, age(connection))
         if connection is None:
             return []
-        actions = await get_service().disconnect(connection)
+        actions = await runtime.service.disconnect(connection)
         if settings.SOCKETS_PER_ADDRESS:
-            await get_addresses().leave(connection.address, connection.id)
+            await runtime.addresses.leave(connection.address, connection.id)
         return actions
 
     def report(self) -> None:
@@ -107,7 +109,7 @@ class Posting:
         except StoreUnavailable as error:
             logger.warning("connections not closed", extra={"error": str(error)})
             return
-        await asyncio.gather(*(self.end(row.connection_id) for row in rows if row.connection_id != closing.exclude))
+        await asyncio.gather(*(self.end(row.id) for row in rows if is_for(row, exclude=closing.exclude)))
 
     async def _publish(self, publish: Publish, text: str) -> None:
         try:
@@ -116,21 +118,21 @@ class Posting:
             # The receivers learn of the message from the next pong, and load it from the journal.
             logger.warning("receivers not loaded", extra={"error": str(error)})
             return
-        tracer = get_tracer()
+        tracer = runtime.tracer
         with tracer.delivered(tracer.trace(), len(rows)):
             await self._fan_out(publish, text, rows)
         if rows and isinstance(publish.frame, Message):
-            get_meter().delivered(publish.frame.cursor)
+            runtime.meter.delivered(publish.frame.cursor)
 
     async def _fan_out(self, publish: Publish, text: str, rows: Sequence[StoredConnection]) -> None:
         async with asyncio.TaskGroup() as group:
             for row in rows:
-                if row.version >= publish.min_version and publish.exclude not in (row.connection_id, row.principal):
+                if is_for(row, min_version=publish.min_version, exclude=publish.exclude):
                     group.create_task(self._deliver(row, text))
 
     async def _deliver(self, row: StoredConnection, text: str) -> None:
         async with self._turns:
-            outcome = await self._post(row.connection_id, text)
+            outcome = await self._post(row.id, text)
         if outcome == NOBODY:
             await self._remove(row)
 
@@ -138,8 +140,8 @@ class Posting:
         try:
             await self._store.remove_connection(row)
         except StoreUnavailable as error:
-            logger.warning("connection not removed", extra={"connection": row.connection_id, "error": str(error)})
-        await self.forget(row.connection_id)
+            logger.warning("connection not removed", extra={"connection": row.id, "error": str(error)})
+        await self.forget(row.id)
 
     async def _post(self, connection_id: str, text: str) -> str:
         outcome = await self._gateway.post(connection_id, text, self._seconds_left)

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from messaging.runtime import get_service, get_states, get_store
+from messaging.runtime import runtime
 from messaging.service.contracts import ADMINS, StoreUnavailable
 from messaging.transports.apigateway.connection_state import copy, dump, restore
 from messaging.transports.apigateway.gateway import SecondsLeft
@@ -49,10 +49,10 @@ def _look(context: Any) -> None:
 
 
 async def _close_revoked(seconds: SecondsLeft) -> None:
-    service, states, posting = get_service(), get_states(), Posting(seconds)
-    rows = await get_store().get_connections(ADMINS)
-    loaded = await asyncio.gather(*(states.load(row.connection_id) for row in rows))
-    kept = {row.connection_id: state for row, state in zip(rows, loaded, strict=True) if state is not None}
+    service, states, posting = runtime.service, runtime.states, Posting(seconds)
+    rows = await runtime.store.get_connections(ADMINS)
+    loaded = await asyncio.gather(*(states.load(row.id) for row in rows))
+    kept = {row.id: state for row, state in zip(rows, loaded, strict=True) if state is not None}
     admins = [restore(connection_id, state) for connection_id, state in kept.items()]
     before = {connection.id: copy(connection) for connection in admins}
     revoked = await service.revoked(admins)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +12,10 @@ from channels.consumer import AsyncConsumer
 from messaging.observability.context import bind
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import ABNORMAL, IDENTIFY_SECONDS, CloseCode
-from messaging.runtime import get_hub, get_meter, get_service, get_sockets, get_tracer
-from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish, Reply
+from messaging.protocol.frames import ServerFrame
+from messaging.runtime import runtime
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
+from messaging.transports.base import HeldTransport
 from messaging.transports.client_address import pseudonym
 from messaging.transports.origin import allowed_origin
 
@@ -25,7 +27,7 @@ Send = Callable[[Any], Awaitable[None]]
 OUTBOX_BYTES = 1024 * 1024  # limit for one client; beyond it the connection closes, and `history` recovers
 
 
-class MessagingConsumer(AsyncConsumer):
+class MessagingConsumer(HeldTransport, AsyncConsumer):
     """One WebSocket. Its frames are served one after another; frames for its client wait in a bounded outbox.
 
     `identify_seconds`: the limit until the first frame. `outbox_bytes`: the limit of the outbox.
@@ -43,7 +45,18 @@ class MessagingConsumer(AsyncConsumer):
         self.serving = True  # true from the start: before the handshake is accepted, nothing can be sent
         self.restarting = False
 
-    # The methods that the hub (Member) and the drain (Restartable) call.
+    # The transport.
+
+    def deliver(self, frame: ServerFrame) -> None:
+        self.push(encode(frame))
+
+    def join(self) -> None:
+        self.hub.leave(self, self.groups)
+        self.groups = self.connection.groups
+        self.hub.join(self, self.groups)
+
+    def publish(self, action: Publish | CloseGroup) -> None:
+        self.hub.publish(action)
 
     def push(self, text: str, cursor: str = "") -> None:
         """Put a frame in the outbox; beyond its limit, close the connection instead."""
@@ -52,7 +65,7 @@ class MessagingConsumer(AsyncConsumer):
         if self.outbox_bytes + len(text) > self.outbox_limit:
             logger.warning("reader too slow", extra={"connection": self.connection.id, "bytes": self.outbox_bytes})
             self.outbox.clear()
-            get_meter().dropped("outbox")
+            runtime.meter.dropped("outbox")
             self.close(Close(CloseCode.SLOW_READER))
             return
         self.connection.handed(cursor)
@@ -81,7 +94,7 @@ class MessagingConsumer(AsyncConsumer):
         Channels' own loop makes two tasks per event, to listen to the channel layer too (the hub does that, once for
         all connections), and goes through the shared database thread before each, which nothing here needs.
         """
-        self.meter, self.tracer = get_meter(), get_tracer()
+        self.meter, self.tracer = runtime.meter, runtime.tracer
         if not allowed_origin(scope):
             self.meter.opened("origin")
             await receive()
@@ -90,7 +103,7 @@ class MessagingConsumer(AsyncConsumer):
         self.send_event = send
         self.sends_many = "websocket.send_many" in scope.get("extensions", {})
         bind(connection=self.connection.id)
-        self.service, self.hub, self.sockets = get_service(), get_hub(), get_sockets()
+        self.service, self.hub, self.sockets = runtime.service, runtime.hub, runtime.sockets
         self.connection.address = pseudonym(scope)
         loop = asyncio.get_running_loop()
         began = time.monotonic()
@@ -139,24 +152,6 @@ class MessagingConsumer(AsyncConsumer):
     def _close_code(self, event: dict[str, Any]) -> int:
         """Return the connection's close code: our own, or that of its last event, or ABNORMAL if there is neither."""
         return int(self.closing.code if self.closing else event.get("code") or ABNORMAL)
-
-    def perform(self, actions: Iterable[Action]) -> None:
-        """Perform actions of the service, in order."""
-        publishes: list[Publish | CloseGroup] = []
-        for action in actions:
-            match action:
-                case Reply(frame):
-                    self.push(encode(frame))
-                case Join():
-                    self.hub.leave(self, self.groups)
-                    self.groups = self.connection.groups
-                    self.hub.join(self, self.groups)
-                case Publish() | CloseGroup():
-                    publishes.append(action)
-                case Close():
-                    self.close(action)
-        if publishes:
-            self.hub.publish(publishes)
 
     def _write_soon(self) -> None:
         if self.writer is None:

@@ -1,7 +1,7 @@
 """The messages between processes through the channel layer: plain values, which every layer can carry."""
 
 from messaging.protocol.frames import Message
-from messaging.service.actions import Connection, Publish
+from messaging.service.actions import Publish
 
 Hint = tuple[str, int, str, str, str]  # group, minimum version, exclude, a message's cursor, encoded frame
 Ending = tuple[str, int, str]  # group, close code, exclude
@@ -11,10 +11,3 @@ def hint(publish: Publish, text: str) -> Hint:
     """Return the hint for `publish`. `text`: its frame, encoded."""
     cursor = publish.frame.cursor if isinstance(publish.frame, Message) else ""
     return publish.group, publish.min_version, publish.exclude, cursor, text
-
-
-def is_for(connection: Connection, min_version: int, exclude: str) -> bool:
-    """Return whether a hint is for `connection`, a member of its group."""
-    if connection.version < min_version:
-        return False
-    return not exclude or exclude not in (connection.id, connection.principal)

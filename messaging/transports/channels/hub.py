@@ -9,19 +9,19 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
-
-from channels.layers import get_channel_layer
+from typing import Any
 
 from messaging.background import lasting
+from messaging.observability.meter import Meter
+from messaging.observability.tracer import Tracer
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import CloseCode
-from messaging.protocol.frames import Message
-from messaging.runtime import get_meter, get_tracer
-from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
+from messaging.protocol.frames import Message, ServerFrame
+from messaging.service.actions import Close, CloseGroup, Publish, is_for
 from messaging.service.contracts import ADMINS, Cursor, StoreUnavailable
 from messaging.service.service import MessagingService
-from messaging.transports.channels.hints import Ending, Hint, hint, is_for
+from messaging.transports.base import HeldTransport
+from messaging.transports.channels.hints import Ending, Hint, hint
 
 logger = logging.getLogger(__name__)
 
@@ -33,36 +33,24 @@ WATCH_SECONDS = 3.0  # between two checks of the rights of connected staff
 PRESENCE_SECONDS = 2.0  # between two readings of the presence counts
 
 
-class Member(Protocol):
-    """A connection as the hub sees it."""
-
-    @property
-    def connection(self) -> Connection: ...
-
-    def perform(self, actions: Iterable[Action]) -> None:
-        """Perform actions of the service."""
-
-    def push(self, text: str, cursor: str) -> None:
-        """Queue a frame for the client; must neither wait nor raise."""
-
-    def close(self, closing: Close) -> None:
-        """Close after all queued frames are sent."""
-
-
 class Hub:
     """The hub of an event loop.
 
-    `catch_up_seconds`: between two searches of the journal for messages that no hint announced.
+    `layer`: a channel layer. `catch_up_seconds`: between two searches of the journal for messages that no hint
+    announced.
     """
 
-    def __init__(self, service: MessagingService, *, catch_up_seconds: float) -> None:
+    def __init__(
+        self, service: MessagingService, layer: Any, *, meter: Meter, tracer: Tracer, catch_up_seconds: float
+    ) -> None:
         self._service = service
         self._catch_up_seconds = catch_up_seconds
-        self._layer: Any = get_channel_layer()
-        self._meter, self._tracer = get_meter(), get_tracer()
+        self._layer = layer
+        self._meter, self._tracer = meter, tracer
         self._traces: dict[str, str] = {}  # the traces of waiting messages, by cursor
-        self._groups: dict[str, dict[Member, None]] = {}
+        self._groups: dict[str, dict[HeldTransport, None]] = {}
         self._waiting: list[Hint] = []
+        self._encoded: tuple[ServerFrame | None, str] = (None, "")  # the last published frame, and its text
         self._endings: list[Ending] = []
         self._known: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # number of a message -> groups that got it
         self._floor: int | None = None  # number of a message: the journal is asked for those after it
@@ -78,37 +66,34 @@ class Hub:
         """Return whether this process receives what is published, and its last publish reached the channel layer."""
         return self._down_until == 0.0 and not self._deaf
 
-    def join(self, member: Member, groups: Iterable[str]) -> None:
+    def join(self, member: HeldTransport, groups: Iterable[str]) -> None:
         """Add `member` to `groups`: from now on it gets what is published to them."""
         self._joined = True
         for group in groups:
             self._groups.setdefault(group, {})[member] = None
 
-    def leave(self, member: Member, groups: Iterable[str]) -> None:
+    def leave(self, member: HeldTransport, groups: Iterable[str]) -> None:
         for group in groups:
             members = self._groups.get(group, {})
             members.pop(member, None)
             if not members:
                 self._groups.pop(group, None)
 
-    def publish(self, publishes: Iterable[Publish | CloseGroup]) -> None:
-        """Send `publishes` to every process, this one included, in the same order everywhere. Never waits.
+    def publish(self, action: Publish | CloseGroup) -> None:
+        """Send `action` to every process, this one included, in the same order everywhere. Never waits.
 
-        Each CloseGroup takes effect after all frames.
+        What is published in one turn of the event loop travels together, and each CloseGroup takes effect at its end.
         """
-        encoded: dict[int, str] = {}  # one frame for several groups is encoded once
-        for publish in publishes:
-            if isinstance(publish, CloseGroup):
-                self._endings.append((publish.group, int(publish.code), publish.exclude))
-                continue
-            text = encoded.get(id(publish.frame)) or encode(publish.frame)
-            encoded[id(publish.frame)] = text
-            if len(self._waiting) < WAITING:
-                self._waiting.append(hint(publish, text))
-                if isinstance(publish.frame, Message) and (trace := self._tracer.trace()):
-                    self._traces[publish.frame.cursor] = trace
-            else:
-                self._meter.dropped("hint")
+        if isinstance(action, CloseGroup):
+            self._endings.append((action.group, int(action.code), action.exclude))
+        elif len(self._waiting) < WAITING:
+            if action.frame is not self._encoded[0]:  # one frame for several groups is encoded once
+                self._encoded = action.frame, encode(action.frame)
+            self._waiting.append(hint(action, self._encoded[1]))
+            if isinstance(action.frame, Message) and (trace := self._tracer.trace()):
+                self._traces[action.frame.cursor] = trace
+        else:
+            self._meter.dropped("hint")
         self._wake.set()
 
     async def close(self) -> None:
@@ -228,7 +213,9 @@ class Hub:
                     continue  # a message sent again, or one already found in the journal
                 self._known[number] = *given, group
             members = self._groups.get(group, ())
-            receivers = [member for member in members if is_for(member.connection, min_version, exclude)]
+            receivers = [
+                member for member in members if is_for(member.connection, min_version=min_version, exclude=exclude)
+            ]
             with self._tracer.delivered(traces.get(cursor, "") if receivers else "", len(receivers)):
                 for member in receivers:
                     member.push(text, cursor)
@@ -236,7 +223,7 @@ class Hub:
                 self._meter.delivered(cursor)
         for group, code, exclude in endings:
             for member in self._groups.get(group, ()):
-                if member.connection.id != exclude:
+                if is_for(member.connection, exclude=exclude):
                     member.close(Close(CloseCode(code)))
 
     def _forget(self, floor: int) -> None:

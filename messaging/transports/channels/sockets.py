@@ -3,22 +3,10 @@
 import asyncio
 import random
 from collections.abc import Iterator
-from typing import Protocol
 
 from messaging.backends.base import Addresses
-from messaging.service.actions import Connection, Refusal
-
-
-class Restartable(Protocol):
-    """A socket that can ask its client to reconnect elsewhere. `outbox_bytes`: the size of the frames that wait."""
-
-    outbox_bytes: int
-
-    @property
-    def connection(self) -> Connection: ...
-
-    def restart(self) -> None:
-        """Send the client elsewhere and close, after the handshake or the frame that is being served."""
+from messaging.service.actions import Refusal
+from messaging.transports.base import HeldTransport
 
 
 class Sockets:
@@ -31,17 +19,17 @@ class Sockets:
         self.limit = limit
         self._limit_per_address = limit_per_address
         self._addresses = addresses
-        self._open: set[Restartable] = set()
+        self._open: set[HeldTransport] = set()
         self._changed = asyncio.Event()
         self.draining = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def __iter__(self) -> Iterator[Restartable]:
+    def __iter__(self) -> Iterator[HeldTransport]:
         return iter(self._open)
 
-    async def add(self, socket: Restartable) -> Refusal | None:
+    async def add(self, socket: HeldTransport) -> Refusal | None:
         """Add `socket`; return why it must be refused, or None. In either case `remove` has to be called later."""
         self._open.add(socket)
         if len(self._open) > self.limit or self.draining:
@@ -51,7 +39,7 @@ class Sockets:
         number = await self._addresses.enter(socket.connection.address, socket.connection.id)
         return "address" if number > self._limit_per_address else None
 
-    async def remove(self, socket: Restartable) -> None:
+    async def remove(self, socket: HeldTransport) -> None:
         self._open.discard(socket)
         self._changed.set()
         if self._limit_per_address:

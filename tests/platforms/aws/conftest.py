@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 @pytest.fixture
 def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
     # Imported here, because pytest loads this file before Django's settings if it is given this directory.
-    from messaging import runtime
+    from messaging.runtime import runtime
     from messaging.transports.apigateway import handler
     from tests.support.gateway import Gate
 
     settings.MESSAGING_JOURNAL_OPTIONS = settings.MESSAGING_JOURNAL_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
-    chosen = backends.dynamodb(dynamodb_table.name, dynamodb_table.region, ttl=7_800)
-    for name in ("store", "states", "limiter", "addresses"):
-        backend = getattr(chosen, name)
-        patient = {"OPTIONS": {**backend["OPTIONS"], "timeout": 5}}  # so a busy machine does not look like a lost table
-        setattr(settings, f"MESSAGING_{name.upper()}", backend | patient)
-    settings.MESSAGING_METRICS = {"BACKEND": chosen.metrics, "OPTIONS": {"version": "dev"}}
+    handler.run(runtime.close())  # parts that an earlier test has left
     with gateway_events.management_api() as api:
-        settings.AWS_REGION = dynamodb_table.region
-        settings.WEBSOCKET_API_ENDPOINT = api.url
+        chosen = backends.dynamodb(dynamodb_table.name, dynamodb_table.region, api.url, ttl=7_800)
+        for name in ("store", "states", "limiter", "addresses"):
+            backend = getattr(chosen, name)
+            patient = {**backend["OPTIONS"], "timeout": 5}  # so a busy machine does not look like a lost table
+            setattr(settings, f"MESSAGING_{name.upper()}", backend | {"OPTIONS": patient})
+        settings.MESSAGING_METRICS = {"BACKEND": chosen.metrics, "OPTIONS": {"version": "dev"}}
+        settings.MESSAGING_HOLDER, settings.MESSAGING_GATEWAY = chosen.holder, chosen.gateway
         settings.CSRF_TRUSTED_ORIGINS = [ORIGIN]
         try:
             yield Gate(api)

@@ -17,10 +17,11 @@ from django.test import Client
 from pytest_django import Settings
 from zappa import websocket
 
-from messaging import runtime, tokens
+from messaging import tokens
 from messaging.backends.base import Rate
 from messaging.models import Message
 from messaging.protocol.codes import ErrorCode
+from messaging.runtime import runtime
 from messaging.service.actions import Connection
 from messaging.service.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
 from messaging.transports.apigateway import gateway, handler
@@ -215,7 +216,7 @@ def test_no_text_of_an_exception_leaves_the_process(
     async def fail(*_: object) -> None:
         raise TypeError("the password is secret")
 
-    monkeypatch.setattr(runtime.get_service(), "receive", fail)
+    monkeypatch.setattr(runtime.service, "receive", fail)
     caplog.clear()
     assert gate.event(gateway_events.message(connection, '{"action":"ping"}')) == 500
     assert "secret" not in json.dumps(gate.api.frames)
@@ -258,7 +259,7 @@ def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Setting
 
 def test_a_plain_message_writes_no_state(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     admin, visitor = gate.admin(), gate.visitor()  # staff who came later would change the visitor's presence
-    states, saved = runtime.get_states(), []
+    states, saved = runtime.states, []
     save = states.save
 
     async def count(connection: str, state: dict[str, Any], **fields: Any) -> bool:
@@ -277,7 +278,7 @@ def test_a_plain_message_writes_no_state(gate: Gate, monkeypatch: pytest.MonkeyP
 def test_frames_that_are_served_at_the_same_time_do_not_undo_who_the_connection_is(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection, states = gate.connect(), runtime.get_states()
+    connection, states = gate.connect(), runtime.states
     load, identified = states.load, []
 
     async def identify_meanwhile(connection_id: str) -> dict[str, Any] | None:
@@ -296,7 +297,7 @@ def test_frames_that_are_served_at_the_same_time_do_not_undo_who_the_connection_
 
 
 def test_who_ended_meanwhile_stays_forgotten(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    connection, states = gate.visitor(), runtime.get_states()
+    connection, states = gate.visitor(), runtime.states
     load = states.load
 
     async def end_meanwhile(connection_id: str) -> dict[str, Any] | None:
@@ -315,7 +316,7 @@ def test_an_admin_whom_messages_would_not_find_is_sent_away(gate: Gate, monkeypa
         raise StoreUnavailable("no answer")
 
     connection, user = gate.connect(), staff()
-    monkeypatch.setattr(runtime.get_store(), "touch", fail)
+    monkeypatch.setattr(runtime.store, "touch", fail)
     frames = gate.send(connection, "identify", type="admin", v=2, token=tokens.mint_admin(user.pk), id="i")
     assert [(frame["type"], frame.get("code"), frame.get("id")) for frame in frames] == [
         ("connection", None, None),
@@ -329,7 +330,7 @@ def test_an_admin_whose_state_is_not_kept_is_sent_away(gate: Gate, monkeypatch: 
         raise StoreUnavailable("no answer")
 
     connection, user = gate.connect(), staff()
-    monkeypatch.setattr(runtime.get_states(), "save", fail)
+    monkeypatch.setattr(runtime.states, "save", fail)
     assert errors(gate.send(connection, "identify", type="admin", v=2, token=tokens.mint_admin(user.pk))) == [
         "unavailable"
     ]
@@ -342,10 +343,10 @@ def test_while_states_can_not_be_read_a_frame_is_to_be_sent_again(gate: Gate, mo
 
     connection = gate.visitor()
     with monkeypatch.context() as broken:
-        broken.setattr(runtime.get_states(), "load", fail)
+        broken.setattr(runtime.states, "load", fail)
         (error,) = gate.send(connection, "sendMessage", id="message-1", content="hello")
         assert (error["code"], error["id"], error["retryAfterMs"]) == ("unavailable", "message-1", 1000)
-        broken.setattr(runtime.get_states(), "save", fail)
+        broken.setattr(runtime.states, "save", fail)
         assert gate.event(gateway_events.connect("c1=")) == 503
     assert gate.api.closed == []
     assert [frame["type"] for frame in gate.send(connection, "sendMessage", id="message-1", content="hello")] == ["ack"]
@@ -389,10 +390,10 @@ def test_two_events_share_the_loop_and_the_database_connections(gate: Gate) -> N
 
     visitor, first = gate.visitor(), handler.run(loop())
     gate.say(visitor)
-    before, log = backends(), runtime.get_journal()
+    before, log = backends(), runtime.journal
     for _ in range(3):
         gate.say(visitor)
-    assert (handler.run(loop()), runtime.get_journal(), backends()) == (first, log, before)
+    assert (handler.run(loop()), runtime.journal, backends()) == (first, log, before)
     assert Message.objects.count() == 4
 
 
@@ -431,7 +432,7 @@ def test_a_throttled_post_is_tried_again(gate: Gate, status: int) -> None:
 
 
 def test_posts_that_were_throttled_together_are_not_tried_again_together(gate: Gate, settings: Settings) -> None:
-    settings.MESSAGING_GATEWAY_OPTIONS = {"backoff_seconds": 1.0}
+    settings.MESSAGING_GATEWAY["OPTIONS"] |= {"backoff_seconds": 1.0}
     admins, visitor = [gate.admin() for _ in range(9)], gate.visitor()
     before = {admin: len(gate.api.arrivals[admin]) for admin in admins}
     for admin in admins:
@@ -470,7 +471,7 @@ def test_an_answer_that_can_not_be_posted_closes_the_connection(gate: Gate) -> N
 
 
 def test_who_hangs_delays_nobody_and_the_event_by_one_time_out(gate: Gate, settings: Settings) -> None:
-    settings.MESSAGING_GATEWAY_OPTIONS = {"read_seconds": 3.0}
+    settings.MESSAGING_GATEWAY["OPTIONS"] |= {"read_seconds": 3.0}
     hanging, alive = gate.admin(), [gate.admin() for _ in range(3)]
     visitor = gate.visitor()
     gate.api.always_answers(hanging, HANG)
@@ -486,12 +487,12 @@ def test_who_hangs_delays_nobody_and_the_event_by_one_time_out(gate: Gate, setti
 
 
 def test_however_many_hang_the_event_ends_in_time_and_the_next_one_is_answered(gate: Gate, settings: Settings) -> None:
-    settings.MESSAGING_GATEWAY_OPTIONS = {"read_seconds": 20.0}
+    settings.MESSAGING_GATEWAY["OPTIONS"] |= {"read_seconds": 20.0}
     visitor, user = gate.visitor(), staff()
     for number in range(gateway.THREADS + 5):
         stored = row(f"hangs-{number}=", user)
-        handler.run(runtime.get_store().store_connection(stored))
-        gate.api.always_answers(stored.connection_id, HANG)
+        handler.run(runtime.store.store_connection(stored))
+        gate.api.always_answers(stored.id, HANG)
     gate.seconds = handler.RESERVE_SECONDS + 3
     began = time.monotonic()
     assert gate.say(visitor)["type"] == "ack"
@@ -507,10 +508,10 @@ def test_a_fan_out_is_complete_when_the_handler_returns_and_never_wider_than_32(
     visitor, user = gate.visitor(), staff()
     rows = [row(f"admin-{number}=", user) for number in range(80)]
     for stored in rows:
-        handler.run(runtime.get_store().store_connection(stored))
+        handler.run(runtime.store.store_connection(stored))
     gate.api.delay = 0.5
     gate.say(visitor)
-    assert [gate.contents(stored.connection_id) for stored in rows] == [["hello"]] * 80
+    assert [gate.contents(stored.id) for stored in rows] == [["hello"]] * 80
     assert 8 < gate.api.most_at_once <= gateway.THREADS
 
 
@@ -520,7 +521,7 @@ def test_posting_stops_before_the_time_is_over_and_says_how_many_are_left(
     visitor, user = gate.visitor(), staff()
     rows = [row(f"admin-{number}=", user) for number in range(80)]
     for stored in rows:
-        handler.run(runtime.get_store().store_connection(stored))
+        handler.run(runtime.store.store_connection(stored))
     gate.api.delay = 1.5
     gate.seconds = handler.RESERVE_SECONDS + 4
     caplog.clear()
@@ -528,7 +529,7 @@ def test_posting_stops_before_the_time_is_over_and_says_how_many_are_left(
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert record.message == "not enough time for all posts"
     assert 0 < vars(record)["left"] <= 80
-    assert not any(stored.connection_id in record.getMessage() for stored in rows)
+    assert not any(stored.id in record.getMessage() for stored in rows)
 
 
 def say(content: str) -> str:
@@ -625,7 +626,7 @@ def test_a_store_that_is_down_does_not_spoil_the_page(
         raise StoreUnavailable("no answer")
 
     client = browser(staff())
-    monkeypatch.setattr(runtime.get_store(), "get_connections", fail)
+    monkeypatch.setattr(runtime.store, "get_connections", fail)
     caplog.clear()
     assert client.post("/admin/logout/").status_code == 200
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == ["rights not checked"]

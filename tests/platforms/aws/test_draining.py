@@ -6,10 +6,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from messaging import runtime
+from messaging.runtime import runtime
 from messaging.service.contracts import ADMINS, USERS, StoreUnavailable
 from messaging.service.service import RESTART_MS
-from messaging.transports.apigateway import draining, handler
+from messaging.transports.apigateway import handler, holder
 from tests.support.gateway import Gate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,13 +42,13 @@ def test_everybody_is_told_to_come_back_and_closed(gate: Gate) -> None:
 def test_who_has_gone_without_a_word_is_forgotten(gate: Gate) -> None:
     gone, forgotten = gate.visitor(), gate.visitor()
     gate.api.always_answers(gone, 410)
-    handler.run(runtime.get_states().take(forgotten))
+    handler.run(runtime.states.take(forgotten))
     assert drain() == "sent elsewhere: 2, connected now: 0\n"
     assert gate.api.closed == [forgotten]
 
 
 def test_who_is_left_when_the_time_is_over_stays(gate: Gate, settings: Settings) -> None:
-    settings.SHUTDOWN_TIMEOUT = -draining.RESERVE_SECONDS - 1  # the time is over before it begins
+    settings.SHUTDOWN_TIMEOUT = -holder.DRAIN_RESERVE_SECONDS - 1  # the time is over before it begins
     visitor = gate.visitor()
     had = len(gate.api.frames[visitor])
     assert drain() == "sent elsewhere: 0, connected now: 1\n"
@@ -57,7 +57,7 @@ def test_who_is_left_when_the_time_is_over_stays(gate: Gate, settings: Settings)
 
 def test_what_goes_wrong_with_one_keeps_nobody_else(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     unlucky, other = gate.visitor(), gate.visitor()
-    states = runtime.get_states()
+    states = runtime.states
     load = states.load
 
     async def failing(connection: str) -> object:
@@ -74,6 +74,6 @@ def test_a_table_that_does_not_answer_is_told_in_one_line(gate: Gate, monkeypatc
     async def failing(group: str) -> None:
         raise StoreUnavailable("the table is missing")
 
-    monkeypatch.setattr(runtime.get_store(), "get_connections", failing)
+    monkeypatch.setattr(runtime.store, "get_connections", failing)
     with pytest.raises(CommandError, match=r"^connections: the table is missing$"):
         drain()
