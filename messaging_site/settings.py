@@ -24,6 +24,7 @@ MODE = env.choice("DEPLOYMENT_MODE", env.text("DEPLOYMENT_MODE") or _detected_mo
 VERSION = env.version("VERSION", "dev")  # of this build, for metrics and logs
 LOCAL, AWS = MODE == "local", MODE == "aws"
 VAR_DIR = env.directory("VAR_DIR", BASE_DIR / "var", make=LOCAL)  # for the files of a single machine
+env.stop_on_problems()  # in a wrong mode everything else would look wrong, and a laptop's own key is in VAR_DIR
 
 
 def _local_secret_key() -> str:
@@ -166,7 +167,11 @@ if LOCAL:
 else:
     DATABASE_URL = env.required("DATABASE_URL", "the database for messages, postgres://user:password@host:5432/name")
 # On AWS a check refuses SQLite, so that the error is reported together with all others there (messaging/checks.py).
-DATABASES = {"default": endpoints.database(DATABASE_URL, sqlite_allowed=LOCAL or AWS, tls=AWS)}
+DATABASES: dict[str, dict[str, Any]] = {"default": {}}
+if DATABASE_URL:
+    DATABASES["default"] = env.judged(
+        lambda: endpoints.database(DATABASE_URL, sqlite_allowed=LOCAL or AWS, tls=AWS), DATABASES["default"]
+    )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -206,7 +211,10 @@ elif AWS:  # checks report if one of these three is missing or wrong (messaging/
     _backends = backends.dynamodb(CONNECTIONS_TABLE_NAME, AWS_REGION, WEBSOCKET_API_ENDPOINT, ttl=CONNECTION_TTL)
 else:
     REDIS_URL = env.required("REDIS_URL", "the Redis that connects the pods, such as redis://host:6379/0")
-    _backends = backends.redis(REDIS_URL, env.text("REDIS_PASSWORD"), ttl=CONNECTION_TTL)
+    REDIS_PASSWORD = env.text("REDIS_PASSWORD")
+    _backends = backends.memory(ttl=CONNECTION_TTL)
+    if REDIS_URL:
+        _backends = env.judged(lambda: backends.redis(REDIS_URL, REDIS_PASSWORD, ttl=CONNECTION_TTL), _backends)
 MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
 MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
 MESSAGING_HOLDER, MESSAGING_GATEWAY = _backends.holder, _backends.gateway
@@ -253,3 +261,5 @@ STORAGES = {
 
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", logs.LEVELS)
 LOGGING = logs.configuration(LOG_LEVEL, text=LOCAL, role=SERVICE_ROLE, version=VERSION)
+
+env.stop_on_problems()

@@ -1,9 +1,13 @@
-"""The environment: every value is checked when it is read, and an error names the variable and the allowed values."""
+"""The environment: every value is checked when it is read, and a problem names the variable and the allowed values.
+
+A function that finds a problem notes it and returns a stand-in, so that the settings load to their end and
+`stop_on_problems` reports all of them together.
+"""
 
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar, overload
@@ -11,19 +15,19 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from environs import EnvError, FileAwareEnv
 
 from messaging.backends.base import Rate
 
 T = TypeVar("T")
 
-# The file NAME_FILE, if set, replaces NAME: secrets are mounted as files. Editors end files with a newline.
-_env = FileAwareEnv(strip_whitespace=True)
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
 _VERSION = re.compile(r"[!-~]{1,128}")  # a tag, a digest, or the name of an image that has neither
 _HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
 
 _platform: list[str] = []
+_problems: list[str] = []
 effective: dict[str, object] = {}  # the value of each variable, or its default; `messaging_check` prints them
 
 
@@ -37,11 +41,11 @@ def text(name: str, default: str | None = None) -> str | None:
 
 
 def required(name: str, why: str) -> str:
-    """Return the value of `name`. Raise ImproperlyConfigured, which says `why` it is needed, if it is not set."""
+    """Return the value of `name`; if it is not set, that is a problem, which says `why` it is needed."""
     value = text(name)
     if value is None:
         where = f" ({', '.join(_platform)} is set, so this is not a local machine)" if _platform else ""
-        raise ImproperlyConfigured(f"{name} is not set: {why}{where}")
+        return _wrong(f"{name} is not set: {why}{where}", "")
     return value
 
 
@@ -57,16 +61,16 @@ def number(name: str, default: int, *, least: int = 0, most: int, other_than: in
     value = _given(name) or str(default)
     if not re.fullmatch("-?[0-9]{1,18}", value) or not least <= int(value) <= most or int(value) == other_than:
         but = f", other than {other_than}" if other_than is not None else ""
-        raise ImproperlyConfigured(f"{name}={value!r} must be a whole number from {least} to {most}{but}")
+        return _wrong(f"{name}={value!r} must be a whole number from {least} to {most}{but}", default)
     return _taken(name, int(value))
 
 
 def flag(name: str, default: bool) -> bool:
     """Return a boolean: true or false (also 1/0, yes/no, on/off)."""
-    try:
-        return _taken(name, _env.bool(name, default))
-    except (EnvError, ValueError):
-        raise ImproperlyConfigured(f"{name}={_given(name)!r} must be true or false") from None
+    value = (_given(name) or str(default)).lower()
+    if value not in TRUE + FALSE:
+        return _wrong(f"{name}={value!r} must be true or false", default)
+    return _taken(name, value in TRUE)
 
 
 def host_names(name: str, default: Sequence[str] = ()) -> list[str]:
@@ -83,7 +87,7 @@ def choice(name: str, default: str, allowed: Sequence[str]) -> str:
     """Return one of `allowed`."""
     value = _given(name) or default
     if value not in allowed:
-        raise ImproperlyConfigured(f"{name}={value!r} must be one of {', '.join(allowed)}")
+        return _wrong(f"{name}={value!r} must be one of {', '.join(allowed)}", allowed[0])
     return _taken(name, value)
 
 
@@ -98,7 +102,7 @@ def rate(name: str, burst: int, seconds: float) -> Rate | None:
     except (ValueError, IndexError):
         parsed = Rate(0, 0)
     if len(parts) != 2 or parsed.burst < 1 or not 0 < parsed.seconds < 86_400:
-        raise ImproperlyConfigured(f"{name}={value!r} must be BURST/SECONDS, such as {burst}/{seconds:g}, or off")
+        return _wrong(f"{name}={value!r} must be BURST/SECONDS, such as {burst}/{seconds:g}, or off", None)
     return parsed
 
 
@@ -106,7 +110,7 @@ def version(name: str, default: str) -> str:
     """Return the name of a build: short and without spaces, because metrics and logs repeat it."""
     value = text(name, default)
     if not _VERSION.fullmatch(value):
-        raise ImproperlyConfigured(f"{name}={value!r} must be 1 to 128 printable ASCII characters, without spaces")
+        return _wrong(f"{name}={value!r} must be 1 to 128 printable ASCII characters, without spaces", default)
     return value
 
 
@@ -116,7 +120,7 @@ def address(name: str, default: str) -> str:
     try:
         ip_address(value)
     except ValueError:
-        raise ImproperlyConfigured(f"{name}={value!r} must be an IP address, such as {default} or ::") from None
+        return _wrong(f"{name}={value!r} must be an IP address, such as {default} or ::", default)
     return value
 
 
@@ -130,7 +134,7 @@ def directory(name: str, default: Path, *, make: bool = False) -> Path:
         except OSError:
             wrong = True
     if wrong:
-        raise ImproperlyConfigured(f"{name}={str(value)!r} must be the absolute path of a writable directory")
+        return _wrong(f"{name}={str(value)!r} must be the absolute path of a writable directory", default)
     return value
 
 
@@ -138,7 +142,7 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
     """Return a URL with one of `schemes` and a host, or None if `name` is not set."""
     value = text(name)
     if value is not None and not is_url(value, schemes):
-        raise ImproperlyConfigured(f"{name} must be a URL such as {example}")  # its value may contain a password
+        return _wrong(f"{name} must be a URL such as {example}", None)  # its value may contain a password
     return value
 
 
@@ -154,7 +158,7 @@ def is_url(text: str, schemes: Sequence[str]) -> bool:
 def _several(name: str, default: Sequence[str], form: re.Pattern[str], wanted: str) -> list[str]:
     found = [part.strip() for part in (_given(name) or ",".join(default)).split(",") if part.strip()]
     if wrong := [part for part in found if not form.fullmatch(part)]:
-        raise ImproperlyConfigured(f"{name}: {wrong[0]!r} is invalid; the value must be {wanted}")
+        return _wrong(f"{name}: {wrong[0]!r} is invalid; the value must be {wanted}", list(default))
     return _taken(name, found)
 
 
@@ -163,16 +167,42 @@ def _taken(name: str, value: T) -> T:
     return value
 
 
-def _given(name: str) -> str | None:
+def judged(parse: Callable[[], T], stand_in: T) -> T:
+    """Return the result of `parse`, or `stand_in` if it raises ImproperlyConfigured, which is then a problem."""
     try:
-        return _env.str(name, None) or None
-    except (EnvError, ValueError) as error:
-        raise ImproperlyConfigured(f"{name}: {error}") from error
+        return parse()
+    except ImproperlyConfigured as error:
+        return _wrong(str(error), stand_in)
+
+
+def stop_on_problems() -> None:
+    """Raise ImproperlyConfigured, with a line for each problem that was noted, if there is any."""
+    if _problems:
+        raise ImproperlyConfigured("\n".join(_problems))
+
+
+def _wrong(problem: str, stand_in: T) -> T:
+    _problems.append(problem)
+    return stand_in
+
+
+def _given(name: str) -> str | None:
+    """Return the value of `name`, or the content of the file NAME_FILE, if that is set; None if it is empty.
+
+    Secrets are mounted as files, and editors end files with a newline.
+    """
+    path = os.environ.get(f"{name}_FILE")
+    if not path:
+        return os.environ.get(name) or None
+    try:
+        return Path(path).read_text().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return _wrong(f"{name}_FILE={path!r} must be a readable file path", None)
 
 
 def stop_on_bad_configuration() -> None:
-    """Load the settings. If a value can't be used, end the process with one line that names the variable."""
+    """Load the settings. If values can't be used, end the process with a line for each that names the variable."""
     try:
         settings.INSTALLED_APPS  # noqa: B018  the first access loads them
     except ImproperlyConfigured as error:
-        sys.exit(f"configuration: {error}")
+        sys.exit("\n".join(f"configuration: {line}" for line in str(error).splitlines()))

@@ -1,4 +1,4 @@
-"""`messaging_demo`: invented visitors on a deployment that works, on one that stops meanwhile, and refused targets."""
+"""The demonstration: invented visitors on a deployment that works, on one that stops meanwhile, and refused targets."""
 
 import contextlib
 import os
@@ -11,10 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import psycopg
 import pytest
-from django.core.management import CommandError, call_command
 
-from tests.support.aws_deployment import PROGRAMS
-from tests.support.configurations import AWS
 from tests.support.deployments import PASSWORD, Deployment, Kubernetes, LocalServer, Server, prepare_database
 from tests.support.paths import ROOT
 from tests.support.services import HOST, INHERITED, started
@@ -36,14 +33,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Demo"]:
 
 
 class Demo:
-    """The command, run with settings of its own, as on an operator's machine."""
+    """The program, run with settings of its own, as on an operator's machine."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = {key: os.environ[key] for key in INHERITED if key in os.environ} | dict(environment)
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, url: str, *options: str) -> None:
-        command = [sys.executable, "manage.py", "messaging_demo", url, *options]
+        command = [sys.executable, "-m", "bench.demo", url, *options]
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -162,37 +159,14 @@ def test_visitors_whom_a_busy_database_keeps_out_at_first_come_back(kubernetes: 
         (f"http://{HOST}:1", ("--seconds", "1"), "Connection refused"),  # an unused port
     ],
 )
-def test_it_says_why_it_does_not_begin(url: str, options: tuple[str, ...], said: str) -> None:
-    with pytest.raises(CommandError, match=said):
-        call_command("messaging_demo", url, *options)
+def test_it_says_why_it_does_not_begin(url: str, options: tuple[str, ...], said: str, demo: Demo) -> None:
+    demo.start(url, *options)
+    code, line = demo.end()
+    assert code != 0
+    assert re.search(said, line)
 
 
 def test_it_says_that_nothing_was_acknowledged(server: Server, demo: Demo) -> None:
     demo.start(server.origin, "--rate", "0.000001", "--seconds", "0.5")
-    said = "CommandError: no message was acknowledged: run `messaging_smoke` to find out why"
+    said = "no message was acknowledged: run `messaging_smoke` to find out why"
     assert demo.end() == (1, said)
-
-
-def test_a_function_says_what_is_not_for_it() -> None:
-    code = """
-import django
-from django.core.management import CommandError, call_command
-django.setup()
-for command in ("messaging_demo http://localhost", "messaging_smoke http://localhost", "messaging_operator",
-                "messaging_export"):
-    try:
-        call_command(*command.split())
-    except CommandError as error:
-        print(error)
-"""
-    environment = AWS | {"DJANGO_SETTINGS_MODULE": "messaging_site.settings"}
-    ended = subprocess.run([PROGRAMS / "python", "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert (ended.stdout.splitlines(), ended.stderr) == (
-        [
-            *["No module named 'websockets'. A Lambda function can't run this: use another machine."] * 2,
-            "This would leave the password in the function's log. Use createsuperuser instead (docs/aws.md).",
-            "This would leave the messages in the function's log. Export them in the Django admin, or on a machine "
-            "that reaches the database, with only DATABASE_URL set.",
-        ],
-        "",
-    )

@@ -13,7 +13,16 @@ def test_a_limit_is_set_by_burst_and_seconds_or_is_off(monkeypatch: pytest.Monke
     assert env.rate("RATE", 5, 2.0) == Rate(10, 0.5)
     monkeypatch.setenv("RATE", "off")
     assert env.rate("RATE", 5, 2.0) is None
-    for wrong in ("5", "0/1", "5/0", "5/x", "1/2/3", "-1/2"):
-        monkeypatch.setenv("RATE", wrong)
-        with pytest.raises(ImproperlyConfigured, match=r"RATE='.*' must be BURST/SECONDS, such as 5/2, or off"):
-            env.rate("RATE", 5, 2.0)
+
+
+def test_every_wrong_limit_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "_problems", [])
+    env.stop_on_problems()
+    wrong = ("5", "0/1", "5/0", "5/x", "1/2/3", "-1/2")
+    for value in wrong:
+        monkeypatch.setenv("RATE", value)
+        env.rate("RATE", 5, 2.0)
+    with pytest.raises(ImproperlyConfigured) as stopped:
+        env.stop_on_problems()
+    said = "must be BURST/SECONDS, such as 5/2, or off"
+    assert str(stopped.value).splitlines() == [f"RATE={value!r} {said}" for value in wrong]

@@ -50,6 +50,7 @@ class Command(BaseCommand):
         try:
             username = env.required("SMOKE_USERNAME", "a staff account that may read and answer messages")
             password = env.required("SMOKE_PASSWORD", "that account's password")
+            env.stop_on_problems()
             async for step in trip(options["url"], username, password, options["timeout"]):
                 state = "degraded" if step.degraded else "ok"
                 ms, began = round((time.monotonic() - began) * 1000), time.monotonic()

@@ -1,17 +1,33 @@
-"""The traffic of `messaging_demo`: invented visitors write plausible messages to a deployment, over WebSockets."""
+"""`python -m bench.demo URL`: invented visitors write plausible messages to a deployment, for a demonstration.
 
+They use real WebSockets, until Ctrl-C or for --seconds. With --answer, the staff account SMOKE_USERNAME with
+SMOKE_PASSWORD (or SMOKE_PASSWORD_FILE) answers some of them; without it, you can answer at /admin/live/. Visitors that
+lose their connection reconnect, and send again what was not acknowledged: you can stop a server meanwhile, and no
+message is lost. The deployment's limits apply: one address may have SOCKETS_PER_ADDRESS connections and write at
+RATE_LIMIT_ADDRESS. The messages stay until they are erased (--forget does that at the end), so a site on another
+machine needs --yes. The exit code is 1 if no message was acknowledged.
+"""
+
+import argparse
 import asyncio
 import contextlib
 import itertools
 import random
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
 
 from messaging.client.frames import Frame, request
 from messaging.client.person import Person
-from messaging.operations.smoke import Browser, SmokeFailed
+from messaging.operations.smoke import Browser, Page, SmokeFailed
+from messaging_site.conf import env
+
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 # A visitor writes the lines of one of these in order, and starts again after the last.
 TALKS = (
@@ -157,14 +173,85 @@ async def _talk(visitors: list[Invented], rate: float) -> None:
     lines = {person: itertools.cycle(talk) for person, talk in zip(visitors, talks, strict=False)}
     while True:
         await asyncio.sleep(random.expovariate(rate))
-        person = random.choice(visitors)  # noqa: S311  not a secret
+        person = random.choice(visitors)
         await person.say(next(lines[person]))
 
 
 async def _answer(staff: Invented, counts: Counter[str]) -> None:
     while True:
         conversation = await staff.heard.get()
-        if random.random() < ANSWERED:  # noqa: S311
+        if random.random() < ANSWERED:
             await asyncio.sleep(random.expovariate(1 / THINKING_SECONDS))
             counts["of these by staff"] += 1
-            await staff.say(random.choice(ANSWERS), to=conversation)  # noqa: S311
+            await staff.say(random.choice(ANSWERS), to=conversation)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="bench.demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("url", metavar="URL", help="as visitors type it: http://localhost:8000")
+    parser.add_argument("--rate", type=_rate, default=1.0, help="messages a second by all visitors (default: 1)")
+    parser.add_argument("--visitors", type=_people, default=5, help="number of visitors, at most 1000 (default: 5)")
+    parser.add_argument("--seconds", type=_rate, help="duration (default: until Ctrl-C)")
+    parser.add_argument("--answer", action="store_true", help="a staff account answers as well")
+    parser.add_argument("--forget", action="store_true", help="visitors erase their messages at the end")
+    parser.add_argument("--yes", action="store_true", help="URL may be a site that real people use")
+    options = parser.parse_args()
+    site = urlsplit(options.url)
+    if site.scheme not in ("http", "https") or not site.hostname:
+        parser.error(f"{options.url!r} must be a URL such as http://localhost:8000")
+    if site.hostname not in THIS_MACHINE and not options.yes:
+        parser.error(
+            f"{site.hostname} is not this machine: its staff would take the invented visitors for real ones, and the "
+            "messages stay. If you want that, add --yes. Nothing was written."
+        )
+    counts: Counter[str] = Counter()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(options, counts)
+    except (ImproperlyConfigured, SmokeFailed) as error:
+        sys.exit(str(error))
+    if counts:
+        print(", ".join(f"{name}: {number}" for name, number in counts.items()), flush=True)
+    if not counts["acknowledged"]:
+        sys.exit("no message was acknowledged: run `messaging_smoke` to find out why")
+
+
+def _run(options: argparse.Namespace, counts: Counter[str]) -> None:
+    staff = Browser(options.url, 10)
+    live: Page | None = None
+    mint = None
+    try:
+        if options.answer:
+            username = env.required("SMOKE_USERNAME", "a staff account that may read and answer messages")
+            password = env.required("SMOKE_PASSWORD", "that account's password")
+            env.stop_on_problems()
+            live = staff.log_in(username, password)
+            mint = partial(staff.token, live)
+        plan = Plan(options.url, options.rate, options.visitors, options.seconds, options.forget, mint)
+        print(f"{options.visitors} visitors write to {options.url}. Ctrl-C ends it.", flush=True)
+        asyncio.run(run(plan, counts))
+    finally:
+        if live is not None:
+            with contextlib.suppress(SmokeFailed):
+                staff.log_out(live)
+
+
+def _rate(text: str) -> float:
+    """Return a positive number, at most 86400. Raise ArgumentTypeError for any other text."""
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) <= 86_400:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} must be a number greater than 0 and at most 86400")
+
+
+def _people(text: str) -> int:
+    """Return a whole number from 1 to 1000. Raise ArgumentTypeError for any other text."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 to 1000")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()
