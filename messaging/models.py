@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -31,6 +32,11 @@ def uuid7s(count: int) -> Iterator[uuid.UUID]:
     for start in range(0, 10 * count, 10):
         value = now | int.from_bytes(random[start : start + 10], "big")
         yield uuid.UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+
+def display_name(user: Any) -> str:
+    """Return the name of a staff member, as pages show it. `user`: of Django's user model."""
+    return str(user.get_full_name() or user.get_username())
 
 
 def a_day_from_now() -> datetime:

@@ -11,10 +11,9 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from messaging.admin.changes import name_of
 from messaging.admin.lists import SHOWN, STYLE, BoundedPaginator
 from messaging.journal import conversations
-from messaging.models import Block, Conversation
+from messaging.models import Block, Conversation, display_name
 from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
 from messaging.runtime import runtime
@@ -68,6 +67,6 @@ def _tell(request: HttpRequest, ids: list[UUID], op: Op) -> None:
 
     def tell() -> None:
         states = conversations.states([str(id) for id in ids])
-        runtime.announce(told(states, op, name_of(request)))
+        runtime.announce(told(states, op, display_name(request.user)))
 
     transaction.on_commit(tell)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext, gettext_lazy, ngettext_lazy
 
 from messaging.journal import conversations
-from messaging.models import Conversation, Message
+from messaging.models import Conversation, Message, display_name
 from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
 from messaging.runtime import runtime
@@ -105,7 +105,7 @@ def _change(request: HttpRequest, chosen: QuerySet[Conversation], op: Op) -> Non
             continue  # erased since the list was shown
         else:
             changed += [state] * has_changed
-    runtime.announce(told(changed, op, name_of(request)))
+    runtime.announce(told(changed, op, display_name(request.user)))
     _report(request, op, len(changed))
     for id, by in claimed.items():
         text = gettext("%(by)s has claimed %(conversation)s; it was not changed.")
@@ -124,12 +124,6 @@ def _erase(request: HttpRequest, ids: Iterable[UUID]) -> None:
         states.append(state)
     runtime.announce([action for state in states for action in told_erased(state)])
     _report(request, "erase", len(states))
-
-
-def name_of(request: HttpRequest) -> str:
-    """Return the staff member's name, as the live page shows it."""
-    staff: Any = request.user
-    return str(staff.get_full_name() or staff.get_username())
 
 
 def _report(request: HttpRequest, op: str, count: int) -> None:

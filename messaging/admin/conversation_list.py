@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from messaging.admin.changes import ChangeActions
 from messaging.admin.exports import ExportActions
 from messaging.admin.lists import FOUND, SEARCHED, LongList, newest
-from messaging.models import Block, Conversation, Message, named
+from messaging.models import Block, Conversation, Message, display_name, named
 from messaging.pages.visitor_names import ending_of, visitor_name
 
 LATEST = 50  # messages that a conversation's page shows
@@ -151,7 +151,7 @@ class ConversationAdmin(ChangeActions, ExportActions, LongList):
     @admin.display(description=_("claimed by"))
     def claim(self, conversation: Any) -> str:
         claimed = conversation.claimed_until is not None and conversation.claimed_until > conversation.now
-        return (conversation.claimed_by.get_full_name() or conversation.claimed_by.get_username()) if claimed else ""
+        return display_name(conversation.claimed_by) if claimed else ""
 
     @admin.display(description=_("unread"))
     def unread(self, conversation: Any) -> str:

@@ -16,7 +16,7 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from messaging.journal.reader import OVERLAP
-from messaging.models import Block, Conversation, ErasedConversation, Message, a_day_from_now
+from messaging.models import Block, Conversation, ErasedConversation, Message, a_day_from_now, display_name
 from messaging.protocol.fields import Op, Role
 from messaging.service.contracts import (
     AlreadyClaimed,
@@ -72,7 +72,7 @@ def mark_read(conversation: str, message_id: str, by: Role) -> tuple[Cursor, boo
     field = "read_by_staff" if by == "admin" else "read_by_visitor"
     behind = Conversation.objects.filter(pk=conversation, **{f"{field}__lt": place[0]})
     moved = behind.update(**{field: place[0], "changed_at": Now()})
-    return _cursor(*place), bool(moved)
+    return Cursor.of(*place), bool(moved)
 
 
 @transaction.atomic
@@ -191,7 +191,7 @@ def _state(row: Any) -> ConversationState:
         conversation=str(row.id),
         status="open" if row.closed_at is None else "closed",
         changed_at=row.changed_at,
-        claim=Claim(person.pk, person.get_full_name() or person.get_username()) if person else None,
+        claim=Claim(person.pk, display_name(person)) if person else None,
         blocked_until=until if until and until > row.now else None,
         read_by_staff=_place(row.read_by_staff, row.staff_read_at),
         read_by_visitor=_place(row.read_by_visitor, row.visitor_read_at),
@@ -206,11 +206,7 @@ def _place(seq: int, sent_at: datetime | None) -> Cursor | None:
     """Return the cursor of message number `seq`; None for 0. A deleted message keeps its place in the order."""
     if not seq:
         return None
-    return Cursor(seq, 0) if sent_at is None else _cursor(seq, sent_at)
-
-
-def _cursor(seq: int, created_at: datetime) -> Cursor:
-    return Cursor(seq, int(created_at.timestamp() * 1000))
+    return Cursor(seq, 0) if sent_at is None else Cursor.of(seq, sent_at)
 
 
 def _moment(cursor: Cursor) -> datetime:

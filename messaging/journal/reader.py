@@ -15,7 +15,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from messaging.models import Block, Conversation, EndedSession, Message, QuickMessage, password_mark
+from messaging.models import Block, Conversation, EndedSession, Message, QuickMessage, display_name, password_mark
 from messaging.protocol.fields import Lang
 from messaging.service.contracts import START, Cursor, Kind, Page, QuickMessages, StaffMember, StoredMessage
 
@@ -41,14 +41,14 @@ def heads(conversations: Collection[str | None]) -> dict[str | None, Cursor]:
     places = [Subquery(newest.values(field)[:1]) for field in ("seq", "created_at")]
     named = [id for id in conversations if id is not None]
     rows = Conversation.objects.filter(pk__in=named).order_by().values_list("pk", *places) if named else ()
-    found = {str(id): _cursor(seq, created_at) for id, seq, created_at in rows if seq is not None}
+    found = {str(id): Cursor.of(seq, created_at) for id, seq, created_at in rows if seq is not None}
     return {id: head() if id is None else found.get(id, START) for id in conversations}
 
 
 def head() -> Cursor:
     """Return the cursor of the newest message of all; START if there is none."""
     row = Message.objects.order_by("-seq").values_list("seq", "created_at").first()
-    return _cursor(*row) if row else START
+    return Cursor.of(*row) if row else START
 
 
 def last_number() -> int:
@@ -140,7 +140,7 @@ def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
     return {
         user.pk: StaffMember(
             id=user.pk,
-            name=user.get_full_name() or user.get_username(),
+            name=display_name(user),
             may_view=user.has_perm("messaging.view_message"),
             may_reply=user.has_perm("messaging.add_message"),
             may_manage=user.has_perm("messaging.change_conversation"),
@@ -209,7 +209,3 @@ def _messages(conversation: str | None) -> QuerySet[Message]:
 
 def _stored(rows: Iterable[Message]) -> tuple[StoredMessage, ...]:
     return tuple(stored(row) for row in rows)
-
-
-def _cursor(seq: int, created_at: datetime) -> Cursor:
-    return Cursor(seq, int(created_at.timestamp() * 1000))

@@ -40,6 +40,11 @@ class Cursor:
         return f"{self.seq:013x}.{self.ms:011x}" + (f".{self.page_of}" if self.page_of else "")
 
     @classmethod
+    def of(cls, seq: int, created_at: datetime) -> Self:
+        """Return the cursor of message number `seq`."""
+        return cls(seq, int(created_at.timestamp() * 1000))
+
+    @classmethod
     def parse(cls, text: str) -> Self | None:
         """Return the cursor in `text`, or None if it has another form."""
         seq, _, rest = text.partition(".")
@@ -113,7 +118,7 @@ class StoredMessage:
 
     @property
     def cursor(self) -> Cursor:
-        return Cursor(self.seq, int(self.created_at.timestamp() * 1000))
+        return Cursor.of(self.seq, self.created_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The rules of the source tree: the direction of imports, the one place that names the mode, no raw HTML."""
 
 import ast
+import graphlib
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ LAYERS = {
         "protocol", "backends.base", "backends.memory", "observability.context", "tokens", "service",
     },
     "messaging/client": {"protocol", "client"},
+    "messaging/transports/base.py": {"protocol", "service.actions"},
 }  # fmt: skip
 TRANSPORT_AND_STORAGE = {"channels", "channels_redis", "daphne", "twisted", "redis", "boto3", "django.db"}
 PARTS = {
@@ -80,6 +82,20 @@ def test_the_core_imports_the_standard_library_only(part: str) -> None:
 def test_the_service_knows_no_transport_and_no_storage() -> None:
     found = {module for file in sources("messaging/service") for module in imports(file)}
     assert {module for module in found if within(module, TRANSPORT_AND_STORAGE)} == set()
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Not even inside functions: a cycle is one module that is spread over several files."""
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in sources("messaging", "messaging_site")
+    }
+    modules = {name.removesuffix(".__init__"): file for name, file in files.items()}
+    graph = {
+        name: {found if found in modules else found.rpartition(".")[0] for found in imports(file)} & modules.keys()
+        for name, file in modules.items()
+    }
+    assert len(graph["messaging.runtime"]) > 5
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
 def test_the_application_does_not_import_the_site() -> None:
