@@ -14,6 +14,8 @@ from django.db.models.functions import Cast, Now, Right
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from messaging.protocol.limits import CONTENT_LIMIT
+
 
 def uuid7() -> uuid.UUID:
     """Return a time-ordered id (RFC 9562 section 5.7): 48 bits of Unix ms, then random ones.
@@ -185,10 +187,12 @@ class QuickMessage(models.Model):
     key = models.SlugField(_("key"), max_length=50, unique=True)
     kind = models.CharField(_("kind"), max_length=7, choices=Kind.choices, default=Kind.VISITOR, db_default="visitor")
     label = models.CharField(_("label"), max_length=80)
-    content = models.CharField(_("content"), max_length=2000)
+    content = models.CharField(_("content"), max_length=CONTENT_LIMIT)
     # If these are empty, the texts above are used for German as well.
     label_de = models.CharField(_("label in German"), max_length=80, blank=True, default="", db_default="")
-    content_de = models.CharField(_("content in German"), max_length=2000, blank=True, default="", db_default="")
+    content_de = models.CharField(
+        _("content in German"), max_length=CONTENT_LIMIT, blank=True, default="", db_default=""
+    )
     position = models.PositiveSmallIntegerField(_("position"), default=0)
     active = models.BooleanField(_("active"), default=True)
 

@@ -1,7 +1,7 @@
 """The place up to which a client has read, and from which it resumes. Pure."""
 
 from messaging.client.frames import Frame, request
-from messaging.protocol.codes import HISTORY_LIMIT
+from messaging.protocol.limits import HISTORY_LIMIT
 
 
 class Place:

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from messaging.journal import conversations, reader
+from messaging.journal.quick_messages import quick_messages
 from messaging.journal.sharing import Remembered, Together
 from messaging.journal.writer import Committed, Writer
 from messaging.protocol.fields import Lang
@@ -89,7 +90,7 @@ class Journal:
         self._connections: list[BaseDatabaseWrapper] = []
         self._readers = ThreadPoolExecutor(readers, "journal-reader", self._begin_reading)
         self._blocked = Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS, clock)
-        self._quick = Remembered(lambda: self._read(reader.quick_messages), QUICK_SECONDS, clock)
+        self._quick = Remembered(lambda: self._read(quick_messages), QUICK_SECONDS, clock)
         self._heads = Together[str | None, Cursor](lambda ids: self._read(lambda: reader.heads(ids)), answer_seconds)
         self._erased = Together[str, tuple[ConversationState, ...]](
             lambda ids: self._read(lambda: conversations.erased(ids)), answer_seconds

@@ -7,7 +7,7 @@ after 2 s) and the time in which a process finds a lost hint (2 s).
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar, cast, get_args
+from typing import TypeVar
 
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError, connection
@@ -15,9 +15,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from messaging.models import Block, Conversation, EndedSession, Message, QuickMessage, display_name, password_mark
-from messaging.protocol.fields import Lang
-from messaging.service.contracts import START, Cursor, Kind, Page, QuickMessages, StaffMember, StoredMessage
+from messaging.models import Block, Conversation, EndedSession, Message, display_name, password_mark
+from messaging.service.contracts import START, Cursor, Page, StaffMember, StoredMessage
 
 OVERLAP = timedelta(seconds=8)
 HINT = timedelta(seconds=1)  # how long a hint may take to arrive
@@ -155,18 +154,6 @@ def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
 def ended_sessions(digests: Iterable[str]) -> set[str]:
     """Return those of `digests` whose login session was signed out."""
     return set(EndedSession.objects.filter(digest__in=list(digests)).values_list("digest", flat=True))
-
-
-def quick_messages() -> QuickMessages:
-    """Return the active quick messages by kind and language, in order and in the form of the wire."""
-    found: QuickMessages = {(kind, lang): () for kind in get_args(Kind) for lang in get_args(Lang)}
-    for row in QuickMessage.objects.filter(active=True):
-        kind = cast(Kind, row.kind)
-        english = {"key": row.key, "label": row.label, "content": row.content}
-        german = {"key": row.key, "label": row.label_de or row.label, "content": row.content_de or row.content}
-        found[kind, "en"] += (english,)
-        found[kind, "de"] += (german,)
-    return found
 
 
 def blocked() -> frozenset[str]:

@@ -14,7 +14,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from messaging import tokens
-from messaging.models import QuickMessage
+from messaging.journal.quick_messages import quick_messages
 from messaging.pages.configuration import TEXTS as SHARED_TEXTS
 from messaging.pages.configuration import configuration, strict_scripts
 from messaging.pages.visitor_texts import TEXTS
@@ -112,16 +112,8 @@ def _cookie_attributes() -> str:
     return f";Path={reverse('userpage:page')};SameSite=Lax;Max-Age={tokens.VISITOR_SECONDS}{secure}"
 
 
-def _quick_messages() -> list[dict[str, str]]:
-    german = get_language() == "de"
-    return [
-        {
-            "key": quick.key,
-            "label": (german and quick.label_de) or quick.label,
-            "content": (german and quick.content_de) or quick.content,
-        }
-        for quick in QuickMessage.objects.filter(active=True, kind=QuickMessage.Kind.VISITOR)
-    ]
+def _quick_messages() -> tuple[dict[str, str], ...]:
+    return quick_messages()["visitor", "de" if get_language() == "de" else "en"]
 
 
 def _messages(request: HttpRequest) -> list[dict[str, object]]:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from messaging.protocol.codes import HISTORY_DEFAULT
 from messaging.protocol.fields import Lang, Op, Role
+from messaging.protocol.limits import HISTORY_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

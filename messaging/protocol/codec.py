@@ -10,9 +10,10 @@ from functools import cache
 from typing import Any
 
 from messaging.protocol import frames
-from messaging.protocol.codes import PAGE_LIMIT, ErrorCode
+from messaging.protocol.codes import ErrorCode
 from messaging.protocol.fields import Fields, parse
 from messaging.protocol.frames import VERSION, ClientFrame, HistoryPage, ServerFrame
+from messaging.protocol.limits import PAGE_LIMIT
 
 
 def decode(text: str | bytes, version: int) -> ClientFrame:

@@ -1,17 +1,8 @@
-"""Error codes, close codes and limits of the wire protocol: one table each (docs/protocol.md). Pure."""
+"""Error codes and close codes of the wire protocol, and what closes a connection (docs/protocol.md). Pure."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-FRAME_LIMIT = 16 * 1024  # bytes of one client frame that the application accepts
-SOCKET_LIMIT = 64 * 1024  # bytes of one client frame; a larger one closes with 1009 (RFC 6455 section 7.4.1)
-PAGE_LIMIT = 28 * 1024  # bytes of one history frame: API Gateway's hard limit is 32 KB a frame
-CONTENT_LIMIT = 2_000  # Unicode code points of one message
-CURSOR_LIMIT = 64  # characters
-HISTORY_LIMIT = 100  # messages that one history request may ask for
-HISTORY_DEFAULT = 50
-IDENTIFY_SECONDS = 10  # time until the first frame of a connection
-RETRY_MS = 1000  # the wait that the server asks for after `unavailable`
 ABNORMAL = 1006  # the close code of a connection that ended without a close frame (RFC 6455 section 7.4.1)
 
 

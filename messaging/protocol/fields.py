@@ -5,15 +5,8 @@ import re
 import unicodedata
 from typing import Any, Literal, NoReturn, cast, get_args
 
-from messaging.protocol.codes import (
-    CONTENT_LIMIT,
-    CURSOR_LIMIT,
-    FRAME_LIMIT,
-    HISTORY_DEFAULT,
-    HISTORY_LIMIT,
-    ErrorCode,
-    ProtocolError,
-)
+from messaging.protocol.codes import ErrorCode, ProtocolError
+from messaging.protocol.limits import CONTENT_LIMIT, CURSOR_LIMIT, FRAME_LIMIT, HISTORY_DEFAULT, HISTORY_LIMIT
 
 Role = Literal["user", "admin"]
 Lang = Literal["de", "en"]

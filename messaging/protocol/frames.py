@@ -12,8 +12,9 @@ from messaging.protocol.client_frames import MarkRead as MarkRead
 from messaging.protocol.client_frames import Ping as Ping
 from messaging.protocol.client_frames import SendMessage as SendMessage
 from messaging.protocol.client_frames import SetConnectionType as SetConnectionType
-from messaging.protocol.codes import CONTENT_LIMIT, FRAME_LIMIT, ErrorCode
+from messaging.protocol.codes import ErrorCode
 from messaging.protocol.fields import Op, Role
+from messaging.protocol.limits import CONTENT_LIMIT, FRAME_LIMIT
 
 VERSION = 2
 

@@ -5,7 +5,8 @@ from uuid import uuid4
 
 from messaging.protocol import frames
 from messaging.protocol.codec import split_page
-from messaging.protocol.codes import RETRY_MS, ErrorCode, ProtocolError
+from messaging.protocol.codes import ErrorCode, ProtocolError
+from messaging.protocol.limits import RETRY_MS
 from messaging.service.actions import Action, Connection, Publish, Reply, timestamp
 from messaging.service.contracts import (
     ADMINS,

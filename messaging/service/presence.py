@@ -8,7 +8,9 @@ from messaging.service.actions import Action, Connection, Publish, Reply, timest
 from messaging.service.contracts import ADMINS
 from messaging.service.registry import Registry
 
-RATE = Rate(1, 2.0)  # how often admins on a gateway are notified that a connection has begun or ended
+PRESENCE_SECONDS = 2.0  # between two readings of the counts, by each process for all connections that it holds
+# How often admins on a gateway are notified that a connection has begun or ended; a `pong` brings them the rest.
+RATE = Rate(1, PRESENCE_SECONDS)
 
 
 class Presence:

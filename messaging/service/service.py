@@ -14,7 +14,7 @@ from messaging.backends.base import Limiter
 from messaging.observability.context import bind
 from messaging.protocol import frames
 from messaging.protocol.codec import decode
-from messaging.protocol.codes import RETRY_MS, RULES, CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
 from messaging.protocol.frames import ClientFrame
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
@@ -23,6 +23,7 @@ from messaging.service.conversation_state import Conversations
 from messaging.service.identity import Identity
 from messaging.service.messages import Messages, publishes
 from messaging.service.presence import Presence
+from messaging.service.refusals import frame_id, refuse, turned_away, unavailable
 from messaging.service.registry import Registry
 from messaging.service.throttle import Rates, Throttle
 
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REFUSALS: dict[Refusal, tuple[ErrorCode, str]] = {
-    "full": (ErrorCode.UNAVAILABLE, "This server is full; try again later."),
-    "address": (ErrorCode.RATE_LIMITED, "Too many connections from your address; try again later."),
-}
 RESTART_MS = 100  # upper limit of the reconnect delay that a stopping process sends; the drain spreads the sending
 
 
@@ -72,8 +69,7 @@ class MessagingService:
         """Return the greeting for a new connection, or the refusal if its transport can't serve it."""
         connection.greeted = True
         if refusal is not None:
-            code, text = _REFUSALS[refusal]
-            return _refuse(connection, ProtocolError(code, text, retry_after_ms=RETRY_MS), after=1)
+            return turned_away(connection, refusal)
         return [Reply(frames.Greeting(connection.id, timestamp(), self._heartbeat_ms))]
 
     def restart(self) -> list[Action]:
@@ -90,14 +86,14 @@ class MessagingService:
             frame = decode(text, connection.version)
         except ProtocolError as error:
             bind(frame=None)
-            return _refuse(connection, error)
-        bind(frame=_id(frame))
+            return refuse(connection, error)
+        bind(frame=frame_id(frame))
         try:
             actions = await self._handle(connection, frame)
         except ProtocolError as error:
-            return _refuse(connection, error)
+            return refuse(connection, error)
         except StoreUnavailable as error:
-            return _unavailable(connection, frame, error)
+            return unavailable(connection, frame, error)
         connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
         return actions
 
@@ -106,8 +102,8 @@ class MessagingService:
         try:
             frame = decode(text, connection.version)
         except ProtocolError as refused:
-            return _refuse(connection, refused)
-        return _unavailable(connection, frame, error)
+            return refuse(connection, refused)
+        return unavailable(connection, frame, error)
 
     async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, list[Action]]]:
         """Return, with their actions, those of `connections` that have lost the right to be admins.
@@ -116,7 +112,7 @@ class MessagingService:
         StoreUnavailable if the journal is unavailable.
         """
         found = await self._identity.revoked(connections)
-        return [(connection, _refuse(connection, error, after=1)) for connection, error in found]
+        return [(connection, refuse(connection, error, after=1)) for connection, error in found]
 
     async def disconnect(self, connection: Connection) -> list[Action]:
         """Forget a connection that has ended; return the actions that notify others."""
@@ -228,26 +224,3 @@ class MessagingService:
         if appended.reopened:
             told += await self._conversations.reopened(message.conversation)
         return told
-
-
-def _id(frame: ClientFrame) -> str | None:
-    return None if isinstance(frame, frames.SetConnectionType) else frame.id
-
-
-def _unavailable(connection: Connection, frame: ClientFrame, error: StoreUnavailable) -> list[Action]:
-    logger.warning("store unavailable", extra={"connection": connection.id, "error": str(error)})
-    text = "Temporarily unavailable; try again."
-    refusal = ProtocolError(ErrorCode.UNAVAILABLE, text, id=_id(frame), retry_after_ms=RETRY_MS)
-    # A connection held by a gateway gets no messages while it is half identified: its client has to reconnect.
-    lost = not connection.held and isinstance(frame, frames.Identify | frames.SetConnectionType)
-    return _refuse(connection, refusal, after=1 if lost else None)
-
-
-def _refuse(connection: Connection, error: ProtocolError, after: int | None = None) -> list[Action]:
-    text, retry = error.message, error.retry_after_ms
-    frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry, error.by)
-    rule = RULES.get(error.code)
-    if rule is None:
-        return [Reply(frame)]
-    connection.strikes[error.code] = strikes = connection.strikes.get(error.code, 0) + 1
-    return [Reply(frame), Close(rule.close)] if strikes >= (after or rule.after) else [Reply(frame)]

@@ -9,14 +9,18 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
+from messaging.backends.redis.timeouts import (
+    LAYER_CONNECT_SECONDS,
+    LAYER_HEALTH_SECONDS,
+    LAYER_SECONDS,
+    SENTINEL_SECONDS,
+)
 from messaging.backends.redis.url import parse_redis_url, sentinel_options
 
 # A connection that breaks silently is given up after some 10 s (libpq's parameters), not after TCP's 15 minutes.
 GIVE_UP_SILENCE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5000}
 DATABASE_FORM = "postgres://user:password@host:5432/name"
 ENCRYPTED = ("require", "verify-ca", "verify-full")  # libpq's sslmodes that always use TLS
-# The channel layer asks one Sentinel after the other, and a publish has a second: so two of them may be silent.
-SENTINEL_SECONDS = 0.4
 
 
 def database(url: str, *, sqlite_allowed: bool, tls: bool) -> dict[str, Any]:
@@ -53,11 +57,10 @@ def channel_layer_host(text: str, password: str | None) -> dict[str, Any]:
         "username": url.username,
         "password": url.password,
         "db": url.db,
-        # Not redis-py's own 5 s, which equals the poll interval of some layers and ends connections that are only idle.
-        "socket_timeout": 15,
-        "socket_connect_timeout": 2,
+        "socket_timeout": LAYER_SECONDS,
+        "socket_connect_timeout": LAYER_CONNECT_SECONDS,
         "socket_keepalive": True,
-        "health_check_interval": 10,
+        "health_check_interval": LAYER_HEALTH_SECONDS,
         "protocol": 2,  # with 3, redis-py formats all that it receives, for a log line
     }
     if url.kind == "sentinel":

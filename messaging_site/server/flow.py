@@ -1,7 +1,7 @@
-"""Limits of a connection: time-outs before it is a WebSocket, then backpressure in both directions and close reasons.
+"""The flow of a WebSocket: backpressure in both directions, and the reasons to close.
 
-daphne itself waits as long as bytes trickle in, reads as fast as a client sends, even if its handler is slower, and
-buffers all that the client does not read: one client could fill the memory of a pod.
+daphne itself reads as fast as a client sends, even if its handler is slower, and buffers all that the client does not
+read: one client could fill the memory of a pod.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from typing import Any
 
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.interfaces import IPushProducer
-from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from messaging.protocol.codes import CloseCode
@@ -20,30 +19,11 @@ from messaging_site.server.framing import text_frame, whole_text
 
 logger = logging.getLogger(__name__)
 
-REQUEST_SECONDS = 10  # from accepting a connection, or the first byte of a later request, to the request's end
-IDLE_SECONDS = 75  # between two requests: longer than the 60 of load balancers, which else use a closing connection
 READ_FRAMES = 64  # frames that wait for the handler before reading pauses
 READ_BYTES = 256 * 1024
 PARSE_SECONDS = 0.0001  # for one turn of a socket: 64 KiB can be 10,000 pings, for which all other sockets would wait
 PARSE_PAUSE_SECONDS = 0.005
 STALL_SECONDS = 10  # how long a client may read nothing before it is closed with 4008
-
-
-class Channel(HTTPChannel):
-    """A connection while it speaks HTTP, with a time-out per request: Twisted's own starts anew with every byte."""
-
-    def connectionMade(self) -> None:
-        self.timeOut = REQUEST_SECONDS
-        super().connectionMade()  # type: ignore[no-untyped-call]
-
-    def resetTimeout(self) -> None:
-        """Start the time-out of a request only if the connection was idle; Twisted calls this for all bytes."""
-        if self.timeOut == IDLE_SECONDS:
-            self.setTimeout(REQUEST_SECONDS)  # type: ignore[no-untyped-call]
-
-    def requestDone(self, request: Any) -> None:
-        self._savedTimeOut = IDLE_SECONDS  # Twisted sets this time-out if the connection stays open
-        super().requestDone(request)  # type: ignore[no-untyped-call]
 
 
 @implementer(IPushProducer)

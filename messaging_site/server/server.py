@@ -26,15 +26,15 @@ from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server as DaphneServer
 from twisted.internet import defer, reactor
 
-from messaging.protocol.codes import SOCKET_LIMIT
-from messaging_site.server.flow import Channel, Socket
+from messaging.protocol.limits import SOCKET_LIMIT
+from messaging_site.server.flow import Socket
+from messaging_site.server.http import ANSWER_SECONDS, Channel
 
 logger = logging.getLogger(__name__)
 
 ASGIApplication = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 BACKLOG = 4096  # with Twisted's 50, 1,000 clients that come back at once wait for SYN retries of up to 15 s
-HTTP_SECONDS = 30  # for the answer to one request
 END_SECONDS = 5  # for sockets and requests to end beyond SHUTDOWN_TIMEOUT, and again for the commits that they left
 LOOK_SECONDS = 0.05  # between two checks for requests in progress when the process stops
 SPREAD = 0.75  # of SHUTDOWN_TIMEOUT: the rest is for the last sockets to end
@@ -52,7 +52,7 @@ class Server(DaphneServer):
         options["endpoints"] = [f"{endpoint}:backlog={BACKLOG}" for endpoint in options.get("endpoints", ())]
         options["websocket_max_message_size"] = options["websocket_max_frame_size"] = SOCKET_LIMIT
         # No age limit for sockets: a visitor may stay. No server name: it only helps attackers who look for a version.
-        options |= {"websocket_timeout": -1, "server_name": "", "http_timeout": HTTP_SECONDS}
+        options |= {"websocket_timeout": -1, "server_name": "", "http_timeout": ANSWER_SECONDS}
         options |= {"ping_interval": settings.PING_SECONDS, "ping_timeout": settings.PING_SECONDS}
         super().__init__(application, **options)
         self._shutdown_timeout = shutdown_timeout

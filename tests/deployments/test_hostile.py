@@ -154,7 +154,7 @@ DRIPPED = {
 async def test_whatever_drips_in_byte_by_byte_is_cut(pod: WatchedPod) -> None:
     """If each byte restarted the time limit, these requests would last longer than a test may take.
 
-    tests/unit/test_flow.py tests the exact time at which they are cut.
+    tests/unit/test_server_http.py tests the exact time at which they are cut.
     """
 
     async def drip(begun: bytes, dripped: bytes) -> bool:

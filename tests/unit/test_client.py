@@ -286,7 +286,7 @@ async def test_it_pings_and_reads_what_a_pong_shows_to_be_missing(server: Server
     async with impatient(server) as person:
         peer = await server.next()
         await peer.welcome()
-        await peer.send("connection", heartbeatMs=1)
+        await peer.send("connection", heartbeatMs=100)
         ping = await peer.receive()
         assert ping["action"] == "ping"
         await peer.send("pong", id=ping["id"], cursor="c-missed")

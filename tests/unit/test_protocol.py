@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from messaging.protocol import frames
 from messaging.protocol.codec import decode, encode, split_page
-from messaging.protocol.codes import PAGE_LIMIT, CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.limits import PAGE_LIMIT
 from tests.support.bad_frames import BadFrame, every_bad_frame
 from tests.support.garbage import garbage
 

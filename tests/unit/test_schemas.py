@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft202012Validator
 
-from messaging.protocol import codes, frames
+from messaging.protocol import codes, frames, limits
 from messaging.protocol.codec import decode, encode
 from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
 from tests.support.bad_frames import BAD_FRAMES, BadFrame
@@ -208,13 +208,13 @@ def test_every_frame_and_field_is_documented() -> None:
 @pytest.mark.parametrize(
     "limit",
     [
-        f"{codes.FRAME_LIMIT // 1024} KiB",
-        f"{codes.SOCKET_LIMIT // 1024} KiB",
-        f"{codes.PAGE_LIMIT // 1024} KiB",
-        f"{codes.CONTENT_LIMIT:,} code points",
-        f"1 to {codes.HISTORY_LIMIT}, default {codes.HISTORY_DEFAULT}",
-        f"at most {codes.CURSOR_LIMIT} characters",
-        f"within {codes.IDENTIFY_SECONDS} seconds",
+        f"{limits.FRAME_LIMIT // 1024} KiB",
+        f"{limits.SOCKET_LIMIT // 1024} KiB",
+        f"{limits.PAGE_LIMIT // 1024} KiB",
+        f"{limits.CONTENT_LIMIT:,} code points",
+        f"1 to {limits.HISTORY_LIMIT}, default {limits.HISTORY_DEFAULT}",
+        f"at most {limits.CURSOR_LIMIT} characters",
+        f"within {limits.IDENTIFY_SECONDS} seconds",
     ],
 )
 def test_every_limit_is_documented(limit: str) -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from messaging.backends.memory import MemoryAddresses
 from messaging.backends.redis.client import RedisClient
+from messaging.backends.redis.timeouts import ADDRESSES_SECONDS, HANDSHAKE_SECONDS
 from messaging.background import lasting
 from messaging.service.contracts import StoreUnavailable
 
@@ -54,10 +55,10 @@ class RedisAddresses(MemoryAddresses):
         *,
         url: str,
         password: str | None = None,
-        timeout: float = 0.1,
+        timeout: float = ADDRESSES_SECONDS,
         beat: float = 5,
         lost: int = 15,
-        patience: float = 0.5,
+        patience: float = HANDSHAKE_SECONDS,
     ) -> None:
         super().__init__()
         self._beat = beat

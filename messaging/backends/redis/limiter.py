@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from messaging.backends.base import Bucket, Limiter
 from messaging.backends.memory import MemoryLimiter
 from messaging.backends.redis.client import RedisClient
+from messaging.backends.redis.timeouts import LIMITER_SECONDS
 from messaging.service.contracts import StoreUnavailable
 
 # One call per bucket, so that it works on Redis Cluster too. The clock is that of Redis: pods' clocks may differ.
@@ -29,7 +30,7 @@ class RedisLimiter(Limiter):
     """
 
     def __init__(
-        self, *, url: str, password: str | None = None, timeout: float = 0.1, probe_seconds: float = 1.0
+        self, *, url: str, password: str | None = None, timeout: float = LIMITER_SECONDS, probe_seconds: float = 1.0
     ) -> None:
         self._client = RedisClient(url, password, timeout=timeout, purpose="limits", probe_seconds=probe_seconds)
         self._fallback = MemoryLimiter()

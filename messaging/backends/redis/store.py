@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from messaging.backends.base import ConnectionStore
 from messaging.backends.redis.client import Command, RedisClient
+from messaging.backends.redis.timeouts import STORE_SECONDS
 from messaging.service.contracts import StoredConnection
 
 _FIELDS = {
@@ -41,7 +42,7 @@ class RedisStore(ConnectionStore):
         url: str,
         password: str | None = None,
         ttl: int = 86_400,
-        timeout: float = 0.5,
+        timeout: float = STORE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(ttl=ttl)

@@ -11,8 +11,9 @@ from channels.consumer import AsyncConsumer
 
 from messaging.observability.context import bind
 from messaging.protocol.codec import encode
-from messaging.protocol.codes import ABNORMAL, IDENTIFY_SECONDS, CloseCode
+from messaging.protocol.codes import ABNORMAL, CloseCode
 from messaging.protocol.frames import ServerFrame
+from messaging.protocol.limits import IDENTIFY_SECONDS
 from messaging.runtime import runtime
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
 from messaging.transports.base import HeldTransport

@@ -19,6 +19,7 @@ from messaging.protocol.codes import CloseCode
 from messaging.protocol.frames import Message, ServerFrame
 from messaging.service.actions import Close, CloseGroup, Publish, is_for
 from messaging.service.contracts import ADMINS, Cursor, StoreUnavailable
+from messaging.service.presence import PRESENCE_SECONDS
 from messaging.service.service import MessagingService
 from messaging.transports.base import HeldTransport
 from messaging.transports.channels.hints import Ending, Hint, hint
@@ -30,7 +31,6 @@ PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts a
 DOWN_SECONDS = 1.0  # how long a layer that is down is not tried again
 WAITING = 10_000  # the most hints that wait for the layer; beyond that, messages are found in the journal
 WATCH_SECONDS = 3.0  # between two checks of the rights of connected staff
-PRESENCE_SECONDS = 2.0  # between two readings of the presence counts
 
 
 class Hub:

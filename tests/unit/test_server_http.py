@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.http import Request
 
-from messaging_site.server.flow import IDLE_SECONDS, REQUEST_SECONDS, Channel
+from messaging_site.server.http import IDLE_SECONDS, REQUEST_SECONDS, Channel
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 DRIPPED = {
