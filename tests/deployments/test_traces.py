@@ -117,7 +117,7 @@ async def test_a_request_is_one_span(traced: tuple[Deployment, Collector]) -> No
 
 def test_without_a_collector_nothing_of_it_is_imported(tmp_path: Any) -> None:
     code = (
-        "import sys, messaging_site.asgi; from messaging import runtime; runtime.service;"
+        "import sys, messaging_site.asgi; from messaging.runtime import runtime; runtime.service;"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     ended = subprocess.run(

@@ -232,7 +232,7 @@ def test_the_page_speaks_german(people: People, own_deployment: Deployment[Local
     expect(page.get_by_role("log").get_by_role("listitem")).to_contain_text("Gesendet")
     inspect(page, "german")
     own_deployment.servers[0].kill()
-    expect(status(page)).to_have_text("Erneut verbinden")
+    expect(status(page)).to_have_text("Neuer Verbindungsversuch")
     inspect(page, "german-reconnecting")
     expect(page.get_by_role("button", name="Jetzt versuchen")).to_be_visible()
     own_deployment.servers[0].start()

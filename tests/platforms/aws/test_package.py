@@ -55,7 +55,7 @@ def test_it_has_nothing_else(names: set[str]) -> None:
 
 def test_a_module_that_a_start_loads_has_its_bytecode(names: set[str]) -> None:
     compiled = {name for name in names if name.endswith(".pyc")}
-    modules = ("messaging/transports/__pycache__/apigateway", "django/db/models/__pycache__/query")
+    modules = ("messaging/transports/apigateway/__pycache__/handler", "django/db/models/__pycache__/query")
     for module in modules:
         assert any(name.startswith(f"{module}.cpython-") for name in compiled)
     assert not any("messaging_drain" in name for name in compiled)  # a start does not load it
