@@ -91,7 +91,7 @@ class Runtime:
 
     @cached_property
     def holder(self) -> "Holder":
-        """What holds the clients' connections."""
+        """The holder of the clients' connections."""
         holder: Holder = _backend(settings.MESSAGING_HOLDER)
         return holder
 

@@ -27,7 +27,7 @@ def permissions_policy(get_response: GetResponse) -> GetResponse:
 
 
 def static_files_of_another_version(get_response: GetResponse) -> GetResponse:
-    """Return a middleware that has browsers request a missing file again: the next process may be one that has it.
+    """Return a middleware that redirects a request for a missing file to itself: the next process may have that file.
 
     During a rollout a page and its files may come from different versions. Place it after the one that serves files.
     """

@@ -123,8 +123,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last, as its documentation requires
 ]
-# On AWS nothing runs between requests that could close the connections of staff who have lost their rights. The second
-# one does, when everything is committed, so it has to wrap all others.
+# On AWS nothing runs between requests that could close the connections of staff who have lost their rights, so
+# `close_revoked` does it after a request. It has to wrap every middleware that commits something.
 if AWS:
     MIDDLEWARE = [
         "messaging.checks.stop_on_errors",

@@ -90,8 +90,8 @@ def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str
 def _filled(statement: str, types: Sequence[str], rows: list[list[Any]]) -> _Statement:
     """Return `statement` filled with `rows`, whose columns have these SQL `types`."""
     if connection.vendor == "postgresql":
-        # The text is the same for any number of rows: parsing a new one costs ten times as much as a row. JSON instead
-        # of arrays: psycopg builds arrays in Python, at ten times the cost of JSON.
+        # The text is the same for any number of rows: parsing a new text costs ten times as much as a row. JSON
+        # instead of arrays: psycopg builds arrays in Python, at ten times the cost of JSON.
         columns = ", ".join(f"(value->>{column})::{type}" for column, type in enumerate(types))
         source = f"SELECT {columns} FROM jsonb_array_elements(%s::jsonb)"  # noqa: S608  made of constants
         return statement.format(rows=source), [json.dumps(rows)]

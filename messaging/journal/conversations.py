@@ -1,7 +1,8 @@
 """The states of conversations: read positions, claims, blocks, whether they are closed or erased.
 
-Clients order states by `changed_at`, which is read from the database's clock. Changes lock the row before that (except
-those of read positions, and of blocks in the Django admin), so it grows with every change, whichever process makes it.
+Clients order states by `changed_at`, which is read from the database's clock. Changes lock the row before they read
+the clock (except those of read positions, and of blocks in the Django admin), so `changed_at` grows with every change,
+whichever process makes it.
 """
 
 from collections.abc import Collection, Iterable

@@ -44,7 +44,7 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The rule to close with `close` after `after` such errors on one connection (in a row, for `unavailable`)."""
+    """The number of errors of one code that closes a connection, and the close code. `unavailable` counts in a row."""
 
     close: CloseCode
     after: int = 1

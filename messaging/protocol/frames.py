@@ -109,7 +109,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSummary:
-    """The state of a conversation in a history page; not a frame itself. Cursors: of the newest message read."""
+    """The state of a conversation in a history page; not a frame itself.
+
+    `read_by_staff`, `read_by_visitor`: cursors of the newest messages that each side has read.
+    """
 
     conversation: str
     status: Status

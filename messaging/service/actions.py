@@ -50,7 +50,7 @@ class Connection:
     strikes: dict[ErrorCode, int] = field(default_factory=dict)
 
     def handed(self, cursor: str) -> None:
-        """Note that the message at `cursor` was handed to the connection. No effect if a gateway holds it."""
+        """Record that the message at `cursor` was handed to the connection. No effect if a gateway holds it."""
         if self.held:
             self.head = max(self.head, cursor)
 
@@ -113,7 +113,7 @@ Action = Reply | Join | Publish | CloseGroup | Close
 
 
 def is_for(receiver: Connection | StoredConnection, *, min_version: int = 1, exclude: str = "") -> bool:
-    """Return whether `receiver`, a member of the group of a Publish or CloseGroup with these fields, is concerned."""
+    """Return whether a Publish or CloseGroup with these fields is for `receiver`, which is a member of its group."""
     return receiver.version >= min_version and (not exclude or exclude not in (receiver.id, receiver.principal))
 
 

@@ -27,9 +27,10 @@ def staff_group(staff: int) -> str:
 class Cursor:
     """A place in the journal: a message's number and the time of its insert (database clock, ms since 1970).
 
-    Its text is opaque to clients, but texts without `page_of` sort in the order of the messages. `page_of` is set at
-    the end of a history page that has a next one. It names the connection that got the page: only that one may continue
-    directly after it, and any other has to re-read an overlap, unless `page_of` is `reader.SETTLED`.
+    Its text is opaque to clients, but texts without `page_of` sort in the order of the messages. `page_of` is set in
+    the cursor of a history page that is followed by another one. It is a tag of the connection that got the page: only
+    that connection may continue directly after the cursor, and any other has to re-read an overlap. If `page_of` is
+    `reader.SETTLED`, every connection may continue directly.
     """
 
     seq: int

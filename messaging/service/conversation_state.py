@@ -132,9 +132,9 @@ class Conversations:
     ) -> tuple[frames.ConversationSummary, ...]:
         """Return the states of conversations for an admin's history page.
 
-        They are those of its messages' conversations, of `asked_for` (the requested conversation; None: all) and, if
-        all were requested from the cursor `since`, of those that changed. Raise StoreUnavailable if the journal is
-        unavailable.
+        `asked_for`: the requested conversation; None: all. The states are those of `asked_for` and of the conversations
+        with messages in the page. If all were requested from the cursor `since`, the states that changed after it are
+        added. Raise StoreUnavailable if the journal is unavailable.
         """
         ids = {message.conversation for message in page.messages} | ({asked_for} if asked_for else set())
         found = list(await self._journal.states(ids))
@@ -180,7 +180,7 @@ def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -
 
 
 def told_erased(erased: ConversationState, *, exclude: str = "") -> list[Publish | CloseGroup]:
-    """Return the frames for all admins and for the visitor's connections except `exclude`, and close the latter."""
+    """Return actions: notify all admins; notify and close the visitor's connections, except the one named `exclude`."""
     to_admins = told([erased], "forget")
     visitor = conversation_group(erased.conversation)
     to_visitor = [Publish(visitor, publish.frame, min_version=2, exclude=exclude) for publish in to_admins]

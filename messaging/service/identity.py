@@ -16,7 +16,7 @@ from messaging.service.registry import Registry
 if TYPE_CHECKING:
     from messaging.journal.journal import Journal
 
-RECHECK_SECONDS = 300  # between two checks of the rights of an admin whose transport checks them as well
+RECHECK_SECONDS = 300  # between two checks of an admin's rights; the transport of a held connection checks them too
 
 
 class Identity:

@@ -44,7 +44,7 @@ class Messages:
             default = await self._default_quick_message()
             content, quick = default["content"], default["key"]
         elif quick and quick not in await self._quick_keys(connection):
-            quick = ""  # pages show the keys that are counted: visitors must not put words of their own there
+            quick = ""  # the tally shows a key that has no label: visitors must not put their own words there
         new = NewMessage(
             conversation=self._recipient(connection, frame),
             principal=connection.principal,

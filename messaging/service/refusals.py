@@ -1,4 +1,4 @@
-"""The answers to frames that are refused, and to connections that are."""
+"""The answers to refused frames and refused connections."""
 
 import logging
 
@@ -39,9 +39,9 @@ def unavailable(connection: Connection, frame: ClientFrame, error: StoreUnavaila
 
 
 def refuse(connection: Connection, error: ProtocolError, after: int | None = None) -> list[Action]:
-    """Return the answer to a frame with an error, and close the connection if it had too many (RULES).
+    """Return the Error frame for `error`, and a Close if the connection has had too many errors of its code (RULES).
 
-    `after`: the number of such errors that closes it, instead of that of the rule.
+    `after`: the number of such errors that closes the connection; None: that of the rule.
     """
     text, retry = error.message, error.retry_after_ms
     frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry, error.by)

@@ -13,7 +13,7 @@ Trip = Callable[[], Coroutine[Any, Any, None]]  # a live test of a backend, whic
 
 
 class Transport(ABC):
-    """One connection, as the service's actions see it. No method waits: what takes time happens later, in order."""
+    """A connection on which the service's actions are performed. No method waits: slow work is done later, in order."""
 
     connection: Connection
 
@@ -61,7 +61,7 @@ class HeldTransport(Transport):
 
     @abstractmethod
     def restart(self) -> None:
-        """Send the client elsewhere and close, after the handshake or the frame that is being served."""
+        """Tell the client to reconnect, and close. A handshake or frame that is being served is finished first."""
 
 
 class GatheringTransport(Transport):
@@ -87,7 +87,7 @@ class GatheringTransport(Transport):
 
 
 class Holder(ABC):
-    """What holds the clients' connections, for code that serves none of them: forms, the Django admin, commands.
+    """The holder of the clients' connections, for code that serves none of them: forms, the Django admin, commands.
 
     One per process, named by the setting MESSAGING_HOLDER. `needs_store`: whether clients can be served only while the
     connection store answers. `probes`: the URL of the probes of the server on this machine; None if no server runs.
@@ -114,7 +114,7 @@ class Holder(ABC):
 
     @abstractmethod
     def trips(self) -> Mapping[str, Trip]:
-        """Return a live test of each thing that carries frames, by its name in reports."""
+        """Return a live test of each service that carries frames to clients, by its name in reports."""
 
 
 class NotDrained(Exception):

@@ -1,4 +1,4 @@
-"""The HTML form transport: forms of a visitor without a script become frames for the same service.
+"""The HTML form transport: for visitors without JavaScript, forms become frames for the same service.
 
 Each request is a connection of its own, to which nothing is published: the next page shows new messages.
 """

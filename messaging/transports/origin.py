@@ -29,7 +29,7 @@ def allowed_origin(scope: dict[str, Any]) -> bool:
 
 
 def trusted_origin(origin: str) -> bool:
-    """Return whether `origin` is in CSRF_TRUSTED_ORIGINS; no other is valid if the WebSocket has a host of its own."""
+    """Return whether `origin` is in CSRF_TRUSTED_ORIGINS, as a gateway requires: its host is not that of the pages."""
     parts = urlsplit(origin.lower())
     return any(_trusts(trusted, parts.scheme, parts.netloc) for trusted in _trusted())
 

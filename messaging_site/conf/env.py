@@ -187,7 +187,7 @@ def _wrong(problem: str, stand_in: T) -> T:
 
 
 def _given(name: str) -> str | None:
-    """Return the value of `name`, or the content of the file NAME_FILE, if that is set; None if it is empty.
+    """Return the content of the file that NAME_FILE names or, if that is unset, the value of `name`; None if empty.
 
     Secrets are mounted as files, and editors end files with a newline.
     """
@@ -201,7 +201,7 @@ def _given(name: str) -> str | None:
 
 
 def stop_on_bad_configuration() -> None:
-    """Load the settings. If values can't be used, end the process with a line for each that names the variable."""
+    """Load the settings. If any value can't be used, end the process with one line per problem, naming its variable."""
     try:
         settings.INSTALLED_APPS  # noqa: B018  the first access loads them
     except ImproperlyConfigured as error:

@@ -9,7 +9,7 @@ from twisted.web.http import HTTPChannel
 
 REQUEST_SECONDS = 10  # from accepting a connection, or the first byte of a later request, to the request's end
 ANSWER_SECONDS = 30  # for the answer to one request
-IDLE_SECONDS = 75  # between two requests: longer than the 60 of load balancers, which else use a closing connection
+IDLE_SECONDS = 75  # between two requests; load balancers close after 60, so they do not reuse a closing connection
 
 
 class Channel(HTTPChannel):

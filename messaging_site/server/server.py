@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 ASGIApplication = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 BACKLOG = 4096  # with Twisted's 50, 1,000 clients that come back at once wait for SYN retries of up to 15 s
-END_SECONDS = 5  # for sockets and requests to end beyond SHUTDOWN_TIMEOUT, and again for the commits that they left
+END_SECONDS = 5  # after SHUTDOWN_TIMEOUT, for sockets and requests to end; then as long again, for the last commits
 LOOK_SECONDS = 0.05  # between two checks for requests in progress when the process stops
 SPREAD = 0.75  # of SHUTDOWN_TIMEOUT: the rest is for the last sockets to end
 GC_THRESHOLDS = (10_000, 20, 100)  # with Python's own, (700, 10, 10), the collector is a tenth of all the work

@@ -1,6 +1,6 @@
 """The undocumented parts of libraries that messaging_site/server relies on. What they do is tested in deployments/.
 
-A name that a new version of a library renames or drops would else be set, or overridden, without any effect.
+If a new version of a library renames or drops a name, setting or overriding it would silently have no effect.
 """
 
 import re

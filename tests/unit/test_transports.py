@@ -1,4 +1,4 @@
-"""What every transport does with the service's actions: the contract in messaging/transports/base.py."""
+"""The way in which every transport performs the service's actions: the contract in messaging/transports/base.py."""
 
 import json
 from collections.abc import AsyncIterator

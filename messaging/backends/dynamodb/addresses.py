@@ -14,7 +14,7 @@ class DynamoDBAddresses(Addresses):
     """Layout: an item of the connection store's table for each socket.
 
     - partition key `group`: `address:{pseudonym}`; sort key `connection_id`: the socket's id
-    - `expires_at`: as the store's; not refreshed, since a socket that a gateway holds lives no longer
+    - `expires_at`: as the store's; not refreshed, since a gateway closes a socket before that
     """
 
     def __init__(self, *, table: str, region: str, ttl: int = 7_800, timeout: float = 1.0) -> None:

@@ -22,9 +22,9 @@ T = TypeVar("T")
 PARTITION, SORT, EXPIRY = "group", "connection_id", "expires_at"  # the two keys, and the TTL attribute
 THREADS = 16
 ATTEMPTS = 3  # per request: it may be throttled, or its connection may have died while the function was frozen
-PATIENCE = 4  # limit of one request in time-outs, with all its attempts and the wait for a thread
+PATIENCE = 4  # limit of one request, as a multiple of the time-out; includes all attempts and the wait for a thread
 
-Item = dict[str, dict[str, str]]  # each value with its type, as DynamoDB has them: {"version": {"N": "2"}}
+Item = dict[str, dict[str, str]]  # each value with its DynamoDB type: {"version": {"N": "2"}}
 
 
 class ConditionFailed(Exception):

@@ -16,9 +16,9 @@ class DynamoDBLimiter(Limiter):
     - `full_at`: when the bucket is full again, seconds since 1970
     - `expires_at`: the same, in whole seconds
 
-    The clock is the function's own, since DynamoDB has none to ask; AWS keeps the functions' clocks in step to the
-    millisecond. A bucket costs one request, or two while it is neither full nor empty. While the table is down, the
-    buckets of this process apply: limited, not open. If one bucket of several refuses, tokens may have been taken from
+    The clock is the function's own, since DynamoDB has none to ask; AWS synchronises the functions' clocks to within
+    a millisecond. A bucket costs one request, or two while it is neither full nor empty. While the table is down, this
+    process limits by buckets of its own, in memory. If one bucket of several refuses, tokens may have been taken from
     the others.
     """
 

@@ -11,7 +11,7 @@ from messaging.backends.dynamodb.schema import Schema
 from messaging.protocol.fields import Role
 from messaging.service.contracts import USERS, StoredConnection
 
-SHARDS = 8  # partitions of USERS, the only group as large as the site: each takes 1,000 writes a second
+SHARDS = 8  # partitions of USERS, the only group that grows with the site; each takes 1,000 writes a second
 
 
 class DynamoDBStore(ConnectionStore):

@@ -23,7 +23,7 @@ return '0'
 class RedisLimiter(Limiter):
     """Layout: `limit:{key}` holds the time at which the bucket is full again, and expires then.
 
-    While Redis is down, the buckets of this process apply: limited, not open. If one bucket of several refuses, tokens
+    While Redis is down, this process limits by buckets of its own, in memory. If one bucket of several refuses, tokens
     may have been taken from the others.
 
     `probe_seconds`: between two checks whether a Redis that failed is back.

@@ -21,7 +21,7 @@ _FIELDS = {
 }
 
 
-SILENT_SECONDS = 150  # connections are touched every 60 seconds, with their next ping
+SILENT_SECONDS = 150  # how long a connection counts after a touch; its first ping after 60 seconds touches it again
 
 
 class RedisStore(ConnectionStore):

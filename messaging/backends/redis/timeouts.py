@@ -1,4 +1,4 @@
-"""How long anything waits for Redis, in seconds."""
+"""The time-outs of Redis, in seconds."""
 
 STORE_SECONDS = 0.5  # for one command of the connection store
 LIMITER_SECONDS = 0.1  # for one command of the rate limits, which each message waits for
@@ -9,5 +9,5 @@ HANDSHAKE_SECONDS = 0.5  # how long a handshake waits for the counts of other pr
 LAYER_SECONDS = 15  # not redis-py's own 5, which equals the poll interval of some layers and ends idle connections
 LAYER_CONNECT_SECONDS = 2
 LAYER_HEALTH_SECONDS = 10  # between two checks of an idle connection
-# It asks one Sentinel after the other, and a publish has a second: so two of them may be silent.
+# The channel layer asks one Sentinel after another, and a publish may take 1 second, so two of them may be silent.
 SENTINEL_SECONDS = 0.4

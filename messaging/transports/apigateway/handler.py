@@ -1,6 +1,6 @@
 """The API Gateway transport: one function for the three routes of a WebSocket API, which Zappa's dispatcher calls.
 
-An event is one frame, or the beginning or end, of a WebSocket that the gateway holds. Between two events this process
+An event is one frame of a WebSocket that the gateway holds, or its beginning or end. Between two events this process
 keeps nothing of a connection: its state is loaded from a store and saved there. Several processes may serve events of
 one connection at the same time.
 """
@@ -140,9 +140,9 @@ async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> 
     actions += await service.receive(connection, frame)
     runtime.meter.answered(connection, actions, time.monotonic() - began)
     if connection != before:
-        # Saved before anything is posted: another process may already serve the client's answer to that. If another
-        # frame was served meanwhile, its state stays, unless this frame identified the connection: only the identity
-        # must not be lost.
+        # Saved before anything is posted: the client may answer a post at once, and another process serve that frame.
+        # If another frame was served meanwhile, the state that it saved stays. Only a frame that identified the
+        # connection overwrites it: the identity must not be lost.
         try:
             await states.save(connection_id, dump(connection), instead_of=None if Join() in actions else state)
         except StoreUnavailable as error:

@@ -1,4 +1,4 @@
-"""An API Gateway as the holder of the clients' connections, even if the processes behind it end."""
+"""An API Gateway as the holder of the clients' connections, which outlive the processes behind it."""
 
 import asyncio
 import logging
@@ -48,9 +48,9 @@ class GatewayHolder(Holder):
     def drain(self) -> str:
         """Send every client elsewhere, at random moments within SHUTDOWN_TIMEOUT (at most DRAIN_SECONDS), and close.
 
-        The line has two numbers: how many were sent, and how many are connected now, which are those that came
-        meanwhile and those for which the time was too short. Clients reconnect to the name of the WebSocket API,
-        wherever that leads by now.
+        The returned line has two numbers: how many were sent elsewhere, and how many are connected now, because they
+        connected meanwhile or the time was too short for them. Clients reconnect to the URL that they used before,
+        which may lead to another deployment by then.
         """
         audit.note("drain asked for")
         try:

@@ -30,7 +30,7 @@ class Posting:
         self.outcomes: Counter[str] = Counter()
 
     async def perform(self, connection: Connection, actions: Iterable[Action]) -> None:
-        """Perform actions of the service. Frames for `connection` itself stay in order and wait for no other one."""
+        """Perform actions of the service. Frames for `connection` stay in order and do not wait for other posts."""
         gathered = GatheringTransport(connection)
         gathered.perform(actions)
         replies = [encode(frame) for frame in gathered.frames]

@@ -23,10 +23,10 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 def close_revoked(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Return a middleware that closes connections of staff without the right to them, after each change in the admin.
+    """Return a middleware that, after each change in the admin, closes connections that staff may no longer have.
 
-    Those staff have signed out, changed the password, been deactivated or lost the right to read. This middleware has
-    to wrap all that commit something, so that everything is committed when it checks.
+    Their staff have signed out, changed the password, been deactivated or lost the right to read. This middleware
+    has to wrap every middleware that commits something, so that everything is committed when it checks.
     """
 
     def respond(request: HttpRequest) -> HttpResponse:

@@ -92,8 +92,8 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection.
 
-        Channels' own loop makes two tasks per event, to listen to the channel layer too (the hub does that, once for
-        all connections), and goes through the shared database thread before each, which nothing here needs.
+        Channels' own loop also listens to the channel layer (the hub does that, once for all connections), makes a task
+        for each event, and switches to the shared database thread before it. Nothing here needs that.
         """
         self.meter, self.tracer = runtime.meter, runtime.tracer
         if not allowed_origin(scope):

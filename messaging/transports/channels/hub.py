@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 LAYER_GROUP = "messaging"
 PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts as down
-DOWN_SECONDS = 1.0  # how long a layer that is down is not tried again
+DOWN_SECONDS = 1.0  # the pause before a layer that is down is tried again
 WAITING = 10_000  # the most hints that wait for the layer; beyond that, messages are found in the journal
 WATCH_SECONDS = 3.0  # between two checks of the rights of connected staff
 
@@ -82,7 +82,7 @@ class Hub:
     def publish(self, action: Publish | CloseGroup) -> None:
         """Send `action` to every process, this one included, in the same order everywhere. Never waits.
 
-        What is published in one turn of the event loop travels together, and each CloseGroup takes effect at its end.
+        All that is published in one turn of the event loop travels in one message, whose CloseGroups take effect last.
         """
         if isinstance(action, CloseGroup):
             self._endings.append((action.group, int(action.code), action.exclude))
@@ -161,7 +161,7 @@ class Hub:
         while True:
             try:
                 if self._floor is None:
-                    # Clients that connect from now on read the messages that exist already by `history`.
+                    # Clients that connect from now on get the messages that already exist through `history`.
                     present, self._floor = await self._service.present()
                     self._known.update((number, ()) for number in present)
                 else:
@@ -175,7 +175,7 @@ class Hub:
             await asyncio.sleep(self._catch_up_seconds)
 
     async def _watch(self) -> None:
-        """Close the connections of staff who have signed out or lost the right to read, in whichever process."""
+        """Close this process's connections of staff who have signed out (anywhere) or lost the right to read."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             admins = {member.connection.id: member for member in self._groups.get(ADMINS, ())}
@@ -190,7 +190,7 @@ class Hub:
                 admins[connection.id].perform(actions)
 
     async def _count(self) -> None:
-        """Send presence frames to the members for whom the counts have changed. The store is read once for all."""
+        """Send presence frames to members for whom the counts have changed. The store is read once for all members."""
         known = None
         while True:
             await asyncio.sleep(PRESENCE_SECONDS)

@@ -46,9 +46,9 @@ class Sockets:
             await self._addresses.leave(socket.connection.address, socket.connection.id)
 
     async def drain(self, spread: float, patience: float) -> int:
-        """Restart every socket, evenly over `spread` seconds and in random order, and wait until they have ended.
+        """Restart every socket, evenly over `spread` seconds and in random order, and wait until all have ended.
 
-        Return how many are still open `patience` seconds after that.
+        The wait lasts for at most `spread` + `patience` seconds. Return how many are still open then.
         """
         self.draining = True
         sockets = list(self._open)
