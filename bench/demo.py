@@ -188,7 +188,7 @@ async def _answer(staff: Invented, counts: Counter[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="bench.demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m bench.demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("url", metavar="URL", help="as visitors type it: http://localhost:8000")
     parser.add_argument("--rate", type=_rate, default=1.0, help="messages a second by all visitors (default: 1)")

@@ -1,7 +1,7 @@
 """The checks of `manage.py check --tag messaging`: settings with which a process would start, but serve only errors.
 
-Most wrong values end the process at once (messaging_site/conf/env.py). The ones here are reported together, each with
-its id and a remedy; docs/configuration.md lists them. An error ends a server or a function at its start.
+They judge settings whose variables are all valid (messaging_site/conf/env.py). Each has an id and a remedy;
+docs/configuration.md lists them. An error ends a server or a function at its start.
 """
 
 import re

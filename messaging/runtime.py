@@ -42,6 +42,8 @@ class LoopParts:
 
         from messaging.transports.channels.hub import Hub
 
+        self.sockets = Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS, process.addresses)
+        self.lag = LoopLag(asyncio.get_running_loop())
         self.hub = Hub(
             process.service,
             get_channel_layer(),
@@ -49,8 +51,6 @@ class LoopParts:
             tracer=process.tracer,
             catch_up_seconds=settings.MESSAGING_CATCH_UP_SECONDS,
         )
-        self.sockets = Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS, process.addresses)
-        self.lag = LoopLag(asyncio.get_running_loop())
 
 
 class Runtime:
@@ -143,7 +143,7 @@ class Runtime:
 
     @property
     def lag(self) -> LoopLag:
-        """The lag of the running event loop, which is measured from the first use on."""
+        """The lag of the running event loop, measured since `here` was first called in it."""
         return self.here().lag
 
     def hubs(self) -> "dict[asyncio.AbstractEventLoop, Hub]":
@@ -178,7 +178,7 @@ class Runtime:
         # Removed last, as probes still ask for them: new ones would not know of the drain, and would start to work.
         self._loops.pop(loop, None)
         for name in set(made) - {"_loops"}:
-            del made[name]
+            made.pop(name, None)
 
 
 def _backend(config: dict[str, Any]) -> Any:

@@ -18,10 +18,6 @@ SECONDS = 5.0  # the limit for one trip
 MARK = "messaging-check"  # part of the name of everything that a trip stores for a moment
 
 
-class Broken(Exception):
-    """A backend answered, but wrongly; the text gives the details."""
-
-
 @dataclass(frozen=True, slots=True)
 class Trip:
     """The result of a trip. `state`: "degraded" if the failure only delays messages. `why`: the reason if not "ok"."""
@@ -75,13 +71,13 @@ async def _trip(backend: str, trip: base.Trip, otherwise: State) -> Trip:
 
 def _said(error: BaseException) -> str:
     text = next(iter(str(error).splitlines()), "")
-    return text if isinstance(error, Broken) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, base.TripFailed) else f"{type(error).__name__}: {text}"
 
 
 async def _database() -> None:
     journal = runtime.journal
     if not await journal.migrated():
-        raise Broken("not migrated: run `python manage.py messaging_migrate`")
+        raise base.TripFailed("not migrated: run `python manage.py messaging_migrate`")
     await journal.rehearse()
 
 
@@ -95,4 +91,4 @@ async def _store() -> None:
     finally:
         await store.remove_connection(connection)
     if found != [connection]:
-        raise Broken("the stored connection was not found")
+        raise base.TripFailed("the stored connection was not found")

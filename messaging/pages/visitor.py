@@ -113,7 +113,7 @@ def _cookie_attributes() -> str:
 
 
 def _quick_messages() -> tuple[dict[str, str], ...]:
-    return quick_messages()["visitor", "de" if get_language() == "de" else "en"]
+    return quick_messages("visitor")["visitor", "de" if get_language() == "de" else "en"]
 
 
 def _messages(request: HttpRequest) -> list[dict[str, object]]:

@@ -102,7 +102,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class CloseGroup:
-    """Close every connection of `group`, of any version, except the one with the id `exclude`. Also only a hint."""
+    """Close every connection of `group`, of any version, except `exclude` (as in Publish). Also only a hint."""
 
     group: str
     code: CloseCode

@@ -1,7 +1,7 @@
-"""The contract of a transport: how the service's actions reach clients. Only `Transport.perform` interprets them."""
+"""The contract of a transport: how the service's actions reach clients. Only `Transport.perform` performs them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from messaging.protocol.frames import ServerFrame
@@ -57,7 +57,7 @@ class HeldTransport(Transport):
 
     @abstractmethod
     def push(self, text: str, cursor: str = "") -> None:
-        """Send an encoded frame to the client, in order with `deliver`. `cursor`: that of the message in it, if any."""
+        """Send an encoded frame, in order with `deliver`; must not raise. `cursor`: of the message in it, if any."""
 
     @abstractmethod
     def restart(self) -> None:
@@ -101,11 +101,11 @@ class Holder(ABC):
         """Run `work` on the event loop that serves connections in this process, if any, and return its result."""
 
     @abstractmethod
-    async def publish(self, told: Iterable[Publish | CloseGroup]) -> None:
+    async def publish(self, told: Sequence[Publish | CloseGroup]) -> None:
         """Publish `told` from work that `run` runs. Waits for a few seconds at most."""
 
     @abstractmethod
-    def announce(self, told: Iterable[Publish | CloseGroup]) -> None:
+    def announce(self, told: Sequence[Publish | CloseGroup]) -> None:
         """Publish `told` from any thread. Waits for a few seconds at most; may raise anything."""
 
     @abstractmethod
@@ -115,6 +115,10 @@ class Holder(ABC):
     @abstractmethod
     def trips(self) -> Mapping[str, Trip]:
         """Return a live test of each service that carries frames to clients, by its name in reports."""
+
+
+class TripFailed(Exception):
+    """A backend answered, but wrongly; the text gives the details."""
 
 
 class NotDrained(Exception):

@@ -20,7 +20,7 @@ from messaging.backends.base import Rate
 
 T = TypeVar("T")
 
-TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+TRUE, FALSE = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
 
 _VERSION = re.compile(r"[!-~]{1,128}")  # a tag, a digest, or the name of an image that has neither
 _HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
@@ -28,6 +28,7 @@ _ORIGIN = re.compile(r"https?://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?
 
 _platform: list[str] = []
 _problems: list[str] = []
+_unreadable: set[str] = set()  # variables whose file can't be read
 effective: dict[str, object] = {}  # the value of each variable, or its default; `messaging_check` prints them
 
 
@@ -43,6 +44,8 @@ def text(name: str, default: str | None = None) -> str | None:
 def required(name: str, why: str) -> str:
     """Return the value of `name`; if it is not set, that is a problem, which says `why` it is needed."""
     value = text(name)
+    if value is None and name in _unreadable:
+        return ""
     if value is None:
         where = f" ({', '.join(_platform)} is set, so this is not a local machine)" if _platform else ""
         return _wrong(f"{name} is not set: {why}{where}", "")
@@ -67,10 +70,10 @@ def number(name: str, default: int, *, least: int = 0, most: int, other_than: in
 
 def flag(name: str, default: bool) -> bool:
     """Return a boolean: true or false (also 1/0, yes/no, on/off)."""
-    value = (_given(name) or str(default)).lower()
-    if value not in TRUE + FALSE:
+    value = _given(name) or str(default)
+    if value.lower() not in TRUE + FALSE:
         return _wrong(f"{name}={value!r} must be true or false", default)
-    return _taken(name, value in TRUE)
+    return _taken(name, value.lower() in TRUE)
 
 
 def host_names(name: str, default: Sequence[str] = ()) -> list[str]:
@@ -175,10 +178,18 @@ def judged(parse: Callable[[], T], stand_in: T) -> T:
         return _wrong(str(error), stand_in)
 
 
+def is_sound() -> bool:
+    """Return whether no problem was noted yet."""
+    return not _problems
+
+
 def stop_on_problems() -> None:
-    """Raise ImproperlyConfigured, with a line for each problem that was noted, if there is any."""
-    if _problems:
-        raise ImproperlyConfigured("\n".join(_problems))
+    """Raise ImproperlyConfigured, with a line for each problem noted since the last call, if there is any."""
+    problems = "\n".join(dict.fromkeys(_problems))
+    _problems.clear()
+    _unreadable.clear()
+    if problems:
+        raise ImproperlyConfigured(problems)
 
 
 def _wrong(problem: str, stand_in: T) -> T:
@@ -197,6 +208,7 @@ def _given(name: str) -> str | None:
     try:
         return Path(path).read_text().strip() or None
     except (OSError, UnicodeDecodeError):
+        _unreadable.add(name)
         return _wrong(f"{name}_FILE={path!r} must be a readable file path", None)
 
 

@@ -131,6 +131,16 @@ def test_all_wrong_values_are_told_at_once() -> None:
     )
 
 
+def test_a_file_that_can_not_be_read_is_one_problem_and_a_wrong_mode_the_only_one() -> None:
+    unreadable = {f"{name}_FILE": "/nowhere" for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL")}
+    kept = {name: value for name, value in PRODUCTION.items() if f"{name}_FILE" not in unreadable}
+    files, mode = started(
+        [("pod", kept | unreadable), ("pod", {"DEPLOYMENT_MODE": "pods", "VAR_DIR": "/proc/nowhere"})]
+    )
+    assert [line.split()[1].partition("=")[0] for line in files.output.splitlines()] == [*unreadable]
+    assert mode.output == "configuration: DEPLOYMENT_MODE='pods' must be one of local, kubernetes, aws\n"
+
+
 def test_each_variable_has_a_wrong_value_here() -> None:
     table = (ROOT / "docs" / "configuration.md").read_text()
     documented = set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) - DJANGO

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 
 from messaging import tokens
 from messaging.runtime import runtime
-from messaging.transports.apigateway import handler
+from messaging.transports.apigateway import handler, invocation
 from tests.support import gateway_events
 from tests.support.connections import Frame
 from tests.support.gateway_events import Context, ManagementAPI
@@ -66,10 +66,10 @@ class Gate:
         return [frame["content"] for frame in self.api.frames[connection] if frame["type"] == "message"]
 
     def rows(self, group: str) -> list[str]:
-        return [row.id for row in handler.run(runtime.store.get_connections(group))]
+        return [row.id for row in invocation.run(runtime.store.get_connections(group))]
 
     def state(self, connection: str) -> dict[str, Any] | None:
-        return handler.run(runtime.states.load(connection))
+        return invocation.run(runtime.states.load(connection))
 
 
 def staff() -> User:

@@ -16,8 +16,8 @@ class Command(BaseCommand):
     help = (
         "Send a message from a visitor to staff, and an answer back, through the deployment at URL, as browsers would, "
         "logged in as the staff account SMOKE_USERNAME with SMOKE_PASSWORD (or SMOKE_PASSWORD_FILE). Exit code 0: "
-        "everything works, or is degraded (no message is lost, but some are late). 1: a step failed, and the last line "
-        "gives the reason. The test leaves one conversation, whose messages say that they are a test."
+        "everything works, or is degraded (no message is lost, but some are late). 1: a step failed; the error gives "
+        "the reason. The test leaves one conversation, whose messages say that they are a test."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012  this installation's settings don't matter
 

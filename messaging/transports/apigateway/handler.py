@@ -5,14 +5,12 @@ keeps nothing of a connection: its state is loaded from a store and saved there.
 one connection at the same time.
 """
 
-import asyncio
 import binascii
 import logging
 import time
 from base64 import b64decode
-from collections.abc import Coroutine
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any
 
 from django.conf import settings
 from zappa.websocket import on_connect, on_disconnect, on_message
@@ -24,6 +22,7 @@ from messaging.service.actions import Action, Connection, Join, Publish
 from messaging.service.contracts import StoreUnavailable
 from messaging.transports.apigateway.connection_state import copy, dump, restore
 from messaging.transports.apigateway.gateway import SecondsLeft
+from messaging.transports.apigateway.invocation import run, seconds_left
 from messaging.transports.apigateway.posting import Posting
 from messaging.transports.client_address import pseudonym_of
 from messaging.transports.origin import trusted_origin
@@ -31,21 +30,6 @@ from messaging.transports.origin import trusted_origin
 logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]
-T = TypeVar("T")
-
-RESERVE_SECONDS = 1.5  # the part of an invocation's time that is kept for its end
-
-_runner = asyncio.Runner()  # one loop for the life of the process: the stores' threads and connections belong to it
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on the process' event loop and return its result."""
-    return _runner.run(work, context=copy_context())
-
-
-def seconds_left(context: Any) -> SecondsLeft:
-    """Return a function that returns how many seconds the invocation with this Lambda context may still post."""
-    return lambda: context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
 
 
 def handler(event: Event, context: Any) -> dict[str, int]:

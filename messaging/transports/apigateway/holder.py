@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -15,9 +15,9 @@ from messaging.service.actions import CloseGroup, Connection, Publish
 from messaging.service.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable
 from messaging.transports.apigateway.connection_state import restore
 from messaging.transports.apigateway.gateway import CONCURRENCY, NOBODY
-from messaging.transports.apigateway.handler import run
+from messaging.transports.apigateway.invocation import run
 from messaging.transports.apigateway.posting import Posting
-from messaging.transports.base import Holder, NotDrained, T, Trip
+from messaging.transports.base import Holder, NotDrained, T, Trip, TripFailed
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ class GatewayHolder(Holder):
     def run(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
         return run(work(*arguments))
 
-    async def publish(self, told: Iterable[Publish | CloseGroup]) -> None:
+    async def publish(self, told: Sequence[Publish | CloseGroup]) -> None:
         deadline = time.monotonic() + PUBLISH_SECONDS
         posting = Posting(lambda: deadline - time.monotonic())
         await posting.perform(Connection(id="", held=False), told)
         posting.report()
 
-    def announce(self, told: Iterable[Publish | CloseGroup]) -> None:
+    def announce(self, told: Sequence[Publish | CloseGroup]) -> None:
         run(self.publish(told))
 
     def drain(self) -> str:
@@ -94,4 +94,4 @@ async def _post() -> None:
     """Post to a connection that does not exist: only callers that may post get the answer that it is gone."""
     outcome = await runtime.gateway.post("messaging-check=", "{}", lambda: TRIP_SECONDS)
     if outcome != NOBODY:
-        raise RuntimeError(f"a post ended with {outcome}")
+        raise TripFailed(f"a post ended with {outcome}")

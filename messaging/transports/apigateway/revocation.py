@@ -14,7 +14,7 @@ from messaging.runtime import runtime
 from messaging.service.contracts import ADMINS, StoreUnavailable
 from messaging.transports.apigateway.connection_state import copy, dump, restore
 from messaging.transports.apigateway.gateway import SecondsLeft
-from messaging.transports.apigateway.handler import run, seconds_left
+from messaging.transports.apigateway.invocation import run, seconds_left
 from messaging.transports.apigateway.posting import Posting
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
@@ -15,6 +15,7 @@ from django.conf import settings
 from messaging.runtime import runtime
 from messaging.service.actions import CloseGroup, Publish
 from messaging.transports.base import Holder, NotDrained, T, Trip
+from messaging.transports.channels.hub import Hub
 
 DRAIN_SECONDS = 5.0  # for one answer of the server that drains
 LOOK_SECONDS = 0.2  # between two looks at whether it has stopped
@@ -32,16 +33,14 @@ class ServerHolder(Holder):
         result: T = async_to_sync(work)(*arguments)
         return result
 
-    async def publish(self, told: Iterable[Publish | CloseGroup]) -> None:
-        for action in told:
-            runtime.hub.publish(action)
+    async def publish(self, told: Sequence[Publish | CloseGroup]) -> None:
+        _publish(runtime.hub, told)
 
-    def announce(self, told: Iterable[Publish | CloseGroup]) -> None:
+    def announce(self, told: Sequence[Publish | CloseGroup]) -> None:
         """Publish through the hubs of this process, or through a temporary one if it has none."""
         hubs = runtime.hubs()
         for loop, hub in hubs.items():
-            for action in told:
-                loop.call_soon_threadsafe(hub.publish, action)
+            loop.call_soon_threadsafe(_publish, hub, told)
         if not hubs:
             asyncio.run(self._publish_and_close(told))
 
@@ -65,9 +64,14 @@ class ServerHolder(Holder):
     def trips(self) -> Mapping[str, Trip]:
         return {"channel_layer": _through_the_layer}
 
-    async def _publish_and_close(self, told: Iterable[Publish | CloseGroup]) -> None:
+    async def _publish_and_close(self, told: Sequence[Publish | CloseGroup]) -> None:
         await self.publish(told)
         await runtime.close()
+
+
+def _publish(hub: Hub, told: Sequence[Publish | CloseGroup]) -> None:
+    for action in told:
+        hub.publish(action)
 
 
 async def _through_the_layer() -> None:

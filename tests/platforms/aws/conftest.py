@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
     # Imported here, because pytest loads this file before Django's settings if it is given this directory.
     from messaging.runtime import runtime
-    from messaging.transports.apigateway import handler
+    from messaging.transports.apigateway import invocation
     from tests.support.gateway import Gate
 
     settings.MESSAGING_JOURNAL_OPTIONS = settings.MESSAGING_JOURNAL_OPTIONS | {"answer_seconds": PATIENCE_SECONDS}
-    handler.run(runtime.close())  # parts that an earlier test has left
+    invocation.run(runtime.close())  # parts that an earlier test has left
     with gateway_events.management_api() as api:
         chosen = backends.dynamodb(dynamodb_table.name, dynamodb_table.region, api.url, ttl=7_800)
         for name in ("store", "states", "limiter", "addresses"):
@@ -38,4 +38,4 @@ def gate(dynamodb_table: DynamoDBTable, settings: Settings) -> Iterator["Gate"]:
             yield Gate(api)
         finally:
             api.release()
-            handler.run(runtime.close())
+            invocation.run(runtime.close())

@@ -24,7 +24,7 @@ from messaging.protocol.codes import ErrorCode
 from messaging.runtime import runtime
 from messaging.service.actions import Connection
 from messaging.service.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
-from messaging.transports.apigateway import gateway, handler
+from messaging.transports.apigateway import gateway, handler, invocation
 from messaging.transports.apigateway.connection_state import dump, restore
 from messaging.transports.apigateway.posting import Posting
 from tests.support import gateway_events
@@ -253,7 +253,7 @@ def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Setting
     visitor = gate.visitor()
     for _ in range(2):
         assert errors(gate.send(visitor, "identify", type="user", v=2)) == []
-    handler.run(runtime.close())  # another process serves the next event
+    invocation.run(runtime.close())  # another process serves the next event
     assert errors(gate.send(visitor, "identify", type="user", v=2)) == ["rate_limited"]
 
 
@@ -388,12 +388,12 @@ def test_two_events_share_the_loop_and_the_database_connections(gate: Gate) -> N
     async def loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
-    visitor, first = gate.visitor(), handler.run(loop())
+    visitor, first = gate.visitor(), invocation.run(loop())
     gate.say(visitor)
     before, log = backends(), runtime.journal
     for _ in range(3):
         gate.say(visitor)
-    assert (handler.run(loop()), runtime.journal, backends()) == (first, log, before)
+    assert (invocation.run(loop()), runtime.journal, backends()) == (first, log, before)
     assert Message.objects.count() == 4
 
 
@@ -491,9 +491,9 @@ def test_however_many_hang_the_event_ends_in_time_and_the_next_one_is_answered(g
     visitor, user = gate.visitor(), staff()
     for number in range(gateway.THREADS + 5):
         stored = row(f"hangs-{number}=", user)
-        handler.run(runtime.store.store_connection(stored))
+        invocation.run(runtime.store.store_connection(stored))
         gate.api.always_answers(stored.id, HANG)
-    gate.seconds = handler.RESERVE_SECONDS + 3
+    gate.seconds = invocation.RESERVE_SECONDS + 3
     began = time.monotonic()
     assert gate.say(visitor)["type"] == "ack"
     assert 3 <= time.monotonic() - began < 20
@@ -508,7 +508,7 @@ def test_a_fan_out_is_complete_when_the_handler_returns_and_never_wider_than_32(
     visitor, user = gate.visitor(), staff()
     rows = [row(f"admin-{number}=", user) for number in range(80)]
     for stored in rows:
-        handler.run(runtime.store.store_connection(stored))
+        invocation.run(runtime.store.store_connection(stored))
     gate.api.delay = 0.5
     gate.say(visitor)
     assert [gate.contents(stored.id) for stored in rows] == [["hello"]] * 80
@@ -521,9 +521,9 @@ def test_posting_stops_before_the_time_is_over_and_says_how_many_are_left(
     visitor, user = gate.visitor(), staff()
     rows = [row(f"admin-{number}=", user) for number in range(80)]
     for stored in rows:
-        handler.run(runtime.store.store_connection(stored))
+        invocation.run(runtime.store.store_connection(stored))
     gate.api.delay = 1.5
-    gate.seconds = handler.RESERVE_SECONDS + 4
+    gate.seconds = invocation.RESERVE_SECONDS + 4
     caplog.clear()
     assert gate.event(gateway_events.message(visitor, say("hello"))) == 200
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -538,7 +538,7 @@ def say(content: str) -> str:
 
 def test_without_time_nothing_is_posted(gate: Gate) -> None:
     visitor, admin = gate.visitor(), gate.admin()
-    gate.seconds = handler.RESERVE_SECONDS
+    gate.seconds = invocation.RESERVE_SECONDS
     assert gate.send(visitor, "sendMessage", id="message-1", content="hello") == []
     assert (gate.contents(admin), Message.objects.count()) == ([], 1)
 

@@ -9,7 +9,7 @@ from pytest_django import Settings
 from messaging.runtime import runtime
 from messaging.service.contracts import ADMINS, USERS, StoreUnavailable
 from messaging.service.service import RESTART_MS
-from messaging.transports.apigateway import handler, holder
+from messaging.transports.apigateway import holder, invocation
 from tests.support.gateway import Gate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,7 +42,7 @@ def test_everybody_is_told_to_come_back_and_closed(gate: Gate) -> None:
 def test_who_has_gone_without_a_word_is_forgotten(gate: Gate) -> None:
     gone, forgotten = gate.visitor(), gate.visitor()
     gate.api.always_answers(gone, 410)
-    handler.run(runtime.states.take(forgotten))
+    invocation.run(runtime.states.take(forgotten))
     assert drain() == "sent elsewhere: 2, connected now: 0\n"
     assert gate.api.closed == [forgotten]
 

@@ -1,0 +1,23 @@
+"""The event loop of a function's process, and the time that one of its invocations has left."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import copy_context
+from typing import Any
+
+from messaging.transports.apigateway.gateway import SecondsLeft
+from messaging.transports.base import T
+
+RESERVE_SECONDS = 1.5  # the part of an invocation's time that is kept for its end
+
+_runner = asyncio.Runner()  # one loop for the life of the process: the stores' threads and connections belong to it
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on the process' event loop and return its result."""
+    return _runner.run(work, context=copy_context())
+
+
+def seconds_left(context: Any) -> SecondsLeft:
+    """Return a function that returns how many seconds the invocation with this Lambda context may still post."""
+    return lambda: context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
