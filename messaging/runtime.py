@@ -8,7 +8,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -31,7 +31,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 CLOSED_IN_ORDER = ("journal", "store", "states", "limiter", "addresses", "gateway")  # after the hubs, which use them
+
+
+class Backend(cached_property[T]):
+    """A part that is made on first use from a setting: the dotted path of a class, with its OPTIONS."""
+
+    def __init__(self, setting: str) -> None:
+        super().__init__(lambda _: _made(getattr(settings, setting)))
+
+
+def _made(config: dict[str, Any]) -> Any:
+    return import_string(config["BACKEND"])(**config.get("OPTIONS", {}))
 
 
 class LoopParts:
@@ -56,55 +69,21 @@ class LoopParts:
 class Runtime:
     """The one instance of each part that a process needs; each is made on first use."""
 
+    store: Backend[ConnectionStore] = Backend("MESSAGING_STORE")
+    limiter: Backend[Limiter] = Backend("MESSAGING_LIMITER")  # keeps the rate limits
+    addresses: Backend[Addresses] = Backend("MESSAGING_ADDRESSES")  # counts each client address' sockets
+    states: "Backend[ConnectionStates]" = Backend("MESSAGING_STATES")  # of connections that a gateway holds
+    gateway: "Backend[Gateway]" = Backend("MESSAGING_GATEWAY")  # the client of that gateway
+    holder: "Backend[Holder]" = Backend("MESSAGING_HOLDER")  # of the clients' connections
+    tracer: Backend[Tracer] = Backend("MESSAGING_TRACER")  # of messages
+
     def __init__(self) -> None:
         self._loops: dict[asyncio.AbstractEventLoop, LoopParts] = {}
 
     @cached_property
-    def store(self) -> ConnectionStore:
-        """The connection store."""
-        store: ConnectionStore = _backend(settings.MESSAGING_STORE)
-        return store
-
-    @cached_property
-    def limiter(self) -> Limiter:
-        """The rate limits."""
-        limiter: Limiter = _backend(settings.MESSAGING_LIMITER)
-        return limiter
-
-    @cached_property
-    def addresses(self) -> Addresses:
-        """The counter of each client address' sockets."""
-        addresses: Addresses = _backend(settings.MESSAGING_ADDRESSES)
-        return addresses
-
-    @cached_property
-    def states(self) -> "ConnectionStates":
-        """The store of the states of connections that a gateway holds."""
-        states: ConnectionStates = _backend(settings.MESSAGING_STATES)
-        return states
-
-    @cached_property
-    def gateway(self) -> "Gateway":
-        """The client of the API Gateway that holds the WebSockets."""
-        gateway: Gateway = _backend(settings.MESSAGING_GATEWAY)
-        return gateway
-
-    @cached_property
-    def holder(self) -> "Holder":
-        """The holder of the clients' connections."""
-        holder: Holder = _backend(settings.MESSAGING_HOLDER)
-        return holder
-
-    @cached_property
     def meter(self) -> Meter:
         """The meter, to which measurements are reported."""
-        return Meter(_backend(settings.MESSAGING_METRICS))
-
-    @cached_property
-    def tracer(self) -> Tracer:
-        """The tracer of messages."""
-        tracer: Tracer = _backend(settings.MESSAGING_TRACER)
-        return tracer
+        return Meter(_made(settings.MESSAGING_METRICS))
 
     @cached_property
     def journal(self) -> Journal:
@@ -179,10 +158,6 @@ class Runtime:
         self._loops.pop(loop, None)
         for name in set(made) - {"_loops"}:
             made.pop(name, None)
-
-
-def _backend(config: dict[str, Any]) -> Any:
-    return import_string(config["BACKEND"])(**config.get("OPTIONS", {}))
 
 
 runtime = Runtime()

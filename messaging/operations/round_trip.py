@@ -11,11 +11,9 @@ from messaging.operations import health
 from messaging.runtime import runtime
 from messaging.service.contracts import StoredConnection, conversation_group
 from messaging.transports import base
+from messaging.transports.base import MARK, TRIP_SECONDS, TripFailed
 
 State = Literal["ok", "degraded", "failed"]
-
-SECONDS = 5.0  # the limit for one trip
-MARK = "messaging-check"  # part of the name of everything that a trip stores for a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +57,11 @@ async def _trip(backend: str, trip: base.Trip, otherwise: State) -> Trip:
     began = time.monotonic()
     state, why = otherwise, ""
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(TRIP_SECONDS):
             await trip()
         state = "ok"
     except TimeoutError:
-        why = f"no answer within {SECONDS:g} s"
+        why = f"no answer within {TRIP_SECONDS:g} s"
     except Exception as error:  # any error of a backend's client is a result
         why = _said(error.__cause__ or error)
     return Trip(backend, state, round((time.monotonic() - began) * 1000, 1), why)
@@ -71,13 +69,13 @@ async def _trip(backend: str, trip: base.Trip, otherwise: State) -> Trip:
 
 def _said(error: BaseException) -> str:
     text = next(iter(str(error).splitlines()), "")
-    return text if isinstance(error, base.TripFailed) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, TripFailed) else f"{type(error).__name__}: {text}"
 
 
 async def _database() -> None:
     journal = runtime.journal
     if not await journal.migrated():
-        raise base.TripFailed("not migrated: run `python manage.py messaging_migrate`")
+        raise TripFailed("not migrated: run `python manage.py messaging_migrate`")
     await journal.rehearse()
 
 
@@ -91,4 +89,4 @@ async def _store() -> None:
     finally:
         await store.remove_connection(connection)
     if found != [connection]:
-        raise base.TripFailed("the stored connection was not found")
+        raise TripFailed("the stored connection was not found")

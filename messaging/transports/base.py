@@ -10,6 +10,8 @@ from messaging.service.actions import Action, Close, CloseGroup, Connection, Joi
 T = TypeVar("T")
 
 Trip = Callable[[], Coroutine[Any, Any, None]]  # a live test of a backend, which raises if the backend does not work
+TRIP_SECONDS = 5.0  # the limit for one trip
+MARK = "messaging-check"  # part of the name of everything that a trip stores or sends
 
 
 class Transport(ABC):

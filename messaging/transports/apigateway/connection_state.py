@@ -6,7 +6,7 @@ from typing import Any
 from messaging.protocol.codes import ErrorCode
 from messaging.service.actions import Connection
 
-_FIELDS = {field.name for field in fields(Connection)} - {"id", "held", "touched_at", "checked_at"}
+_FIELDS = {field.name for field in fields(Connection) if field.compare} - {"id", "held"}
 
 
 def dump(connection: Connection) -> dict[str, Any]:

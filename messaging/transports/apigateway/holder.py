@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -15,16 +14,15 @@ from messaging.service.actions import CloseGroup, Connection, Publish
 from messaging.service.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable
 from messaging.transports.apigateway.connection_state import restore
 from messaging.transports.apigateway.gateway import CONCURRENCY, NOBODY
-from messaging.transports.apigateway.invocation import run
+from messaging.transports.apigateway.invocation import run, seconds_from_now
 from messaging.transports.apigateway.posting import Posting
-from messaging.transports.base import Holder, NotDrained, T, Trip, TripFailed
+from messaging.transports.base import MARK, TRIP_SECONDS, Holder, NotDrained, T, Trip, TripFailed
 
 logger = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 5.0  # how long a form, or a page of the Django admin, waits for the posts
 DRAIN_SECONDS = 20  # the longest time over which clients are sent elsewhere: an invocation has 29
 DRAIN_RESERVE_SECONDS = 4  # for the last clients
-TRIP_SECONDS = 5.0
 
 
 class GatewayHolder(Holder):
@@ -37,8 +35,7 @@ class GatewayHolder(Holder):
         return run(work(*arguments))
 
     async def publish(self, told: Sequence[Publish | CloseGroup]) -> None:
-        deadline = time.monotonic() + PUBLISH_SECONDS
-        posting = Posting(lambda: deadline - time.monotonic())
+        posting = Posting(seconds_from_now(PUBLISH_SECONDS))
         await posting.perform(Connection(id="", held=False), told)
         posting.report()
 
@@ -64,14 +61,14 @@ class GatewayHolder(Holder):
 
 
 async def _drain(seconds: int) -> tuple[int, int]:
-    store, deadline = runtime.store, time.monotonic() + seconds + DRAIN_RESERVE_SECONDS
-    posting = Posting(lambda: deadline - time.monotonic())
+    store, left = runtime.store, seconds_from_now(seconds + DRAIN_RESERVE_SECONDS)
+    posting = Posting(left)
     turns = asyncio.Semaphore(CONCURRENCY)
 
     async def restart(row: StoredConnection) -> bool:
         await asyncio.sleep(random.uniform(0, seconds))  # noqa: S311  not a secret
         async with turns:
-            if time.monotonic() > deadline:
+            if left() < 0:
                 return False
             state = await runtime.states.load(row.id)
             if state is None:
@@ -92,6 +89,6 @@ async def _drain(seconds: int) -> tuple[int, int]:
 
 async def _post() -> None:
     """Post to a connection that does not exist: only callers that may post get the answer that it is gone."""
-    outcome = await runtime.gateway.post("messaging-check=", "{}", lambda: TRIP_SECONDS)
+    outcome = await runtime.gateway.post(f"{MARK}=", "{}", lambda: TRIP_SECONDS)
     if outcome != NOBODY:
         raise TripFailed(f"a post ended with {outcome}")

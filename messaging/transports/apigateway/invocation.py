@@ -1,6 +1,7 @@
-"""The event loop of a function's process, and the time that one of its invocations has left."""
+"""The event loop of a function's process, and the time that work in it has left."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from contextvars import copy_context
 from typing import Any
@@ -21,3 +22,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def seconds_left(context: Any) -> SecondsLeft:
     """Return a function that returns how many seconds the invocation with this Lambda context may still post."""
     return lambda: context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+
+
+def seconds_from_now(seconds: float) -> SecondsLeft:
+    """Return a function that returns how many of `seconds`, which begin now, are left."""
+    deadline = time.monotonic() + seconds
+    return lambda: deadline - time.monotonic()

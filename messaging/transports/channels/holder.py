@@ -14,7 +14,7 @@ from django.conf import settings
 
 from messaging.runtime import runtime
 from messaging.service.actions import CloseGroup, Publish
-from messaging.transports.base import Holder, NotDrained, T, Trip
+from messaging.transports.base import MARK, Holder, NotDrained, T, Trip
 from messaging.transports.channels.hub import Hub
 
 DRAIN_SECONDS = 5.0  # for one answer of the server that drains
@@ -76,11 +76,11 @@ def _publish(hub: Hub, told: Sequence[Publish | CloseGroup]) -> None:
 
 async def _through_the_layer() -> None:
     layer: Any = get_channel_layer()
-    group = f"messaging-check-{uuid4().hex}"
+    group = f"{MARK}-{uuid4().hex}"
     channel = await layer.new_channel()
     await layer.group_add(group, channel)
     try:
-        await layer.group_send(group, {"type": "messaging-check"})
+        await layer.group_send(group, {"type": MARK})
         await layer.receive(channel)
     finally:
         await layer.group_discard(group, channel)
