@@ -45,14 +45,12 @@ WEBSOCKET_PUBLIC_URL = env.url("WEBSOCKET_PUBLIC_URL", ("wss", "ws"), "wss://cha
 # --- Security -----------------------------------------------------------------------------------------------
 
 DEBUG = env.flag("DEBUG", False)
-SECRET_KEY = env.text("SECRET_KEY") or ""
-if not SECRET_KEY and LOCAL and env.is_sound():  # the machine's own key is in VAR_DIR
-    SECRET_KEY = _local_secret_key()
-elif not SECRET_KEY and not LOCAL:
-    env.required("SECRET_KEY", "50 random characters to sign sessions and tokens")
 if LOCAL:
+    # The machine's own key is made only if VAR_DIR, and a key that was given, can be read.
+    SECRET_KEY = env.text("SECRET_KEY") or (_local_secret_key() if env.is_sound() else "")
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 else:
+    SECRET_KEY = env.required("SECRET_KEY", "50 random characters to sign sessions and tokens")
     env.required("ALLOWED_HOSTS", "the host names of this site, such as chat.example.org")
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
@@ -237,8 +235,7 @@ MESSAGING_METRICS = {"BACKEND": _backends.metrics, "OPTIONS": {"version": VERSIO
 
 HOST = env.address("HOST", "0.0.0.0")  # noqa: S104  a pod is reached on its own address
 PORT = env.number("PORT", 8080, least=1, most=65_535)
-_port = PORT if "PORT" in env.effective else None  # PORT is a stand-in if its value is wrong
-HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535, other_than=_port)
+HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535, other_than="PORT")
 MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1, most=1_000_000)  # of one process
 SHUTDOWN_TIMEOUT = env.number("SHUTDOWN_TIMEOUT", 20, most=3_600)  # seconds in which connections are sent elsewhere
 PING_SECONDS = 20  # between two pings to a socket; a socket that does not answer for as long is closed

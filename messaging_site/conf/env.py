@@ -59,11 +59,11 @@ def present(name: str) -> bool:
     return found
 
 
-def number(name: str, default: int, *, least: int = 0, most: int, other_than: int | None = None) -> int:
-    """Return a whole number from `least` to `most`, other than `other_than`."""
-    value = _given(name) or str(default)
-    if not re.fullmatch("-?[0-9]{1,18}", value) or not least <= int(value) <= most or int(value) == other_than:
-        but = f", other than {other_than}" if other_than is not None else ""
+def number(name: str, default: int, *, least: int = 0, most: int, other_than: str = "") -> int:
+    """Return a whole number from `least` to `most`, and not the valid number of the variable `other_than`."""
+    value, taken = _given(name) or str(default), effective.get(other_than)
+    if not re.fullmatch("-?[0-9]{1,18}", value) or not least <= int(value) <= most or int(value) == taken:
+        but = f", other than {taken}" if taken is not None else ""
         return _wrong(f"{name}={value!r} must be a whole number from {least} to {most}{but}", default)
     return _taken(name, int(value))
 
