@@ -167,6 +167,12 @@ if LOCAL:
 else:
     DATABASE_URL = env.required("DATABASE_URL", "the database for messages, postgres://user:password@host:5432/name")
 # On AWS a check refuses SQLite, so that the error is reported together with all others there (messaging/checks.py).
+# The connections to PostgreSQL of one process: one to write messages, the journal's readers, and one for each page
+# request at work (docs/operations.md). A function serves one event at a time.
+PAGE_REQUESTS = 1 if AWS or SERVICE_ROLE == "websocket" else 3
+JOURNAL_READERS = 1 if AWS else 5 - PAGE_REQUESTS
+DATABASE_CONNECTIONS = 1 + JOURNAL_READERS + PAGE_REQUESTS
+MESSAGING_JOURNAL_OPTIONS: dict[str, Any] = {"readers": JOURNAL_READERS}
 DATABASES: dict[str, dict[str, Any]] = {"default": {}}
 if DATABASE_URL:
     DATABASES["default"] = env.judged(
@@ -186,8 +192,6 @@ USE_I18N = True
 # Seconds. A gateway's WebSocket lives for two hours, and its rows in the store are not renewed regularly.
 CONNECTION_TTL = env.number("CONNECTION_TTL", 7_800 if AWS else 86_400, least=7_200 if AWS else 120, most=30 * 86_400)
 MESSAGE_RETENTION_DAYS = env.number("MESSAGE_RETENTION_DAYS", 30, least=1, most=36_500)
-# Concurrent reads of the journal, each on a database connection of its own; a function serves one event at a time.
-MESSAGING_JOURNAL_OPTIONS: dict[str, Any] = {"readers": 1 if AWS else 4}
 MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, least=1_000, most=240_000)
 MESSAGING_CATCH_UP_SECONDS = 2.0  # between two searches of the journal for messages that no hint announced
 MESSAGING_RATES = Rates(

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from django.db import Error, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -17,6 +17,7 @@ from messaging.journal import conversations, reader
 from messaging.journal.quick_messages import quick_messages
 from messaging.journal.sharing import Remembered, Together
 from messaging.journal.writer import Committed, Writer
+from messaging.own_connection import own_connection
 from messaging.protocol.fields import Lang
 from messaging.service.contracts import (
     Appended,
@@ -165,11 +166,12 @@ class Journal:
             connection.close()
 
     def _begin_thread(self) -> None:
+        connections[DEFAULT_DB_ALIAS] = own_connection()
         _thread.answer_seconds = self._answer_seconds
 
     def _begin_reading(self) -> None:
         self._begin_thread()
-        self._connections.append(connections["default"])
+        self._connections.append(connections[DEFAULT_DB_ALIAS])
 
     async def _read(self, read: Callable[[], T]) -> T:
         loop, context = asyncio.get_running_loop(), copy_context()  # the audit log records whose frame it is

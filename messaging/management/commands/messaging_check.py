@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -23,7 +24,8 @@ IN_URLS = (
 class Command(BaseCommand):
     help = (
         "Print the effective configuration as JSON: each variable of docs/configuration.md with its value or default, "
-        "secrets masked, and the results of `check --deploy --tag messaging`. With --online, also test each backend "
+        "secrets masked, the most connections to the database that a process opens, and the results of `check --deploy "
+        "--tag messaging`. With --online, also test each backend "
         "and print how long it took: the database and the connection store by writing and removing a row, the channel "
         "layer by a message to itself, and on AWS the management API by a post to a connection that does not exist. "
         "ok: it works. degraded: messages are late, but none is lost. failed: no client is served. The exit code is 1 "
@@ -40,6 +42,7 @@ class Command(BaseCommand):
         report: dict[str, Any] = {
             "status": "ok",
             "configuration": {name: masked(name, value) for name, value in sorted(env.effective.items())},
+            "database_connections": settings.DATABASE_CONNECTIONS,
             "checks": [checks.line(message) for message in found],
         }
         wrong = [str(message.id) for message in found if message.is_serious()]

@@ -8,11 +8,12 @@ from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
 
 from messaging.journal.reader import missing_migrations
 from messaging.observability import audit
+from messaging.own_connection import own_connection
 from messaging.runtime import runtime
 from messaging.service.contracts import StoreUnavailable
 
@@ -65,7 +66,7 @@ def _alone() -> Iterator[None]:
 
     Waiting processes poll, because `CREATE INDEX CONCURRENTLY` would wait for a statement that waits for the lock.
     """
-    connection = connections.create_connection(DEFAULT_DB_ALIAS)
+    connection = own_connection()
     if connection.vendor != "postgresql":
         yield
         return
