@@ -16,7 +16,7 @@ WAIT_SECONDS = 10.0  # for a turn, before the answer is 503
 WAITING = 500  # requests that may wait for a turn; more get 503 at once
 RETRY_SECONDS = 5  # after which a refused browser tries again
 POOL_SECONDS = 2.0  # how long a request waits for a connection of the pool
-IDLE_SECONDS = 60.0  # after which the pool closes a connection that nobody uses
+FRESH_SECONDS = 10.0  # after which the pool replaces a connection: after a failover it may lead to the old server
 
 
 def bounded(application: ASGIApplication, most: int) -> ASGIApplication:
@@ -52,7 +52,7 @@ def _share_connections(most: int) -> None:
     """Have the threads of this process take their connections from a pool: a request has a thread of its own."""
     database = connections.settings[DEFAULT_DB_ALIAS]
     if "postgresql" in database["ENGINE"]:
-        pool = {"min_size": 0, "max_size": most, "timeout": POOL_SECONDS, "max_idle": IDLE_SECONDS}
+        pool = {"min_size": 0, "max_size": most, "timeout": POOL_SECONDS, "max_lifetime": FRESH_SECONDS}
         database["OPTIONS"] = database["OPTIONS"] | {"pool": pool}
         database["CONN_MAX_AGE"] = 0  # a request gives its connection back at its end
 

@@ -1,7 +1,6 @@
 """The journal: all messages, kept in SQL in every mode. `Journal` states the guarantees."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -9,15 +8,14 @@ from contextvars import copy_context
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 
 from messaging.journal import conversations, reader
+from messaging.journal.connection import begin_thread
 from messaging.journal.quick_messages import quick_messages
 from messaging.journal.sharing import Remembered, Together
 from messaging.journal.writer import Committed, Writer
-from messaging.own_connection import own_connection
 from messaging.protocol.fields import Lang
 from messaging.service.contracts import (
     Appended,
@@ -33,25 +31,8 @@ ANSWER_SECONDS = 2.0  # an append or a read that takes longer raises StoreUnavai
 BLOCK_SECONDS = 2.0  # how long it may take until a new block takes effect
 QUICK_SECONDS = 5.0  # how long the quick messages of one read are used
 
-_thread = threading.local()  # in the threads of a journal, its `answer_seconds` is the time limit of a statement
-
 T = TypeVar("T")
 P = ParamSpec("P")
-
-
-def _bound_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """Limit each statement of the journal, and each pause within a transaction, to the time that an answer may take.
-
-    The readers' overlap relies on this, even if a process was stopped in the middle of a transaction.
-    """
-    seconds = getattr(_thread, "answer_seconds", None)
-    if connection.vendor == "postgresql" and seconds is not None:
-        with connection.cursor() as cursor:
-            for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{seconds}s"])
-
-
-connection_created.connect(_bound_statements)
 
 
 def _expire(appended: asyncio.Future[Appended]) -> None:
@@ -87,7 +68,7 @@ class Journal:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._answer_seconds = answer_seconds
-        self._writer = Writer("journal-writer", committed, self._begin_thread)
+        self._writer = Writer("journal-writer", committed, lambda: begin_thread(answer_seconds))
         self._connections: list[BaseDatabaseWrapper] = []
         self._readers = ThreadPoolExecutor(readers, "journal-reader", self._begin_reading)
         self._blocked = Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS, clock)
@@ -165,13 +146,8 @@ class Journal:
             connection.inc_thread_sharing()  # the thread that opened it has ended
             connection.close()
 
-    def _begin_thread(self) -> None:
-        connections[DEFAULT_DB_ALIAS] = own_connection()
-        _thread.answer_seconds = self._answer_seconds
-
     def _begin_reading(self) -> None:
-        self._begin_thread()
-        self._connections.append(connections[DEFAULT_DB_ALIAS])
+        self._connections.append(begin_thread(self._answer_seconds))
 
     async def _read(self, read: Callable[[], T]) -> T:
         loop, context = asyncio.get_running_loop(), copy_context()  # the audit log records whose frame it is

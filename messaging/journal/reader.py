@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from django.contrib.auth import get_user_model
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
+from messaging.journal.connection import is_lost, renew, renew_if_due
 from messaging.models import Block, Conversation, EndedSession, Message, display_name, password_mark
 from messaging.service.contracts import START, Cursor, Page, StaffMember, StoredMessage
 
@@ -26,10 +27,13 @@ T = TypeVar("T")
 
 
 def on_this_thread(read: Callable[[], T]) -> T:
-    """Return `read()`. If it fails, try once more on a new connection: the database may have closed the old one."""
+    """Return `read()`. If the connection turns out to be lost, try once more on a new one."""
+    renew_if_due()
     try:
         return read()
-    except (OperationalError, InterfaceError):
+    except Error as error:
+        if not is_lost(error):
+            raise
         connection.close()
         return read()
 
@@ -161,10 +165,18 @@ def blocked() -> frozenset[str]:
     return frozenset(map(str, Block.objects.filter(until__gt=Now()).values_list("conversation_id", flat=True)))
 
 
-def ping() -> None:
-    """Ask the database for an answer. Raise django.db.Error if it gives none."""
+def ping() -> bool:
+    """Return whether the database takes writes, asked over a new connection as a new process would.
+
+    Raise django.db.Error if it does not answer, or takes no new connection.
+    """
+    renew()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+        if connection.vendor != "postgresql":
+            cursor.execute("SELECT 1")
+            return True
+        cursor.execute("SELECT current_setting('transaction_read_only')")
+        return bool(cursor.fetchone()[0] == "off")
 
 
 def missing_migrations() -> list[str]:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, Error, connection
 
 from messaging.journal.batch import Outcome, commit
+from messaging.journal.connection import is_lost
 from messaging.service.contracts import Appended, NewMessage, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Writer:
     the thread before anything else.
     """
 
-    def __init__(self, name: str, committed: Committed, begin: Callable[[], None]) -> None:
+    def __init__(self, name: str, committed: Committed, begin: Callable[[], object]) -> None:
         self._committed = committed
         self._begin = begin
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -124,17 +125,18 @@ def _retrying(batch: list[NewMessage]) -> Sequence[Outcome | StoreUnavailable]:
     while True:
         try:
             return commit(batch)
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
-            if time.monotonic() >= deadline:
-                logger.warning("database unavailable", extra={"messages": len(batch), "error": str(error)})
-                return [StoreUnavailable(type(error).__name__)] * len(batch)
-            time.sleep(0.05)
-        except DatabaseError:
-            if len(batch) == 1:
+        except Error as error:
+            if is_lost(error):
+                connection.close()
+                if time.monotonic() >= deadline:
+                    logger.warning("database unavailable", extra={"messages": len(batch), "error": str(error)})
+                    return [StoreUnavailable(type(error).__name__)] * len(batch)
+                time.sleep(0.05)
+            elif len(batch) == 1:
                 raise
-            # One message that the database refuses must not fail the others.
-            return [outcome for new in batch for outcome in _one(new)]
+            else:
+                # One message that the database refuses must not fail the others.
+                return [outcome for new in batch for outcome in _one(new)]
 
 
 def _one(new: NewMessage) -> Sequence[Outcome | StoreUnavailable]:

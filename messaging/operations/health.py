@@ -28,9 +28,10 @@ async def readiness() -> tuple[bool, dict[str, str | bool]]:
 
 
 async def database() -> str:
-    """Return the state of the database: `ok`, `not migrated` or `unavailable`."""
+    """Return the state of the database: `ok`, `not migrated`, `read-only` or `unavailable`."""
     try:
-        await runtime.journal.ping()
+        if not await runtime.journal.ping():
+            return "read-only"
         return "ok" if await runtime.journal.migrated() else "not migrated"
     except StoreUnavailable:
         return "unavailable"

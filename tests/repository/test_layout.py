@@ -16,7 +16,7 @@ LAYERS = {
     "messaging/protocol": {"protocol"},
     "messaging/service/contracts.py": {"protocol"},
     "messaging/backends": {"protocol", "service.contracts", "background", "backends"},
-    "messaging/journal": {"protocol", "service.contracts", "models", "own_connection", "journal"},
+    "messaging/journal": {"protocol", "service.contracts", "models", "journal"},
     "messaging/service": {
         "protocol", "backends.base", "backends.memory", "observability.context", "tokens", "service",
     },

@@ -8,12 +8,11 @@ from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.backends.utils import CursorWrapper
 
 from messaging.journal.reader import missing_migrations
 from messaging.observability import audit
-from messaging.own_connection import own_connection
 from messaging.runtime import runtime
 from messaging.service.contracts import StoreUnavailable
 
@@ -66,7 +65,7 @@ def _alone() -> Iterator[None]:
 
     Waiting processes poll, because `CREATE INDEX CONCURRENTLY` would wait for a statement that waits for the lock.
     """
-    connection = own_connection()
+    connection = connections.create_connection(DEFAULT_DB_ALIAS)
     if connection.vendor != "postgresql":
         yield
         return
