@@ -167,11 +167,11 @@ if LOCAL:
 else:
     DATABASE_URL = env.required("DATABASE_URL", "the database for messages, postgres://user:password@host:5432/name")
 # On AWS a check refuses SQLite, so that the error is reported together with all others there (messaging/checks.py).
-# The connections to PostgreSQL of one process: one to write messages, the journal's readers, and one for each page
-# request at work (docs/operations.md). A function serves one event at a time.
-PAGE_REQUESTS = 1 if AWS or SERVICE_ROLE == "websocket" else 3
-JOURNAL_READERS = 1 if AWS else 5 - PAGE_REQUESTS
-DATABASE_CONNECTIONS = 1 + JOURNAL_READERS + PAGE_REQUESTS
+# The connections to PostgreSQL of one process: one for each page request at work, the journal's readers, one to write
+# messages, and one more while another is replaced (docs/operations.md). A function serves one event at a time.
+PAGE_REQUESTS = 1 if AWS or SERVICE_ROLE == "websocket" else 2 if SERVICE_ROLE == "all" else 3
+JOURNAL_READERS = 1 if AWS else 4 - PAGE_REQUESTS
+DATABASE_CONNECTIONS = PAGE_REQUESTS + JOURNAL_READERS + 2
 MESSAGING_JOURNAL_OPTIONS: dict[str, Any] = {"readers": JOURNAL_READERS}
 DATABASES: dict[str, dict[str, Any]] = {"default": {}}
 if DATABASE_URL:

@@ -6,8 +6,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.db import transaction
-from django.db.models import DateTimeField, QuerySet
-from django.db.models.functions import Now
+from django.db.models import DateTimeField, F, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -63,7 +62,7 @@ class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 def _tell(request: HttpRequest, ids: list[UUID], op: Op) -> None:
     """Note the time of the change, and announce it to open pages once it is committed."""
-    Conversation.objects.filter(pk__in=ids).update(changed_at=Now())
+    Conversation.objects.filter(pk__in=ids).update(changed_at=conversations.next_version(F("changed_at")))
 
     def tell() -> None:
         states = conversations.states([str(id) for id in ids])

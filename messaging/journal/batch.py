@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from messaging.journal.connection import limited, limits
 from messaging.journal.reader import stored
 from messaging.models import Conversation, Message, uuid7s
 from messaging.service.contracts import Appended, ConversationNotFound, IdConflict, NewMessage, StoredMessage
@@ -36,10 +37,16 @@ _END_AGAIN = (
 )
 # A visitor's new message reopens its conversation, whose row is locked: nothing can close it meanwhile.
 _REOPEN = (
-    "UPDATE messaging_conversation SET closed_at = NULL, changed_at = message.created_at "
+    "UPDATE messaging_conversation SET closed_at = NULL, changed_at = {version} "
     "FROM messaging_message AS message WHERE messaging_conversation.id = message.conversation_id "
     "AND closed_at IS NOT NULL AND sender = 'user' AND message.id IN ({rows}) RETURNING messaging_conversation.id"
 )
+# The time of the message, or that after the last change (messaging.journal.conversations.next_version).
+_VERSION = {
+    "postgresql": "GREATEST(message.created_at, messaging_conversation.changed_at + interval '1 ms')",
+    "sqlite": "MAX(message.created_at, "
+    "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', messaging_conversation.changed_at, '+0.001 seconds'))",
+}
 
 
 def commit(batch: list[NewMessage]) -> list[Outcome]:
@@ -48,13 +55,18 @@ def commit(batch: list[NewMessage]) -> list[Outcome]:
     Raise django.db.DatabaseError or InterfaceError if the database fails or refuses the batch.
     """
     replies = {new.conversation for new in batch if new.sender == "admin"}
-    found = {str(row.id) for row in Conversation.objects.filter(id__in=replies)} if replies else set()
+    found = _present(replies) if replies else set()
     begun = {new.conversation for new in batch if new.sender == "user"}
     # Of several copies of one message, the first counts.
     wanted = {_key(new): new for new in reversed(batch) if new.conversation in found | begun}
     fresh, reopened = _insert(list(reversed(wanted.values()))) if wanted else ({}, set())
     present = fresh | _kept(wanted.keys() - fresh.keys())
     return [_outcome(new, present.get(_key(new)), fresh, reopened) for new in batch]
+
+
+def _present(conversations: set[str]) -> set[str]:
+    with limited():
+        return {str(row.id) for row in Conversation.objects.filter(id__in=conversations)}
 
 
 def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str]]:
@@ -72,7 +84,7 @@ def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str
         _filled(_INSERT_MESSAGES, ["uuid", "uuid", *["text"] * 6], values),
         _filled(_TAKE_BACK, ["uuid"], ids),
         _filled(_END_AGAIN, ["uuid"], conversations),
-        _filled(_REOPEN, ["uuid"], ids),
+        _filled(_REOPEN.replace("{version}", _VERSION[connection.vendor]), ["uuid"], ids),
     )
     stored_messages = {}
     read = _datetime_reader()
@@ -108,11 +120,12 @@ def _together(*statements: _Statement) -> list[list[Any]]:
     connection.ensure_connection()
     # One pipeline for all: whenever this thread waits for an answer, the event loop takes the interpreter's lock, and
     # releases it only milliseconds later.
-    cursors = [connection.cursor() for _ in statements]
+    together = [limits(), *statements]
+    cursors = [connection.cursor() for _ in together]
     with connection.wrap_database_errors, connection.connection.pipeline():
-        for cursor, statement in zip(cursors, statements, strict=True):
+        for cursor, statement in zip(cursors, together, strict=True):
             cursor.execute(*statement)
-    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors[1:]]
 
 
 def _hex(id: str) -> str:
@@ -139,8 +152,9 @@ def _kept(keys: set[_Key]) -> dict[_Key, StoredMessage]:
     if not keys:
         return {}
     principals, client_ids = ({key[part] for key in keys} for part in (0, 1))
-    rows = Message.objects.filter(client_id__in=client_ids, principal__in=principals)
-    return {(row.principal, row.client_id): stored(row) for row in rows}
+    with limited():
+        rows = Message.objects.filter(client_id__in=client_ids, principal__in=principals)
+        return {(row.principal, row.client_id): stored(row) for row in rows}
 
 
 def _key(new: NewMessage) -> _Key:

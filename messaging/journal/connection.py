@@ -2,25 +2,33 @@
 
 A connection can lead to a server that is no longer the right one: after a failover to the old primary, which is
 read-only now. And it goes on working when no new one could be opened: after a change of the password.
+
+A pooler may give each transaction to another session of the server. So nothing is set for a whole session.
 """
 
+import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 
 FRESH_SECONDS = 10.0  # after which a thread replaces its connection
 AGAIN_SECONDS = 2.0  # after which it tries again if that failed
 
-# PostgreSQL's codes (its documentation, appendix A) for what says nothing of the statement: the server is read-only.
-READ_ONLY = "25006"
+READ_ONLY = "25006"  # PostgreSQL's code for a write that a read-only server refuses (its documentation, appendix A)
+# `true`: until the end of the transaction.
+LIMIT = "SELECT set_config('statement_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)"
 
 _thread = threading.local()  # `answer_seconds`: the time limit of a statement; `due`: when to replace the connection
+_opening = threading.Lock()  # held while a process has one connection more than it keeps
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def begin_thread(answer_seconds: float) -> BaseDatabaseWrapper:
@@ -28,42 +36,87 @@ def begin_thread(answer_seconds: float) -> BaseDatabaseWrapper:
 
     `answer_seconds`: the limit for each of its statements.
     """
-    _thread.answer_seconds = answer_seconds
+    _thread.answer_seconds, _thread.due = answer_seconds, time.monotonic() + FRESH_SECONDS
     own = _own()
     connections[DEFAULT_DB_ALIAS] = own
     return own
 
 
+def read_on_this_thread(read: Callable[[], T]) -> T:
+    """Return `read()`, called in a transaction with limits. If the connection is lost, try once more on a new one."""
+    _renew_if_due()
+    try:
+        with limited():
+            return read()
+    except Error as error:
+        if not is_lost(error):
+            raise
+        connections[DEFAULT_DB_ALIAS].close()
+        with limited():
+            return read()
+
+
 def is_lost(error: Error) -> bool:
-    """Return whether `error` says that the connection is of no use any more, rather than the statement."""
+    """Return whether a new connection may help: after any operational error, or if the server is read-only."""
     code = getattr(error.__cause__, "sqlstate", None)
     return isinstance(error, OperationalError | InterfaceError) or code == READ_ONLY
 
 
-def renew_if_due() -> None:
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """Begin a transaction with `limits`. SQLite needs none to read: no reader waits for a lock there."""
+    own = connections[DEFAULT_DB_ALIAS]
+    if own.vendor != "postgresql":
+        yield
+        return
+    with transaction.atomic():
+        # With BEGIN, it makes one trip to the database.
+        with own.wrap_database_errors, own.connection.pipeline(), own.cursor() as cursor:
+            cursor.execute(*limits())
+        yield
+
+
+def limits() -> tuple[str, list[Any]]:
+    """Return the statement that limits those after it in a transaction, and each pause between them.
+
+    The limit is the time that an answer may take. The readers' overlap relies on it, even if a process was stopped in
+    the middle of a transaction.
+    """
+    return LIMIT, [f"{_thread.answer_seconds}s"] * 2
+
+
+def takes_writes() -> bool:
+    """Return whether the database takes writes, asked over a new connection as a new process would.
+
+    Raise django.db.Error if it does not answer, or takes no new connection.
+    """
+    if connections[DEFAULT_DB_ALIAS].vendor != "postgresql":
+        with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            cursor.execute("SELECT 1")
+            return True
+    with _opening, contextlib.closing(_own()) as new, new.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only')")
+        return bool(cursor.fetchone()[0] == "off")
+
+
+def _renew_if_due() -> None:
     """Replace this thread's connection if it is older than FRESH_SECONDS; keep it if no new one can be opened."""
     own = connections[DEFAULT_DB_ALIAS]
-    if own.connection is None or time.monotonic() < _thread.due:
+    if own.vendor != "postgresql" or own.connection is None or time.monotonic() < _thread.due:
         return
+    if not _opening.acquire(blocking=False):
+        return  # another thread's turn
     try:
-        renew()
+        new = _own()
+        new.ensure_connection()
+        own.close()
+        own.connection, own.autocommit, new.connection = new.connection, new.autocommit, None
+        _thread.due = time.monotonic() + FRESH_SECONDS
     except Error as error:
         _thread.due = time.monotonic() + AGAIN_SECONDS
         logger.warning("database connection not renewed", extra={"error": str(error)})
-
-
-def renew() -> None:
-    """Replace this thread's connection by a new one. Raise django.db.Error, and keep it, if none can be opened.
-
-    SQLite has no server, so there is nothing to replace.
-    """
-    own = connections[DEFAULT_DB_ALIAS]
-    if own.vendor != "postgresql":
-        return
-    new = _own()
-    new.ensure_connection()
-    own.close()
-    own.connection, own.autocommit, new.connection = new.connection, new.autocommit, None
+    finally:
+        _opening.release()
 
 
 def _own() -> BaseDatabaseWrapper:
@@ -71,19 +124,3 @@ def _own() -> BaseDatabaseWrapper:
     options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
     own.settings_dict = own.settings_dict | {"OPTIONS": options}
     return own
-
-
-def _limit_statements(connection: BaseDatabaseWrapper, **_: object) -> None:
-    """Limit each statement of the journal, and each pause within a transaction, to the time that an answer may take.
-
-    The readers' overlap relies on this, even if a process was stopped in the middle of a transaction.
-    """
-    _thread.due = time.monotonic() + FRESH_SECONDS
-    seconds = getattr(_thread, "answer_seconds", None)
-    if connection.vendor == "postgresql" and seconds is not None:
-        with connection.cursor() as cursor:
-            for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{seconds}s"])
-
-
-connection_created.connect(_limit_statements)

@@ -1,8 +1,6 @@
 """The states of conversations: read positions, claims, blocks, whether they are closed or erased.
 
-Clients order states by `changed_at`, which is read from the database's clock. Changes lock the row before they read
-the clock (except those of read positions, and of blocks in the Django admin), so `changed_at` grows with every change,
-whichever process makes it.
+Clients order states by `changed_at`, which grows with every change, whichever process makes it (`next_version`).
 """
 
 from collections.abc import Collection, Iterable
@@ -13,8 +11,8 @@ from uuid import UUID
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Now
+from django.db.models import DateTimeField, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from messaging.journal.reader import OVERLAP
 from messaging.models import Block, Conversation, ErasedConversation, Message, a_day_from_now, display_name
@@ -32,6 +30,12 @@ CHANGES = 1_000  # limit of states per query: a client that was away gets the ne
 ERASED_DAYS = 31  # longer than a visitor's token is valid
 
 
+def next_version(last: F | Value) -> Greatest:
+    """Return the time of a change made now: after `last`, even if the database's clock was set back since then."""
+    after = ExpressionWrapper(Coalesce(last, Now()) + timedelta(milliseconds=1), DateTimeField())
+    return Greatest(Now(), after)
+
+
 def states(ids: Collection[str]) -> tuple[ConversationState, ...]:
     """Return the current states of these conversations, at most CHANGES. Unknown ones are left out."""
     return _states(Q(pk__in=ids)) if ids else ()
@@ -43,7 +47,9 @@ def changed(since: Cursor, until: Cursor | None) -> tuple[ConversationState, ...
     Of those that changed, at most CHANGES are returned. `until` None: up to now. An OVERLAP before `since` is included,
     because a change may have begun then and been committed later.
     """
-    span = [("gte", _moment(since) - OVERLAP)] + ([("lte", _moment(until))] if until else [])
+    # `since` is in the future if the database's clock was set back.
+    start = ExpressionWrapper(Least(Value(_moment(since)), Now()) - OVERLAP, DateTimeField())
+    span: list[tuple[str, object]] = [("gte", start)] + ([("lte", _moment(until))] if until else [])
     found = _states(Q(*((f"changed_at__{bound}", moment) for bound, moment in span)))
     erased = ErasedConversation.objects.filter(*((Q((f"erased_at__{bound}", moment))) for bound, moment in span))
     return found + _erased(erased)
@@ -72,11 +78,11 @@ def mark_read(conversation: str, message_id: str, by: Role) -> tuple[Cursor, boo
         raise MessageNotFound(message_id)
     field = "read_by_staff" if by == "admin" else "read_by_visitor"
     behind = Conversation.objects.filter(pk=conversation, **{f"{field}__lt": place[0]})
-    moved = behind.update(**{field: place[0], "changed_at": Now()})
+    moved = behind.update(**{field: place[0], "changed_at": next_version(F("changed_at"))})
     return Cursor.of(*place), bool(moved)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def change(conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[ConversationState, bool]:
     """Do `op` for a staff member. Return the state after it, and whether anything has changed.
 
@@ -91,7 +97,7 @@ def change(conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[Con
     fields = _apply(before, op, staff, lease)
     if fields is None:
         return before, False
-    Conversation.objects.filter(pk=conversation).update(changed_at=Now(), **fields)
+    Conversation.objects.filter(pk=conversation).update(changed_at=next_version(F("changed_at")), **fields)
     _note(conversation, op, staff)
     (after,) = states([conversation])
     return after, True
@@ -140,26 +146,28 @@ def lapsed_claims() -> tuple[ConversationState, ...]:
     over = Conversation.objects.filter(claimed_until__lte=Now())
     if not over.exists():
         return ()
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         ids = [str(id) for id in over.select_for_update(skip_locked=True).values_list("pk", flat=True)]
-        Conversation.objects.filter(pk__in=ids).update(claimed_by=None, claimed_until=None, changed_at=Now())
+        ended = {"claimed_by": None, "claimed_until": None, "changed_at": next_version(F("changed_at"))}
+        Conversation.objects.filter(pk__in=ids).update(**ended)
         return states(ids)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def erase(conversation: str) -> ConversationState | None:
     """Erase a conversation with all that belongs to it. Return its state; None if there is no such conversation."""
     row = Conversation.objects.select_for_update().filter(pk=conversation).first()
     if row is None:
         return None
     ErasedConversation.objects.filter(erased_at__lt=Now() - timedelta(days=ERASED_DAYS)).delete()
-    ErasedConversation.objects.bulk_create([ErasedConversation(id=conversation)], ignore_conflicts=True)
+    erasure = ErasedConversation(id=conversation, erased_at=next_version(Value(row.changed_at, DateTimeField())))
+    ErasedConversation.objects.bulk_create([erasure], ignore_conflicts=True)
     row.delete()
     (state,) = erased([conversation])[conversation]
     return state
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def rehearse() -> None:
     """Write a row and roll it back.
 

@@ -12,7 +12,7 @@ from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from messaging.journal import conversations, reader
-from messaging.journal.connection import begin_thread
+from messaging.journal.connection import begin_thread, read_on_this_thread, takes_writes
 from messaging.journal.quick_messages import quick_messages
 from messaging.journal.sharing import Remembered, Together
 from messaging.journal.writer import Committed, Writer
@@ -87,8 +87,9 @@ class Journal:
     async def append(self, new: NewMessage) -> Appended:
         """Commit `new`. The call may be repeated with the same id at any time.
 
-        Raise IdConflict if the principal has used the id for another message, Blocked if the visitor may not write, and
-        ConversationNotFound if there is no such conversation (a visitor's message: if it was erased).
+        Raise IdConflict if the principal has used the id for another message, Blocked if the visitor may not write,
+        NotStorable if the database lacks a character, and ConversationNotFound if there is no such conversation (a
+        visitor's message: if it was erased).
         """
         if new.sender == "user" and new.conversation in await self._blocked.value():
             raise Blocked
@@ -115,7 +116,8 @@ class Journal:
     messages = _reading(reader.messages)
     staff_members = _reading(reader.staff_members)
     ended_sessions = _reading(reader.ended_sessions)
-    ping = _reading(reader.ping)
+    wrong_encoding = _reading(reader.wrong_encoding)
+    takes_writes = _reading(takes_writes)
     states = _reading(conversations.states)
     changed = _reading(conversations.changed)
     read_by_staff = _reading(conversations.read_by_staff)
@@ -153,7 +155,7 @@ class Journal:
         loop, context = asyncio.get_running_loop(), copy_context()  # the audit log records whose frame it is
         try:
             async with asyncio.timeout(self._answer_seconds):
-                return await loop.run_in_executor(self._readers, context.run, reader.on_this_thread, read)
+                return await loop.run_in_executor(self._readers, context.run, read_on_this_thread, read)
         except TimeoutError:
             raise StoreUnavailable("database did not answer in time") from None
         except Error as error:

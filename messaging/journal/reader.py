@@ -5,37 +5,21 @@ reader therefore re-reads an OVERLAP before its cursor. It covers the longest tr
 after 2 s) and the time in which a process finds a lost hint (2 s).
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from django.contrib.auth import get_user_model
-from django.db import Error, connection
+from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from messaging.journal.connection import is_lost, renew, renew_if_due
 from messaging.models import Block, Conversation, EndedSession, Message, display_name, password_mark
 from messaging.service.contracts import START, Cursor, Page, StaffMember, StoredMessage
 
 OVERLAP = timedelta(seconds=8)
 HINT = timedelta(seconds=1)  # how long a hint may take to arrive
 SETTLED = "s"  # the `page_of` of a page that ends before the overlap: any connection may continue directly after it
-
-T = TypeVar("T")
-
-
-def on_this_thread(read: Callable[[], T]) -> T:
-    """Return `read()`. If the connection turns out to be lost, try once more on a new one."""
-    renew_if_due()
-    try:
-        return read()
-    except Error as error:
-        if not is_lost(error):
-            raise
-        connection.close()
-        return read()
 
 
 def heads(conversations: Collection[str | None]) -> dict[str | None, Cursor]:
@@ -117,14 +101,15 @@ def _settled(at: datetime | Now) -> int:
 def positions(floor: int | None) -> tuple[list[int], int]:
     """Return the numbers of the messages after `floor` (None: of those in the overlap), in order, and the next floor.
 
-    Messages younger than HINT are left out, because their hints may be under way. The next floor is settled: no
+    Messages of the last HINT are left out, because their hints may be under way; those of the future are not: the
+    database's clock was set back since. The next floor is settled: no
     transaction can add a message up to there any more. Each process asks every few seconds, so only numbers are
     read: to read `created_at` as well took ten times as long. PostgreSQL returns them as one array: building 40,000
     Python rows blocks the event loop for three times as long.
     """
     settled = _settled(Now())
     floor = settled if floor is None else floor
-    rows = Message.objects.filter(seq__gt=floor, created_at__lt=Now() - HINT)
+    rows = Message.objects.filter(seq__gt=floor).exclude(created_at__range=(Now() - HINT, Now()))
     if connection.vendor == "postgresql":
         numbers = rows.aggregate(found=Aggregate("seq", function="array_agg"))["found"] or []
     else:
@@ -165,18 +150,15 @@ def blocked() -> frozenset[str]:
     return frozenset(map(str, Block.objects.filter(until__gt=Now()).values_list("conversation_id", flat=True)))
 
 
-def ping() -> bool:
-    """Return whether the database takes writes, asked over a new connection as a new process would.
-
-    Raise django.db.Error if it does not answer, or takes no new connection.
-    """
-    renew()
+def wrong_encoding() -> str:
+    """Return the reason why the database cannot store every text, and the remedy; an empty string if it can."""
+    if connection.vendor != "postgresql":
+        return ""
     with connection.cursor() as cursor:
-        if connection.vendor != "postgresql":
-            cursor.execute("SELECT 1")
-            return True
-        cursor.execute("SELECT current_setting('transaction_read_only')")
-        return bool(cursor.fetchone()[0] == "off")
+        cursor.execute("SHOW server_encoding")
+        encoding: str = cursor.fetchone()[0]
+    wanted = "create it again with ENCODING 'UTF8' TEMPLATE template0"
+    return "" if encoding == "UTF8" else f"its encoding is {encoding}, which cannot store every text: {wanted}"
 
 
 def missing_migrations() -> list[str]:

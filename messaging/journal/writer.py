@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from django.db import DatabaseError, Error, connection
+from django.db import DataError, Error, NotSupportedError, connection
 
 from messaging.journal.batch import Outcome, commit
 from messaging.journal.connection import is_lost
-from messaging.service.contracts import Appended, NewMessage, StoreUnavailable
+from messaging.service.contracts import Appended, NewMessage, NotStorable, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ WAITING = 10_000  # messages that may wait for the thread; more are refused at o
 RETRY_SECONDS = 1.5  # for how long a batch tries to reach the database
 
 Committed = Callable[[int, float], None]
-_Settled = tuple[asyncio.Future[Appended], Outcome | StoreUnavailable]
+_Refusal = NotStorable | StoreUnavailable
+_Settled = tuple[asyncio.Future[Appended], Outcome | _Refusal]
 
 
 @dataclass(slots=True)
@@ -56,8 +57,8 @@ class Writer:
     def submit(self, new: NewMessage) -> asyncio.Future[Appended]:
         """Return a future with the result of the append.
 
-        It raises IdConflict, ConversationNotFound, or StoreUnavailable (outcome unknown: retry with the same id). Raise
-        StoreUnavailable at once if too many messages wait already.
+        It raises IdConflict, ConversationNotFound, NotStorable, or StoreUnavailable (outcome unknown: retry with the
+        same id). Raise StoreUnavailable at once if too many messages wait already.
         """
         if self.waiting >= WAITING:
             raise StoreUnavailable(f"{WAITING} messages are already waiting for the database")
@@ -93,7 +94,7 @@ class Writer:
     def _settle(self, batch: list[_Waiting]) -> None:
         began = time.monotonic()
         try:
-            outcomes: Sequence[Outcome | StoreUnavailable] = _retrying([waiting.new for waiting in batch])
+            outcomes: Sequence[Outcome | _Refusal] = _retrying([waiting.new for waiting in batch])
         except Exception as error:
             logger.exception("batch failed", extra={"messages": len(batch)})
             outcomes = [StoreUnavailable(type(error).__name__)] * len(batch)
@@ -116,7 +117,7 @@ def _resolve(settled: "list[_Settled]") -> None:
             future.set_result(outcome)
 
 
-def _retrying(batch: list[NewMessage]) -> Sequence[Outcome | StoreUnavailable]:
+def _retrying(batch: list[NewMessage]) -> Sequence[Outcome | _Refusal]:
     """Commit `batch`; retry for RETRY_SECONDS while the database can't be reached. Return the outcomes.
 
     A retry is safe even if the answer to a commit was lost: the unique constraint turns it into duplicates.
@@ -132,16 +133,15 @@ def _retrying(batch: list[NewMessage]) -> Sequence[Outcome | StoreUnavailable]:
                     logger.warning("database unavailable", extra={"messages": len(batch), "error": str(error)})
                     return [StoreUnavailable(type(error).__name__)] * len(batch)
                 time.sleep(0.05)
-            elif len(batch) == 1:
-                raise
-            else:
+            elif len(batch) > 1:
                 # One message that the database refuses must not fail the others.
-                return [outcome for new in batch for outcome in _one(new)]
+                return [outcome for new in batch for outcome in _retrying([new])]
+            else:
+                return [_refusal(error)]
 
 
-def _one(new: NewMessage) -> Sequence[Outcome | StoreUnavailable]:
-    try:
-        return _retrying([new])
-    except DatabaseError as error:
-        logger.exception("message refused by the database")
-        return [StoreUnavailable(type(error).__name__)]
+def _refusal(error: Error) -> _Refusal:
+    """Return the outcome of a message that the database refuses. The log gets only a code: `error` may quote it."""
+    reason = {"error": type(error).__name__, "sqlstate": getattr(error.__cause__, "sqlstate", None)}
+    logger.error("message refused by the database", extra=reason)
+    return NotStorable() if isinstance(error, DataError | NotSupportedError) else StoreUnavailable(type(error).__name__)

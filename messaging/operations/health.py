@@ -30,7 +30,7 @@ async def readiness() -> tuple[bool, dict[str, str | bool]]:
 async def database() -> str:
     """Return the state of the database: `ok`, `not migrated`, `read-only` or `unavailable`."""
     try:
-        if not await runtime.journal.ping():
+        if not await runtime.journal.takes_writes():
             return "read-only"
         return "ok" if await runtime.journal.migrated() else "not migrated"
     except StoreUnavailable:

@@ -74,6 +74,8 @@ def _said(error: BaseException) -> str:
 
 async def _database() -> None:
     journal = runtime.journal
+    if wrong := await journal.wrong_encoding():
+        raise TripFailed(wrong)
     if not await journal.migrated():
         raise TripFailed("not migrated: run `python manage.py messaging_migrate`")
     await journal.rehearse()

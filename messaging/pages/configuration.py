@@ -23,6 +23,7 @@ TEXTS: Texts = {
     "failed": _("Not sent"),
     "failed_empty": _("Not sent: the message is empty"),
     "failed_too_long": _("Not sent: the message is too long"),
+    "failed_not_storable": _("Not sent: this site can’t store one of the characters"),
     "failed_blocked": _("Not sent: you can’t send messages here at the moment"),
     "failed_forbidden": _("Not sent: this account may not reply"),
     "failed_not_found": _("Not sent: the conversation no longer exists"),

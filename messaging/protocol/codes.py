@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_ACTION = "unknown_action"
     EMPTY = "empty"
     TOO_LONG = "too_long"
+    NOT_STORABLE = "not_storable"
     BAD_ID = "bad_id"
     BAD_TYPE = "bad_type"
     ID_CONFLICT = "id_conflict"

@@ -186,6 +186,10 @@ class StoreUnavailable(Exception):
     """The connection store or the journal did not answer in time. The outcome is unknown; a retry is safe."""
 
 
+class NotStorable(Exception):
+    """The database can never store this message: its encoding lacks a character."""
+
+
 class IdConflict(Exception):
     """This principal has used this id for another message."""
 

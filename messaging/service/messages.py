@@ -17,6 +17,7 @@ from messaging.service.contracts import (
     IdConflict,
     Kind,
     NewMessage,
+    NotStorable,
     Page,
     StoredMessage,
     conversation_group,
@@ -59,6 +60,9 @@ class Messages:
         except IdConflict:
             text = "This id was used for another message."
             raise ProtocolError(ErrorCode.ID_CONFLICT, text, id=frame.id) from None
+        except NotStorable:
+            text = "The database can't store a character of this message."
+            raise ProtocolError(ErrorCode.NOT_STORABLE, text, id=frame.id) from None
         except Blocked:
             text = "You can't send messages here at the moment."
             raise ProtocolError(ErrorCode.BLOCKED, text, id=frame.id) from None

@@ -20,6 +20,7 @@ from messaging.backends.redis.url import parse_redis_url, sentinel_options
 # A connection that breaks silently is given up after some 10 s (libpq's parameters), not after TCP's 15 minutes.
 GIVE_UP_SILENCE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5000}
 DATABASE_FORM = "postgres://user:password@host:5432/name"
+ENCODED = "special characters in it percent-encoded (# as %23, ? as %3F, / as %2F, @ as %40)"
 ENCRYPTED = ("require", "verify-ca", "verify-full")  # libpq's sslmodes that always use TLS
 
 
@@ -28,8 +29,10 @@ def database(url: str, *, sqlite_allowed: bool, tls: bool) -> dict[str, Any]:
     try:
         entry: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
     except (ValueError, dj_database_url.ParseError) as error:
-        raise ImproperlyConfigured(f"DATABASE_URL must have the form {DATABASE_FORM}") from error
+        raise ImproperlyConfigured(f"DATABASE_URL must have the form {DATABASE_FORM}, {ENCODED}") from error
     if "postgresql" in entry["ENGINE"]:
+        if not entry["NAME"]:
+            raise ImproperlyConfigured(f"DATABASE_URL must name a database: {DATABASE_FORM}")
         # The server binds values, so that they stay out of the failed statements that PostgreSQL logs.
         options: dict[str, Any] = {"connect_timeout": 2, "server_side_binding": True} | GIVE_UP_SILENCE
         if tls:
@@ -38,6 +41,8 @@ def database(url: str, *, sqlite_allowed: bool, tls: bool) -> dict[str, Any]:
         if tls and options["sslmode"] not in ENCRYPTED:
             raise ImproperlyConfigured(f"DATABASE_URL: sslmode must be one of {', '.join(ENCRYPTED)} in this mode")
         entry["OPTIONS"] = options
+        # A pooler may give each transaction to another session, and a server-side cursor would stay in the first one.
+        entry["DISABLE_SERVER_SIDE_CURSORS"] = True
     elif "sqlite3" in entry["ENGINE"] and sqlite_allowed:
         # FULL: a commit is on the disk when it returns, and so before its ack is sent.
         pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"

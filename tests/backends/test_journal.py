@@ -22,6 +22,7 @@ from messaging.service.contracts import (
     Cursor,
     IdConflict,
     NewMessage,
+    NotStorable,
     StaffMember,
     StoredMessage,
     StoreUnavailable,
@@ -137,7 +138,7 @@ async def test_what_waits_shares_a_transaction_and_one_bad_message_spoils_only_i
     good = [new(f"message-{number:03}") for number in range(50)]
     refused = new("message-bad", "refused by PostgreSQL: \x00")
     outcomes = await asyncio.gather(*map(journal.append, [*good, refused]), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [Appended] * 50 + [StoreUnavailable]
+    assert [type(outcome) for outcome in outcomes] == [Appended] * 50 + [NotStorable]
     assert await rows() == 50
 
 

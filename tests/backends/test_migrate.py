@@ -80,7 +80,7 @@ def test_it_waits_for_who_is_at_it(database: str, postgres: Postgres) -> None:
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         process = start(database)
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_lock%' AND state = 'idle'"
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE query = 'ROLLBACK' AND state = 'idle'"
         wait_until(lambda: other.execute(waiting).fetchone() == (1,), "the command waits", within=60)
         assert other.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,)
     (audit,) = process.communicate(timeout=60)[1].splitlines()
@@ -106,6 +106,18 @@ def test_a_laptop_migrates_its_file(tmp_path: Path) -> None:
     assert run(database, "--check")[0] == 1
     assert run(database)[0] == 0
     assert run(database, "--check") == (0, "up to date\n", "")
+
+
+def test_a_role_that_may_not_create_tables_is_told_the_remedy_in_one_line(database: str, postgres: Postgres) -> None:
+    role = f"guest-{uuid4().hex}"
+    postgres.execute(f'CREATE ROLE "{role}" LOGIN')
+    as_role = database.replace("messaging@", f"{role}@")
+    code, _, errors = run(as_role)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith("CommandError: database: permission denied for schema public. ")
+    remedy = errors.strip().rpartition(": ")[2]
+    postgres.execute(remedy, database.rpartition("/")[2])
+    assert run(as_role)[0] == 0
 
 
 def test_a_database_that_is_not_there_is_told_in_one_line() -> None:

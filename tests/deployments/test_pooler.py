@@ -3,14 +3,12 @@
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
-from urllib.error import HTTPError
 
 import psycopg
 import pytest
 
 from tests.support.connections import new_id, visitor
 from tests.support.deployments import Deployment
-from tests.support.known_faults import known_fault
 from tests.support.pgbouncer import PgBouncer
 from tests.support.waiting import eventually
 
@@ -25,9 +23,9 @@ PAGES = (
     "messaging/quickmessage/add/",
     "auth/user/",
     "auth/user/add/",
-    pytest.param("auth/user/1/change/", marks=known_fault("A3", raises=HTTPError)),
+    "auth/user/1/change/",
     "auth/group/",
-    pytest.param("auth/group/add/", marks=known_fault("A3", raises=HTTPError)),
+    "auth/group/add/",
     "live/",
 )
 SAY = """
@@ -62,7 +60,6 @@ def pooled(pooled_deployment: Deployment, pooler: PgBouncer) -> Deployment:
         return pooled_deployment
 
 
-@known_fault("A3")
 async def test_no_other_client_gets_the_time_limits_of_a_server(pooled: Deployment, pooler: PgBouncer) -> None:
     async with visitor(pooled.websocket_urls[0]) as page:
         await page.say("hello")
@@ -74,7 +71,6 @@ async def test_no_other_client_gets_the_time_limits_of_a_server(pooled: Deployme
 @pytest.mark.parametrize(
     ("lock", "action"), [("SHARE", "sendMessage"), ("ACCESS EXCLUSIVE", "history")], ids=["writer", "reader"]
 )
-@known_fault("A3")
 async def test_a_statement_that_waits_for_too_long_is_cancelled(
     lock: str, action: str, pooled: Deployment, pooler: PgBouncer
 ) -> None:

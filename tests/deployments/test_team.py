@@ -1,5 +1,6 @@
 """The read positions, claims, blocks and presence that staff and visitors see, the same in every mode."""
 
+import asyncio
 from functools import partial
 
 from tests.support.connections import (
@@ -20,6 +21,15 @@ from tests.support.connections import (
 from tests.support.deployments import Deployment
 from tests.support.waiting import eventually
 
+A_MINUTE_AHEAD = """
+from datetime import timedelta
+from django.utils import timezone
+from messaging.models import Conversation
+from messaging.service.actions import timestamp
+ahead = timezone.now() + timedelta(minutes=1)
+Conversation.objects.filter(pk="{}").update(changed_at=ahead)
+print(timestamp(ahead))
+"""
 MANAGER = {"id": COUNT, "name": "manager"}
 OPERATOR = {"id": COUNT, "name": "operator"}
 
@@ -52,6 +62,36 @@ async def change_told(
     assert await change(operator, ada.conversation, op) == done()
     for socket in (operator, *others):
         assert await socket.receive() == told(ada, status, op, **expected)
+
+
+async def test_changes_are_in_order_even_if_the_clock_of_the_database_was_set_back(deployment: Deployment) -> None:
+    """A page ignores a change with an older time than it knows. Here the last one was a minute from now."""
+    url = deployment.websocket_urls[0]
+    async with visitor(url) as ada, admin(url, await deployment.admin_token("manager")) as manager:
+        sent = await ada.say("hello")
+        await manager.receive()
+        ahead = await asyncio.to_thread(deployment.run, A_MINUTE_AHEAD.format(ada.conversation))
+        times = [ahead.split()[-1]]
+        for op in ("claim", "release", "block", "unblock", "close"):
+            assert await change(manager, ada.conversation, op) == done()
+            times.append((await manager.receive())["timestamp"])
+        await ada.say("a message reopens it")
+        frames = await manager.receive_many(2)
+        times += [frame["timestamp"] for frame in frames if frame["type"] == "conversation"]
+        await manager.request("read", id="c", conversation=ada.conversation, upTo=sent["messageId"])
+        (state,) = await states(manager, conversation=ada.conversation)
+        times.append(state["timestamp"])
+        await ada.send("forget", id="f")
+        await eventually(lambda: erasure(manager, times), "staff are told")
+    assert (len(times), times) == (9, sorted(set(times)))
+
+
+async def erasure(socket: Connection, times: list[str]) -> bool:
+    frame = await socket.receive()
+    if frame["type"] == "conversation" and frame["status"] == "erased":
+        times.append(frame["timestamp"])
+        return True
+    return False
 
 
 async def states(socket: Connection, **fields: object) -> list[Frame]:

@@ -303,7 +303,10 @@ class Postgres(Service):
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(statement)
 
-    def create_database(self, name: str, template: str = "template1") -> str:
-        """Create a database as a copy of `template`, which must not be in use. Return its URL."""
-        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    def create_database(self, name: str, template: str = "template1", encoding: str = "UTF8") -> str:
+        """Create a database as a copy of `template`, which must not be in use. Return its URL.
+
+        Only `template0` can be copied with another encoding.
+        """
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'{encoding}\'')
         return self.url(name)
