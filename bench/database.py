@@ -111,12 +111,13 @@ def writing(database: str, rate: int) -> Iterator[None]:
 def catching_up(database: str) -> None:
     """Print the cost of reading the numbers of new messages every two seconds, as the hub does."""
     from messaging.journal import reader
+    from messaging.service.contracts import Cursor
 
     print("\n| messages/s | numbers read | median ms |\n|---|---|---|")
     for rate in RATES:
         with writing(database, rate):
             time.sleep(WINDOW)
-            floor: int | None = None
+            floor: Cursor | None = None
             rows: list[tuple[int, float]] = []
             for _ in range(6):
                 began = time.perf_counter()

@@ -20,10 +20,10 @@ def new_id() -> str:
     return uuid4().hex
 
 
-def identify(role: Role, *, token: str | None = None, since: str | None = None, **fields: Any) -> Frame:
-    """Return the first frame of a connection. A visitor without `token` is new. `since`: the cursor to resume from."""
-    known = {name: value for name, value in (("token", token), ("since", since)) if value is not None}
-    return {"action": "identify", "v": VERSION, "type": role} | known | fields
+def identify(role: Role, **fields: Any) -> Frame:
+    """Return the first frame of a connection (docs/protocol.md). Fields that are None are left out."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    return {"action": "identify", "v": VERSION, "type": role} | known
 
 
 def send_message(content: str, *, id: str | None = None, **fields: Any) -> Frame:

@@ -84,7 +84,7 @@ class Person(Reconnecting):
     # --- Frames -----------------------------------------------------------------------------------------------
 
     def greeting(self, token: str | None) -> Frame:
-        return identify(self.role, id=new_id(), token=token, since=self._place.since)
+        return identify(self.role, id=new_id(), token=token, since=self._place.since, seen=self._place.seen or None)
 
     def on_lost(self) -> None:
         self._link = self._place.request = None

@@ -10,14 +10,14 @@ class Place:
     def __init__(self) -> None:
         self.since: str | None = None  # everything up to this cursor was seen; only history and pongs move it
         self.request: Frame | None = None
-        self._newest = ""  # the greatest cursor seen
+        self.seen = ""  # the greatest cursor seen
 
     def restart(self) -> None:
         """Forget the place; the next history request asks for the newest messages."""
-        self.since, self._newest = None, ""
+        self.since, self.seen = None, ""
 
     def saw(self, message: Frame) -> None:
-        self._newest = max(self._newest, message["cursor"])
+        self.seen = max(self.seen, message["cursor"])
 
     def catch_up(self) -> Frame:
         """Return a history request for the missed messages, or for the newest ones if there is no place."""
@@ -47,7 +47,7 @@ class Place:
         """Apply the cursor of a pong; return a history request if messages are missing."""
         if self.request is not None:
             return None
-        if head != self._newest:
+        if head != self.seen:
             return self.catch_up()
         self.since = head
         return None

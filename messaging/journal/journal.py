@@ -108,7 +108,7 @@ class Journal:
         return await self._erased.value(conversation)
 
     # Each runs that function on a reading thread.
-    last_number = _reading(reader.last_number)
+    holds = _reading(reader.holds)
     newest = _reading(reader.newest)
     before = _reading(reader.before)
     since = _reading(reader.since)

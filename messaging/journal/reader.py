@@ -15,7 +15,7 @@ from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from messaging.models import Block, Conversation, EndedSession, Message, display_name, password_mark
-from messaging.service.contracts import START, Cursor, Page, StaffMember, StoredMessage
+from messaging.service.contracts import START, Cursor, JournalRestored, Page, StaffMember, StoredMessage
 
 OVERLAP = timedelta(seconds=8)
 HINT = timedelta(seconds=1)  # how long a hint may take to arrive
@@ -49,6 +49,20 @@ def last_number() -> int:
             cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messaging_message'")
         row = cursor.fetchone()
     return (row and row[0]) or 0
+
+
+def holds(places: Collection[Cursor], conversation: str | None) -> bool:
+    """Return whether `places`, without `page_of`, are of this journal, and not of another one or of a newer copy of it.
+
+    Where the messages of all conversations are read, an erased one keeps its place.
+    """
+    sent = dict(
+        _messages(conversation).filter(seq__in=[place.seq for place in places]).values_list("seq", "created_at")
+    )
+    missing = [place.seq for place in places if place.seq not in sent and place != START]
+    if missing and (conversation is not None or max(missing) > last_number()):
+        return False
+    return all(Cursor.of(place.seq, sent[place.seq]) == place for place in places if place.seq in sent)
 
 
 def newest(conversation: str | None, limit: int) -> Page:
@@ -85,21 +99,24 @@ def since(conversation: str | None, cursor: Cursor, limit: int, connection_tag: 
 
 def _overlap(cursor: Cursor) -> int:
     """Return the number after which a reader that stopped at `cursor` has to continue."""
-    return min(cursor.seq, _settled(datetime.fromtimestamp(cursor.ms / 1000, UTC)))
+    return min(cursor.seq, _settled(datetime.fromtimestamp(cursor.ms / 1000, UTC)).seq)
 
 
-def _settled(at: datetime | Now) -> int:
-    """Return a number up to which no transaction could add a message any more at the time `at`.
+def _settled(at: datetime | Now) -> Cursor:
+    """Return a place up to which no transaction could add a message any more at the time `at`.
 
     It is that of the last message older than the overlap. A query for the first younger message by number would read
     all numbers before it.
     """
     older = Message.objects.filter(created_at__lt=at - OVERLAP)
-    return older.order_by("-created_at", "-seq").values_list("seq", flat=True).first() or 0
+    row = older.order_by("-created_at", "-seq").values_list("seq", "created_at").first()
+    return Cursor.of(*row) if row else START
 
 
-def positions(floor: int | None) -> tuple[list[int], int]:
+def positions(floor: Cursor | None, newest: Cursor = START) -> tuple[list[int], Cursor]:
     """Return the numbers of the messages after `floor` (None: of those in the overlap), in order, and the next floor.
+
+    `newest`: the newest message that the caller knows. Raise JournalRestored if it or `floor` is not of this journal.
 
     Messages of the last HINT are left out, because their hints may be under way; those of the future are not: the
     database's clock was set back since. The next floor is settled: no
@@ -109,7 +126,9 @@ def positions(floor: int | None) -> tuple[list[int], int]:
     """
     settled = _settled(Now())
     floor = settled if floor is None else floor
-    rows = Message.objects.filter(seq__gt=floor).exclude(created_at__range=(Now() - HINT, Now()))
+    if not holds((floor, newest), None):
+        raise JournalRestored
+    rows = Message.objects.filter(seq__gt=floor.seq).exclude(created_at__range=(Now() - HINT, Now()))
     if connection.vendor == "postgresql":
         numbers = rows.aggregate(found=Aggregate("seq", function="array_agg"))["found"] or []
     else:

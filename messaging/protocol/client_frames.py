@@ -15,6 +15,7 @@ class Identify:
     id: str | None = None
     token: str | None = None
     since: str | None = None
+    seen: str | None = None
     lang: Lang = "en"
 
 

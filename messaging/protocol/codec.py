@@ -26,7 +26,8 @@ def decode(text: str | bytes, version: int) -> ClientFrame:
         case "identify":
             version = VERSION if data.get("v") == VERSION else 1
             id, token = data.request_id(), data.text("token", 2048)
-            return frames.Identify(data.role("type"), version, id, token, data.cursor("since"), data.lang())
+            since, seen = data.cursor("since"), data.cursor("seen")
+            return frames.Identify(data.role("type"), version, id, token, since, seen, data.lang())
         case "setConnectionType":
             return frames.SetConnectionType(data.role("connectionType"), data.text("token", 2048))
         case "sendMessage":

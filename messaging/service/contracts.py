@@ -186,6 +186,10 @@ class StoreUnavailable(Exception):
     """The connection store or the journal did not answer in time. The outcome is unknown; a retry is safe."""
 
 
+class JournalRestored(Exception):
+    """The journal was replaced by an older copy of it: a backup was restored."""
+
+
 class NotStorable(Exception):
     """The database can never store this message: its encoding lacks a character."""
 

@@ -35,7 +35,7 @@ class Identity:
         connection.lang = frame.lang
         # An erased visitor comes back as a new one: that does not count as a resume that lost history.
         connection.resuming = frame.since is not None and named in (None, connection.conversation)
-        return [Join(), Reply(await self._identified(connection, frame.id, frame.since))]
+        return [Join(), Reply(await self._identified(connection, frame.id, frame.since, frame.seen))]
 
     async def begin_anew(self, connection: Connection) -> frames.Identified:
         """Turn a visitor's connection into that of a new visitor; return its `identified` frame.
@@ -48,7 +48,7 @@ class Identity:
         return await self._identified(connection)
 
     async def _identified(
-        self, connection: Connection, id: str | None = None, since: str | None = None
+        self, connection: Connection, id: str | None = None, since: str | None = None, seen: str | None = None
     ) -> frames.Identified:
         role, visitor = connection.role or "user", connection.conversation
         head = await self._journal.head(visitor)
@@ -63,7 +63,7 @@ class Identity:
             token=tokens.mint_visitor(visitor) if visitor else None,
             conversation=visitor,
             cursor=str(head),
-            recovered=await self._recoverable(since, head, visitor),
+            recovered=await self._recoverable(since, seen, head, visitor),
             quick=await self._journal.quick_messages("visitor", connection.lang),
             read=str(read) if read else None,
             replies=await self._journal.quick_messages("reply", connection.lang) if role == "admin" else None,
@@ -146,16 +146,19 @@ class Identity:
         connection.password_mark = member.password_mark
         connection.checked_at = self._clock()
 
-    async def _recoverable(self, since: str | None, head: Cursor, visitor: str | None) -> bool:
-        """Return whether history after `since` is complete: this journal reached that place and has not pruned it."""
+    async def _recoverable(self, since: str | None, seen: str | None, head: Cursor, visitor: str | None) -> bool:
+        """Return whether a client only lacks history after `since`: this journal has that place, and has not pruned it.
+
+        It also has `seen`, the newest message that the client shows, if that is given.
+        """
         cursor = Cursor.parse(since or "")
         if cursor is None:
             return False
         kept_since = (time.time() - self._retention_days * 86_400) * 1000
         if cursor.seq != START.seq and cursor.ms < kept_since:
             return False
-        # The message that staff read last may have been erased since; the journal after it is still complete.
-        return cursor.seq <= head.seq or (visitor is None and cursor.seq <= await self._journal.last_number())
+        places = {Cursor(cursor.seq, cursor.ms), Cursor.parse(seen or "") or START} - {head, START}
+        return not places or await self._journal.holds(places, visitor)
 
 
 def _me(connection: Connection) -> dict[str, int | str | bool]:

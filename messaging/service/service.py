@@ -18,7 +18,7 @@ from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
 from messaging.protocol.frames import ClientFrame
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
-from messaging.service.contracts import UNREAD, StoreUnavailable
+from messaging.service.contracts import UNREAD, Cursor, StoreUnavailable
 from messaging.service.conversation_state import Conversations
 from messaging.service.identity import Identity
 from messaging.service.messages import Messages, publishes
@@ -134,19 +134,21 @@ class MessagingService:
         """
         return self._presence.news(connections, counts)
 
-    async def present(self) -> tuple[list[int], int]:
+    async def present(self) -> tuple[list[int], Cursor]:
         """Return the numbers of recent messages, and the floor for the first call of `missed`.
 
         Raise StoreUnavailable if the journal is unavailable.
         """
         return await self._journal.positions(None)
 
-    async def missed(self, known: Container[int], floor: int) -> tuple[list[Publish], int]:
-        """Return Publish actions for messages after number `floor` that are not in `known`, and the next floor.
+    async def missed(self, known: Container[int], floor: Cursor, newest: Cursor) -> tuple[list[Publish], Cursor]:
+        """Return Publish actions for messages after `floor` that are not in `known`, and the next floor.
 
-        `known`: message numbers. Raise StoreUnavailable if the journal is unavailable.
+        `known`: message numbers; `newest`: the newest message among them. Raise JournalRestored if the journal is an
+        older copy than at the call before,
+        StoreUnavailable if it is unavailable.
         """
-        numbers, floor = await self._journal.positions(floor)
+        numbers, floor = await self._journal.positions(floor, newest)
         lost = [number for number in numbers if number not in known]
         found = await self._journal.messages(lost) if lost else ()
         return [publish for message in found for publish in publishes(message)], floor

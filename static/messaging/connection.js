@@ -157,8 +157,9 @@ export class Connection {
 
   /** @param {Link} link @param {{token?: string, lang?: string}} credentials */
   async #join(link, credentials) {
-    const { since } = this.#place;
-    const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, since });
+    const { since, seen } = this.#place;
+    const place = { since, seen: seen || undefined };
+    const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, ...place });
     if (!answer) return;
     if (answer.type === "error") {
       // A new link starts from a clean state. If the error closes the link by itself, that has already happened.

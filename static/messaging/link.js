@@ -187,7 +187,7 @@ export class Place {
   /** The cursor up to which everything was seen: only history pages and pongs set it. @type {string | undefined} */
   since;
   /** The greatest cursor seen, with which a pong's is compared. */
-  #head = "";
+  seen = "";
   #request = "";
   #requests = 0;
   #onNewest;
@@ -200,12 +200,12 @@ export class Place {
   /** Forget the position: the messages that follow are not a continuation. */
   restart() {
     this.since = undefined;
-    this.#head = "";
+    this.seen = "";
   }
 
   /** @param {string} cursor */
   saw(cursor) {
-    if (cursor > this.#head) this.#head = cursor;
+    if (cursor > this.seen) this.seen = cursor;
   }
 
   /** Move on after a page of history, or a part of one. @param {Frame} page */
@@ -240,7 +240,7 @@ export class Place {
   /** Catch up if a pong says that there are newer messages. @param {Frame} pong @param {Link} link */
   async compare(pong, link) {
     if (!pong.cursor || this.#request) return;
-    if (pong.cursor > this.#head && pong.cursor !== this.since) await this.catchUp(link);
+    if (pong.cursor > this.seen && pong.cursor !== this.since) await this.catchUp(link);
     else this.since = pong.cursor;
   }
 }

@@ -22,7 +22,7 @@ from messaging.protocol import frames
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import CloseCode
 from messaging.service.actions import Close, CloseGroup, Connection, Publish
-from messaging.service.contracts import ADMINS, USERS, NewMessage
+from messaging.service.contracts import ADMINS, USERS, Cursor, NewMessage
 from messaging.service.service import MessagingService
 from messaging.service.throttle import Rates
 from messaging.transports.base import HeldTransport
@@ -202,9 +202,9 @@ async def test_a_fault_of_ours_ends_no_background_work(
     hub.join(member, [ADMINS])
     positions = log.positions
 
-    async def fails(floor: int | None) -> None:
+    async def fails(floor: Cursor, newest: Cursor) -> None:
         monkeypatch.setattr(log, "positions", positions)
-        raise LookupError(floor)
+        raise LookupError(floor, newest)
 
     first = await log.append(NewMessage(visitor, f"visitor:{visitor}", "message-1", "user", "hello"))
     assert await member.next() == str(first.message.cursor)

@@ -21,6 +21,7 @@ from messaging.service.contracts import (
     ConversationNotFound,
     Cursor,
     IdConflict,
+    JournalRestored,
     NewMessage,
     NotStorable,
     StaffMember,
@@ -288,8 +289,31 @@ async def test_positions_name_what_came_since_the_floor_and_the_floor_waits_for_
     numbers, _ = await journal.positions(floor)
     assert contents(await journal.messages(numbers)) == ["slow", "fast"]
     await Message.objects.filter(seq__in=numbers).aupdate(created_at=timezone.now() - timedelta(minutes=1))
-    assert await journal.positions(floor) == (numbers, numbers[-1])
-    assert await journal.positions(numbers[-1]) == ([], numbers[-1])
+    newest = (await journal.newest(None, 1)).cursor
+    assert await journal.positions(floor) == (numbers, newest)
+    assert await journal.positions(newest) == ([], newest)
+
+
+async def test_a_journal_that_lacks_a_message_it_had_was_restored_from_a_backup(journal: Journal) -> None:
+    first, second = [(await journal.append(new(f"message-{number}"))).message for number in (1, 2)]
+    _, floor = await journal.positions(None)
+    await Message.objects.filter(seq=second.seq).adelete()
+    await journal.positions(floor, second.cursor)  # an erased message is no sign of it
+
+    def restore(number: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT setval(pg_get_serial_sequence('messaging_message', 'seq'), %s)", [number])
+
+    await sync_to_async(restore)(first.seq)
+    with pytest.raises(JournalRestored):
+        await journal.positions(floor, second.cursor)
+    again = (await journal.append(new("message-3"))).message
+    assert (again.seq, again.cursor == second.cursor) == (second.seq, False)
+    with pytest.raises(JournalRestored):
+        await journal.positions(floor, second.cursor)
+    with pytest.raises(JournalRestored):
+        await journal.positions(second.cursor)
+    await journal.positions(floor, again.cursor)
 
 
 async def test_a_staff_member_is_known_with_the_rights_of_this_moment(journal: Journal) -> None:

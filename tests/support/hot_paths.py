@@ -28,7 +28,7 @@ from messaging.models import Conversation, Message
 from messaging.protocol import frames
 from messaging.runtime import runtime
 from messaging.service.actions import Connection, Reply
-from messaging.service.contracts import Cursor
+from messaging.service.contracts import START, Cursor
 from tests.support.archive import COMMON, RARE
 from tests.support.services import PATIENCE_SECONDS
 
@@ -262,7 +262,7 @@ class Everybody:
 
     async def _catch_up(self) -> None:
         known, floor = await self.service.present()
-        await self.service.missed(known, floor)
+        await self.service.missed(known, floor, START)
 
     def _cursor(self) -> str:
         return str(reader.stored(random.choice(self._sent)).cursor)

@@ -29,7 +29,7 @@ def test_fields_are_read_at_the_top_level_or_under_data() -> None:
 
 def test_identify_says_its_version_and_anything_but_2_is_version_1() -> None:
     text = {"action": "identify", "type": "user", "v": 2, "id": "i", "token": "t", "since": "c", "lang": "de"}
-    assert decode(json.dumps(text), 1) == frames.Identify("user", 2, "i", "t", "c", "de")
+    assert decode(json.dumps(text), 1) == frames.Identify("user", 2, "i", "t", "c", lang="de")
     assert decode(json.dumps({"action": "identify", "type": "admin", "v": 3}), 1) == frames.Identify("admin", 1)
 
 

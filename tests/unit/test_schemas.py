@@ -80,8 +80,8 @@ SERVER_FRAMES: list[frames.ServerFrame] = [
 CLIENT_FRAMES = [
     ({"action": "identify", "v": 2, "type": "user"}, frames.Identify("user", 2)),
     (
-        {"action": "identify", "v": 2, "type": "admin", "id": "1", "token": "t", "since": CURSOR},
-        frames.Identify("admin", 2, "1", "t", CURSOR),
+        {"action": "identify", "v": 2, "type": "admin", "id": "1", "token": "t", "since": CURSOR, "seen": CURSOR},
+        frames.Identify("admin", 2, "1", "t", CURSOR, CURSOR),
     ),
     ({"action": "identify", "v": 2, "type": "user", "lang": "de"}, frames.Identify("user", 2, lang="de")),
     ({"action": "identify", "v": 2, "type": "user", "lang": ["fr"]}, frames.Identify("user", 2)),

@@ -17,7 +17,15 @@ from messaging.models import Block, EndedSession, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service.actions import Connection, Join, Publish, Reply
-from messaging.service.contracts import ADMINS, UNREAD, Cursor, StoredConnection, StoreUnavailable, conversation_group
+from messaging.service.contracts import (
+    ADMINS,
+    START,
+    UNREAD,
+    Cursor,
+    StoredConnection,
+    StoreUnavailable,
+    conversation_group,
+)
 from messaging.service.identity import RECHECK_SECONDS
 from messaging.service.registry import TOUCH_SECONDS
 from messaging.transports.apigateway.connection_state import dump, restore
@@ -454,7 +462,7 @@ async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(s
     second, *_ = await service.send(visitor, "sendMessage", id="message-2", content="lost")
     publishes: list[Publish] = []
     while not publishes:
-        publishes, _ = await service.missed({*known, Cursor.number(acked(first).cursor)}, floor)
+        publishes, _ = await service.missed({*known, Cursor.number(acked(first).cursor)}, floor, START)
     messages = [frame_of(publish, frames.Message) for publish in publishes]
     assert [(publish.group, publish.exclude) for publish in publishes] == [
         (ADMINS, ""),

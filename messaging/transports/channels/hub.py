@@ -18,7 +18,7 @@ from messaging.protocol.codec import encode
 from messaging.protocol.codes import CloseCode
 from messaging.protocol.frames import Message, ServerFrame
 from messaging.service.actions import Close, CloseGroup, Publish, is_for
-from messaging.service.contracts import ADMINS, Cursor, StoreUnavailable
+from messaging.service.contracts import ADMINS, START, Cursor, JournalRestored, StoreUnavailable
 from messaging.service.presence import PRESENCE_SECONDS
 from messaging.service.service import MessagingService
 from messaging.transports.base import HeldTransport
@@ -52,8 +52,11 @@ class Hub:
         self._waiting: list[Hint] = []
         self._encoded: tuple[ServerFrame | None, str] = (None, "")  # the last published frame, and its text
         self._endings: list[Ending] = []
-        self._known: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # number of a message -> groups that got it
-        self._floor: int | None = None  # number of a message: the journal is asked for those after it
+        # Number of a message -> its cursor ("" if it was there before this process), and the groups that got it.
+        self._known: OrderedDict[int, tuple[str, tuple[str, ...]]] = OrderedDict()
+        self._restored = False  # whether clients show messages of a journal that was replaced by a backup
+        self._newest = ""  # the cursor of the newest message that was delivered
+        self._floor: Cursor | None = None  # the journal is asked for the messages after this one
         self._joined = False  # whether a member has joined since the last presence frames
         self._down_until = 0.0
         self._deaf = False
@@ -163,16 +166,34 @@ class Hub:
                 if self._floor is None:
                     # Clients that connect from now on get the messages that already exist through `history`.
                     present, self._floor = await self._service.present()
-                    self._known.update((number, ()) for number in present)
+                    self._known.update((number, ("", ())) for number in present)
+                    self._restart_members()
                 else:
-                    missed, self._floor = await self._service.missed(self._known, self._floor)
+                    newest = Cursor.parse(self._newest) or START
+                    missed, self._floor = await self._service.missed(self._known, self._floor, newest)
                     hints = [hint(publish, encode(publish.frame)) for publish in missed]
                     self._meter.caught_up(len({cursor for _, _, _, cursor, _ in hints}))
                     self._deliver(hints)
-                    self._forget(self._floor)
+                    self._forget(self._floor.seq)
+            except JournalRestored:
+                self._begin_anew()
+                continue
             except StoreUnavailable as error:
                 logger.warning("catch-up failed", extra={"error": str(error)})
             await asyncio.sleep(self._catch_up_seconds)
+
+    def _begin_anew(self) -> None:
+        """Forget the messages of a journal that was replaced by a backup."""
+        logger.warning("journal restored from a backup: clients reconnect")
+        self._known.clear()
+        self._floor, self._newest, self._restored = None, "", True
+
+    def _restart_members(self) -> None:
+        """If the journal was restored, let every client reconnect: it drops messages that the journal lacks."""
+        if self._restored:
+            self._restored = False
+            for member in {member: None for members in self._groups.values() for member in members}:
+                member.restart()
 
     async def _watch(self) -> None:
         """Close this process's connections of staff who have signed out (anywhere) or lost the right to read."""
@@ -208,10 +229,14 @@ class Hub:
         for group, min_version, exclude, cursor, text in hints:
             if cursor:
                 number = Cursor.number(cursor)
-                given = self._known.get(number, ())
-                if group in given:
+                known, given = self._known.get(number, (cursor, ()))
+                if known not in ("", cursor):
+                    self._begin_anew()  # the number was that of another message
+                    given = ()
+                elif group in given:
                     continue  # a message sent again, or one already found in the journal
-                self._known[number] = *given, group
+                self._known[number] = cursor, (*given, group)
+                self._newest = max(self._newest, cursor)
             members = self._groups.get(group, ())
             receivers = [
                 member for member in members if is_for(member.connection, min_version=min_version, exclude=exclude)
