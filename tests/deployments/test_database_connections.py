@@ -16,8 +16,8 @@ from tests.support.services import Postgres, started
 
 pytestmark = pytest.mark.slow
 
-VIEWS = 240
-LOOK = 25  # page views between two looks at the connections
+VIEWS = 1_000
+LOOK = 100  # page views between two looks at the connections
 CROWD = 130
 MOST = 6  # connections of a process, as docs/migration.md says
 

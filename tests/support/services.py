@@ -257,7 +257,7 @@ class Postgres(Service):
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root; its Debian package made this user
             self.user = "postgres"
             shutil.chown(self.directory, self.user)
-        self._data = self.directory / "data"
+        self.data = self.directory / "data"
 
     def command(self) -> Sequence[str]:
         options = (
@@ -267,28 +267,17 @@ class Postgres(Service):
             "fsync=off",
             *self._settings,
         )
-        return [program("postgres"), "-D", str(self._data), *(f"--{option}" for option in options)]
+        return [program("postgres"), "-D", str(self.data), *(f"--{option}" for option in options)]
 
     def start(self) -> None:
-        if not self._data.exists():
-            initdb = [
-                program("initdb"),
-                "-D",
-                str(self._data),
-                "-U",
-                "messaging",
-                "-E",
-                "UTF8",
-                "--no-locale",
-            ]
-            subprocess.run(
-                [*initdb, "--auth=trust", "--no-sync"],
-                check=True,
-                cwd="/",
-                stdout=subprocess.DEVNULL,
-                **as_user(self.user),
-            )
+        if not self.data.exists():
+            subprocess.run(self.data_command(), check=True, cwd="/", stdout=subprocess.DEVNULL, **as_user(self.user))
         super().start()
+
+    def data_command(self) -> Sequence[str]:
+        """Return the command that makes `data`, the directory of all its files."""
+        options = ["--auth=trust", "--no-sync", "--no-locale", "--encoding=UTF8", "--username=messaging"]
+        return [program("initdb"), "--pgdata", str(self.data), *options]
 
     def is_ready(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError):
