@@ -23,7 +23,9 @@ READ_ONLY = "25006"  # PostgreSQL's code for a write that a read-only server ref
 # `true`: until the end of the transaction.
 LIMIT = "SELECT set_config('statement_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)"
 
-_thread = threading.local()  # `answer_seconds`: the time limit of a statement; `due`: when to replace the connection
+# `answer_seconds`: the limit of a statement; `opened`: a time before the connection; `due`: when to replace it.
+_thread = threading.local()
+_distrusted = 0.0  # connections that were opened before this time are to be replaced
 _opening = threading.Lock()  # held while a process has one connection more than it keeps
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,8 @@ def begin_thread(answer_seconds: float) -> BaseDatabaseWrapper:
 
     `answer_seconds`: the limit for each of its statements.
     """
-    _thread.answer_seconds, _thread.due = answer_seconds, time.monotonic() + FRESH_SECONDS
+    _thread.answer_seconds, _thread.opened = answer_seconds, time.monotonic()
+    _thread.due = _thread.opened + FRESH_SECONDS
     own = _own()
     connections[DEFAULT_DB_ALIAS] = own
     return own
@@ -54,6 +57,12 @@ def read_on_this_thread(read: Callable[[], T]) -> T:
         connections[DEFAULT_DB_ALIAS].close()
         with limited():
             return read()
+
+
+def distrust() -> None:
+    """Have every thread replace its connection before it reads again."""
+    global _distrusted
+    _distrusted = time.monotonic()
 
 
 def is_lost(error: Error) -> bool:
@@ -100,23 +109,34 @@ def takes_writes() -> bool:
 
 
 def _renew_if_due() -> None:
-    """Replace this thread's connection if it is older than FRESH_SECONDS; keep it if no new one can be opened."""
+    """Replace this thread's connection if it is older than FRESH_SECONDS; keep it if no new one can be opened.
+
+    Raise django.db.Error if none can be opened after `distrust`.
+    """
     own = connections[DEFAULT_DB_ALIAS]
-    if own.vendor != "postgresql" or own.connection is None or time.monotonic() < _thread.due:
+    distrusted = _thread.opened < _distrusted
+    if own.vendor != "postgresql" or own.connection is None or not (distrusted or time.monotonic() >= _thread.due):
         return
-    if not _opening.acquire(blocking=False):
+    if not _opening.acquire(blocking=distrusted):
         return  # another thread's turn
     try:
-        new = _own()
-        new.ensure_connection()
-        own.close()
-        own.connection, own.autocommit, new.connection = new.connection, new.autocommit, None
-        _thread.due = time.monotonic() + FRESH_SECONDS
+        _replace(own)
     except Error as error:
         _thread.due = time.monotonic() + AGAIN_SECONDS
         logger.warning("database connection not renewed", extra={"error": str(error)})
+        if distrusted:
+            raise
     finally:
         _opening.release()
+
+
+def _replace(own: BaseDatabaseWrapper) -> None:
+    opened = time.monotonic()
+    new = _own()
+    new.ensure_connection()
+    own.close()
+    own.connection, own.autocommit, new.connection = new.connection, new.autocommit, None
+    _thread.opened, _thread.due = opened, opened + FRESH_SECONDS
 
 
 def _own() -> BaseDatabaseWrapper:

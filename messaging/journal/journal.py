@@ -12,16 +12,18 @@ from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from messaging.journal import conversations, reader
-from messaging.journal.connection import begin_thread, read_on_this_thread, takes_writes
+from messaging.journal.connection import begin_thread, distrust, read_on_this_thread, takes_writes
 from messaging.journal.quick_messages import quick_messages
 from messaging.journal.sharing import Remembered, Together
 from messaging.journal.writer import Committed, Writer
 from messaging.protocol.fields import Lang
 from messaging.service.contracts import (
+    START,
     Appended,
     Blocked,
     ConversationState,
     Cursor,
+    JournalRestored,
     Kind,
     NewMessage,
     StoreUnavailable,
@@ -112,7 +114,6 @@ class Journal:
     newest = _reading(reader.newest)
     before = _reading(reader.before)
     since = _reading(reader.since)
-    positions = _reading(reader.positions)
     messages = _reading(reader.messages)
     staff_members = _reading(reader.staff_members)
     ended_sessions = _reading(reader.ended_sessions)
@@ -127,6 +128,17 @@ class Journal:
     lapsed_claims = _reading(conversations.lapsed_claims)
     erase = _reading(conversations.erase)
     rehearse = _reading(conversations.rehearse)
+
+    async def positions(self, floor: Cursor | None, newest: Cursor = START) -> tuple[list[int], Cursor]:
+        """Do what reader.positions does. Look again over new connections before raising JournalRestored.
+
+        After a failover, an older connection may lead to the server from before it, which lacks what is new.
+        """
+        try:
+            return await self._read(partial(reader.positions, floor, newest))
+        except JournalRestored:
+            distrust()
+            return await self._read(partial(reader.positions, floor, newest))
 
     async def quick_messages(self, kind: Kind = "visitor", lang: Lang = "en") -> tuple[dict[str, str], ...]:
         """Return the active quick messages, up to QUICK_SECONDS old, because every visitor who connects needs them."""
