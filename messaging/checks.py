@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
@@ -29,7 +30,18 @@ Check = Callable[..., list[CheckMessage]]
 
 def register_all() -> None:
     """Register the checks; called once, when the application starts."""
-    for check in (table_name, endpoint, region, websocket_module, database, public_url, origins, secret_key, traces):
+    for check in (
+        table_name,
+        endpoint,
+        region,
+        websocket_module,
+        database,
+        public_url,
+        origins,
+        secret_key,
+        traces,
+        sessions,
+    ):
         checks.register(check, TAG)
     for check in (any_host, plain_origins, one_address):
         checks.register(check, TAG, deploy=True)
@@ -179,6 +191,17 @@ def traces() -> Iterator[CheckMessage]:
             f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: {error}.",
             hint="Install requirements-otel.txt (docs/observability.md), or set OTEL_SDK_DISABLED=true.",
             id="messaging.E009",
+        )
+
+
+@setting
+def sessions() -> Iterator[CheckMessage]:
+    if not issubclass(import_module(settings.SESSION_ENGINE).SessionStore, SessionStore):
+        yield Error(
+            f"SESSION_ENGINE={settings.SESSION_ENGINE!r} does not keep sessions in the database.",
+            hint="Staff connections end with their session, whose row has to be found: use django.contrib.sessions."
+            "backends.db or cached_db, or a subclass of theirs.",
+            id="messaging.E011",
         )
 
 

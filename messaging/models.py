@@ -1,4 +1,4 @@
-"""The database models: conversations, messages, blocks, quick messages, and notes of what has ended or was erased."""
+"""The database models: conversations, messages, blocks, quick messages, logins, and notes of what was erased."""
 
 import os
 import time
@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 from django.db.models.functions import Cast, Now, Right
 from django.utils import timezone
@@ -162,16 +161,12 @@ class ErasedConversation(models.Model):
         return f"#{self.id.hex[:8]}"
 
 
-def password_mark(user: AbstractBaseUser) -> str:
-    """Return a text that changes with the password of `user`, and does not reveal it."""
-    return user.get_session_auth_hash()[:16]
-
-
-class EndedSession(models.Model):
-    """A login session that was signed out. The connections that it opened must be closed on every pod."""
+class LoginSession(models.Model):
+    """A login session of staff, by the digest that tokens and connections have of it (messaging/journal/logins.py)."""
 
     digest = models.CharField(primary_key=True, max_length=32, editable=False)
-    ended_at = models.DateTimeField(db_default=Now(), editable=False)
+    session_key = models.CharField(max_length=40, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:
         return self.digest[:8]

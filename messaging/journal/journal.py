@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from messaging.journal import conversations, reader
+from messaging.journal import conversations, logins, reader
 from messaging.journal.connection import begin_thread, distrust, read_on_this_thread, takes_writes
 from messaging.journal.quick_messages import quick_messages
 from messaging.journal.sharing import Remembered, Together
@@ -115,8 +115,7 @@ class Journal:
     before = _reading(reader.before)
     since = _reading(reader.since)
     messages = _reading(reader.messages)
-    staff_members = _reading(reader.staff_members)
-    ended_sessions = _reading(reader.ended_sessions)
+    signed_in = _reading(logins.signed_in)
     wrong_encoding = _reading(reader.wrong_encoding)
     takes_writes = _reading(takes_writes)
     states = _reading(conversations.states)

@@ -8,14 +8,13 @@ after 2 s) and the time in which a process finds a lost hint (2 s).
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
-from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from messaging.models import Block, Conversation, EndedSession, Message, display_name, password_mark
-from messaging.service.contracts import START, Cursor, JournalRestored, Page, StaffMember, StoredMessage
+from messaging.models import Block, Conversation, Message
+from messaging.service.contracts import START, Cursor, JournalRestored, Page, StoredMessage
 
 OVERLAP = timedelta(seconds=8)
 HINT = timedelta(seconds=1)  # how long a hint may take to arrive
@@ -139,29 +138,6 @@ def positions(floor: Cursor | None, newest: Cursor = START) -> tuple[list[int], 
 def messages(numbers: list[int]) -> tuple[StoredMessage, ...]:
     """Return the messages with these numbers, in the journal's order."""
     return _stored(Message.objects.filter(seq__in=numbers).order_by("seq"))
-
-
-def staff_members(ids: Iterable[int]) -> dict[int, StaffMember]:
-    """Return the active staff members with these primary keys, by key, with their current rights."""
-    users = get_user_model().objects.filter(pk__in=list(ids), is_active=True, is_staff=True)
-    return {
-        user.pk: StaffMember(
-            id=user.pk,
-            name=display_name(user),
-            may_view=user.has_perm("messaging.view_message"),
-            may_reply=user.has_perm("messaging.add_message"),
-            may_manage=user.has_perm("messaging.change_conversation"),
-            may_block=user.has_perm("messaging.add_block"),
-            may_unblock=user.has_perm("messaging.delete_block"),
-            password_mark=password_mark(user),
-        )
-        for user in users
-    }
-
-
-def ended_sessions(digests: Iterable[str]) -> set[str]:
-    """Return those of `digests` whose login session was signed out."""
-    return set(EndedSession.objects.filter(digest__in=list(digests)).values_list("digest", flat=True))
 
 
 def blocked() -> frozenset[str]:

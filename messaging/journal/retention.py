@@ -10,10 +10,10 @@ from django.db import models, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
-from messaging.models import Block, Conversation, EndedSession, ErasedConversation, Message
+from messaging.models import Block, Conversation, ErasedConversation, LoginSession, Message
 
 BATCH = 1_000  # rows per transaction
-NOTED = timedelta(days=31)  # longer than the life of any token or session that a note can be about
+NOTED = timedelta(days=31)  # longer than the life of any token that a note can be about
 
 
 def prune(before: datetime) -> Iterator[tuple[str, int]]:
@@ -24,9 +24,9 @@ def prune(before: datetime) -> Iterator[tuple[str, int]]:
     """
     yield from _in_turns("messages", partial(_messages, before))
     yield from _in_turns("conversations", partial(_empty_conversations, before))
-    yield from _in_turns("records of ended sessions", partial(_past, EndedSession, "ended_at", NOTED))
     yield from _in_turns("records of erased conversations", partial(_past, ErasedConversation, "erased_at", NOTED))
     yield from _in_turns("expired logins", partial(_past, Session, "expire_date", timedelta()))
+    yield from _in_turns("records of ended logins", _ended_logins)
 
 
 def _in_turns(name: str, delete: Callable[[], int]) -> Iterator[tuple[str, int]]:
@@ -56,6 +56,11 @@ def _empty_conversations(before: datetime) -> int:
     # and then create it anew. The second query sees the messages that were written before the lock.
     locked = list(empty.select_for_update(skip_locked=True)[:BATCH])
     return _delete(Conversation, list(empty.filter(pk__in=locked)))
+
+
+def _ended_logins() -> int:
+    live = Session.objects.filter(pk=OuterRef("session_key"))
+    return _delete(LoginSession, list(LoginSession.objects.filter(~Exists(live)).values_list("pk", flat=True)[:BATCH]))
 
 
 def _past(model: type[models.Model], time_field: str, by: timedelta) -> int:

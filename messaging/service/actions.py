@@ -35,7 +35,6 @@ class Connection:
     conversation: str | None = None
     staff: int | None = None
     session: str = ""
-    password_mark: str = ""
     name: str = ""
     may_reply: bool = False
     may_manage: bool = False

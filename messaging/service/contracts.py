@@ -170,7 +170,7 @@ class ConversationState:
 
 @dataclass(frozen=True, slots=True)
 class StaffMember:
-    """A staff member with the current rights. `password_mark` changes with the password."""
+    """A staff member with the current rights."""
 
     id: int
     name: str
@@ -179,7 +179,6 @@ class StaffMember:
     may_manage: bool = False
     may_block: bool = False
     may_unblock: bool = False
-    password_mark: str = ""
 
 
 class StoreUnavailable(Exception):

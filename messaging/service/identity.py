@@ -81,12 +81,11 @@ class Identity:
             raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its role.")
         named = None
         if role == "admin":
-            grant = tokens.read_admin(token or "")
-            if grant is None or connection.staff not in (None, grant.staff):
+            session = tokens.read_admin(token or "")
+            if session is None:
                 raise ProtocolError(ErrorCode.UNAUTHORIZED, "An admin needs a fresh token from the admin page.")
-            connection.session = grant.session
-            connection.password_mark = connection.password_mark or grant.password_mark
-            await self._check_rights(connection, grant.staff)
+            connection.session = session
+            await self._check_rights(connection)
         else:
             named = tokens.read_visitor(token or "")
             # The token of an erased visitor is ignored.
@@ -106,34 +105,28 @@ class Identity:
         Raise ProtocolError (unauthorized, forbidden) if they are lost, StoreUnavailable if the journal is unavailable.
         """
         if connection.staff is not None and self._clock() - connection.checked_at > RECHECK_SECONDS:
-            await self._check_rights(connection, connection.staff)
+            await self._check_rights(connection)
 
     async def revoked(self, connections: Sequence[Connection]) -> list[tuple[Connection, ProtocolError]]:
         """Return those of `connections` whose staff member may no longer have them, each with the reason.
 
         Other rights that were granted or withdrawn meanwhile are updated on the connections that stay.
         """
-        return await self._refusals(
-            [(connection, connection.staff) for connection in connections if connection.staff is not None]
-        )
-
-    async def _check_rights(self, connection: Connection, staff: int) -> None:
-        for _, error in await self._refusals([(connection, staff)]):
-            raise error
-
-    async def _refusals(self, admins: Sequence[tuple[Connection, int]]) -> list[tuple[Connection, ProtocolError]]:
-        members = await self._journal.staff_members({staff for _, staff in admins})
-        ended = await self._journal.ended_sessions({connection.session for connection, _ in admins})
+        members = await self._journal.signed_in({connection.session for connection in connections})
         refusals = []
-        for connection, staff in admins:
+        for connection in connections:
             try:
-                self._admit(connection, members.get(staff), connection.session in ended)
+                self._admit(connection, members.get(connection.session))
             except ProtocolError as error:
                 refusals.append((connection, error))
         return refusals
 
-    def _admit(self, connection: Connection, member: StaffMember | None, signed_out: bool) -> None:
-        if member is None or signed_out or connection.password_mark not in ("", member.password_mark):
+    async def _check_rights(self, connection: Connection) -> None:
+        for _, error in await self.revoked([connection]):
+            raise error
+
+    def _admit(self, connection: Connection, member: StaffMember | None) -> None:
+        if member is None or connection.staff not in (None, member.id):
             raise ProtocolError(ErrorCode.UNAUTHORIZED, "You are signed out.")
         if not member.may_view:
             raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not read messages.")
@@ -143,7 +136,6 @@ class Identity:
         connection.may_manage = member.may_manage
         connection.may_block = member.may_block
         connection.may_unblock = member.may_unblock
-        connection.password_mark = member.password_mark
         connection.checked_at = self._clock()
 
     async def _recoverable(self, since: str | None, seen: str | None, head: Cursor, visitor: str | None) -> bool:

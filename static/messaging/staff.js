@@ -12,7 +12,7 @@ const TOKEN_MS = 10_000;
 /** The prefix of storage keys: two staff members who share a browser do not share their drafts. */
 export const OWN = `messaging-live-${configuration.staff}`;
 
-/** Return a token for one identify, or null if there is no login session, or one without the right. */
+/** Return a token for one identify, or null if this page's staff member is not signed in, or has not the right. */
 export async function credentials() {
   const { value } = /** @type {any} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
   const headers = { "X-CSRFToken": value };
@@ -20,6 +20,7 @@ export async function credentials() {
   const response = await fetch(configuration.tokenUrl, {
     method: "POST",
     headers,
+    body: new URLSearchParams({ staff: String(configuration.staff) }),
     signal: AbortSignal.timeout(TOKEN_MS),
   });
   if (response.status === 403) return null;

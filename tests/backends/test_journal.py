@@ -28,6 +28,7 @@ from messaging.service.contracts import (
     StoredMessage,
     StoreUnavailable,
 )
+from tests.support.logins import login
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -324,11 +325,11 @@ async def test_a_staff_member_is_known_with_the_rights_of_this_moment(journal: J
         return user
 
     user = await hire()
-    mark = user.get_session_auth_hash()[:16]
-    ada = StaffMember(user.pk, "Ada Lovelace", may_view=True, may_reply=False, password_mark=mark)
-    assert await journal.staff_members([user.pk]) == {user.pk: ada}
+    session = await sync_to_async(login)(user)
+    ada = StaffMember(user.pk, "Ada Lovelace", may_view=True, may_reply=False)
+    assert await journal.signed_in([session, "another"]) == {session: ada}
     await User.objects.filter(pk=user.pk).aupdate(is_active=False)
-    assert await journal.staff_members([user.pk]) == {}
+    assert await journal.signed_in([session]) == {}
 
 
 async def test_quick_messages_are_the_active_ones_in_their_order(journal: Journal) -> None:

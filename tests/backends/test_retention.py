@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from messaging.journal import retention
-from messaging.models import Block, Conversation, EndedSession, ErasedConversation, Message
+from messaging.journal import logins, retention
+from messaging.models import Block, Conversation, ErasedConversation, LoginSession, Message
 from messaging.tokens import VISITOR_SECONDS
 
 pytestmark = pytest.mark.django_db
@@ -131,17 +131,18 @@ def test_notes_outlive_every_token_that_they_are_about(command: Command) -> None
     assert timedelta(seconds=VISITOR_SECONDS) < retention.NOTED
     for days in (1, 30, 32):
         ErasedConversation.objects.create(id=UUID(int=days), erased_at=ago(days))
-        EndedSession.objects.create(digest=str(days), ended_at=ago(days))
     command("messaging_prune", "--days", "1")
     assert {row.pk.int for row in ErasedConversation.objects.all()} == {1, 30}
-    assert {row.pk for row in EndedSession.objects.all()} == {"1", "30"}
 
 
 def test_logins_that_ran_out_go(command: Command) -> None:
     for days in (-1, 1):
-        Session.objects.create(session_key=f"ran out {days} days ago", expire_date=ago(days))
+        session = Session.objects.create(session_key=f"ran out {days} days ago", expire_date=ago(days))
+        logins.recorded(session.session_key)
+    logins.recorded("signed out")
     command("messaging_prune")
     assert [session.session_key for session in Session.objects.all()] == ["ran out -1 days ago"]
+    assert [login.session_key for login in LoginSession.objects.all()] == ["ran out -1 days ago"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -27,23 +27,23 @@ async def of_a_visitor(deployment: Deployment) -> str:
         return socket.token
 
 
-async def of_an_account_that_is_gone(deployment: Deployment) -> str:
-    return tokens.mint_admin(999_999)
+async def of_a_session_that_is_gone(deployment: Deployment) -> str:
+    return tokens.mint_admin("0" * 32)
 
 
 def forged(forgery: str) -> Token:
     """Return a function that forges an operator's token."""
 
     async def token(deployment: Deployment) -> str:
-        grant = tokens.read_admin(await deployment.admin_token())
-        assert grant is not None
-        return forged_admin(forgery, grant.staff)
+        session = tokens.read_admin(await deployment.admin_token())
+        assert session is not None
+        return forged_admin(forgery, session)
 
     token.__name__ = forgery
     return token
 
 
-@pytest.mark.parametrize("claim", [none, garbage, of_a_visitor, of_an_account_that_is_gone, *map(forged, FORGERIES)])
+@pytest.mark.parametrize("claim", [none, garbage, of_a_visitor, of_a_session_that_is_gone, *map(forged, FORGERIES)])
 @pytest.mark.parametrize("version", [1, 2])
 async def test_a_stranger_who_claims_to_be_an_admin_gets_nothing(
     claim: Token, version: int, deployment: Deployment
@@ -96,10 +96,11 @@ async def test_staff_without_the_right_get_no_token(deployment: Deployment) -> N
 @pytest.mark.parametrize("change", ["is_active = False", "is_staff = False", "set_password('another one')"])
 async def test_rights_are_read_when_the_token_is_used(change: str, deployment: Deployment) -> None:
     minted = deployment.run(  # a new account, because other tests go on using the existing ones
-        "from django.contrib.auth.models import User; from messaging.models import password_mark\n"
-        "from messaging.tokens import mint_admin\n"
+        "from django.contrib.auth.models import User; from django.test import Client\n"
+        "from messaging.journal import logins; from messaging.tokens import mint_admin\n"
         f"user = User.objects.create_superuser('leaver-{new_id()}', password='one')\n"
-        "token = mint_admin(user.pk, '', password_mark(user))\n"
+        "browser = Client(); browser.force_login(user, 'django.contrib.auth.backends.ModelBackend')\n"
+        "token = mint_admin(logins.recorded(browser.session.session_key))\n"
         f"user.{change}; user.save(); print(token)"
     )
     async with connect(deployment.websocket_urls[0]) as leaver:

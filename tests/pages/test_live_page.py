@@ -248,6 +248,18 @@ def test_a_session_that_ends_keeps_the_draft_and_leads_back_to_the_conversation(
     expect(page.get_by_role("textbox")).to_have_value("not finis")
 
 
+def test_a_page_ends_when_somebody_else_signs_in_in_its_browser(people: People, own_deployment: Deployment) -> None:
+    origin = own_deployment.servers[0].origin
+    page = people.staff(origin)
+    other = page.context.new_page()
+    other.goto(f"{origin}/admin/")
+    other.get_by_role("button", name="Log out").click()
+    other.goto(f"{origin}/admin/live/")
+    log_in(other, "colleague")
+    wait_until_live(other)
+    expect(status(page)).to_have_text(re.compile("You are signed out. What you have written is kept.$"))
+
+
 def test_a_conversation_that_its_visitor_erases_goes_away_while_it_is_open(
     people: People, own_deployment: Deployment
 ) -> None:

@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from messaging import tokens
+from messaging.journal import logins
 from messaging.journal.reader import stored
 from messaging.models import Conversation, Message, QuickMessage
 from messaging.pages.configuration import TEXTS, Texts
@@ -243,9 +244,8 @@ def test_a_token_names_the_staff_member_who_asked() -> None:
     answer = signed_in(user).post("/admin/live/token/")
     token = answer.json()["token"]
     assert (answer.status_code, answer.json()) == (200, {"token": token, "expiresIn": 60})
-    grant = tokens.read_admin(token)
-    assert grant is not None
-    assert grant.staff == user.pk
+    (member,) = logins.signed_in([tokens.read_admin(token) or ""]).values()
+    assert member.id == user.pk
     assert "no-store" in answer["Cache-Control"]
 
 
@@ -257,6 +257,13 @@ def test_a_stranger_gets_an_error_instead_of_a_token(client: Client) -> None:
 def test_staff_without_the_right_to_read_gets_an_error_instead_of_a_token() -> None:
     answer = signed_in(staff()).post("/admin/live/token/")
     assert (answer.status_code, answer.json()) == (403, {"error": "This account may not read messages."})
+
+
+def test_a_page_gets_no_token_of_the_next_person_who_signs_in_in_its_browser() -> None:
+    ada, eve = staff("view_message"), User.objects.create_superuser("eve")
+    answer = signed_in(eve).post("/admin/live/token/", {"staff": ada.pk})
+    assert (answer.status_code, answer.json()) == (403, {"error": "Another account is signed in."})
+    assert signed_in(ada).post("/admin/live/token/", {"staff": ada.pk}).status_code == 200
 
 
 def test_a_token_is_not_given_to_a_foreign_page() -> None:

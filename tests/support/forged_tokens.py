@@ -20,10 +20,9 @@ class _Past(signing.TimestampSigner):
         return signing.b62_encode(int(time.time() - self._seconds))
 
 
-def forged_admin(forgery: str, staff: int) -> str:
-    """Return a token that names the staff member `staff`, forged as `forgery` says (one of FORGERIES)."""
-    content = signing.loads(tokens.mint_admin(staff), salt=tokens.ADMIN_SALT)
-    return _forged(forgery, content, tokens.ADMIN_SALT, tokens.VISITOR_SALT, tokens.ADMIN_SECONDS)
+def forged_admin(forgery: str, session: str) -> str:
+    """Return a token that names the login session `session`, a digest, forged as `forgery` says (one of FORGERIES)."""
+    return _forged(forgery, session, tokens.ADMIN_SALT, tokens.VISITOR_SALT, tokens.ADMIN_SECONDS)
 
 
 def forged_visitor(forgery: str, conversation: str) -> str:

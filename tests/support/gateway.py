@@ -14,6 +14,7 @@ from messaging.transports.apigateway import handler, invocation
 from tests.support import gateway_events
 from tests.support.connections import Frame
 from tests.support.gateway_events import Context, ManagementAPI
+from tests.support.logins import login
 
 
 @dataclass
@@ -51,8 +52,9 @@ class Gate:
         return connection
 
     def admin(self, user: User | None = None, session: str = "") -> str:
+        """Open the connection of a staff member, who is signed in in `session`, a digest, or else signs in."""
         connection = self.connect()
-        token = tokens.mint_admin((user or staff()).pk, session)
+        token = tokens.mint_admin(session or login(user or staff()))
         _, identified = self.send(connection, "identify", type="admin", v=2, token=token)
         assert identified["type"] == "identified"
         return connection

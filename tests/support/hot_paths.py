@@ -30,6 +30,7 @@ from messaging.runtime import runtime
 from messaging.service.actions import Connection, Reply
 from messaging.service.contracts import START, Cursor
 from tests.support.archive import COMMON, RARE
+from tests.support.logins import login
 from tests.support.services import PATIENCE_SECONDS
 
 Statement = tuple[str, Any]  # SQL, and its parameters
@@ -103,7 +104,7 @@ class Everybody:
         self._sent = list(Message.objects.order_by("-seq")[5000:5500])
         self._browser = Client()
         self._browser.force_login(User.objects.get(username="operator"))
-        self._operator = User.objects.get(username="operator").pk
+        self._operator = login(User.objects.get(username="operator"))
         self._admin = runner.run(self._identified_admin())
         self._changes = itertools.cycle(("claim", "release"))
         self._today = min(message.created_at for message in self._sent)

@@ -10,7 +10,6 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 
-from messaging import tokens
 from messaging.backends.base import Rate
 from messaging.backends.memory import MemoryLimiter, MemoryStore
 from messaging.journal.journal import Journal
@@ -20,6 +19,7 @@ from messaging.service.actions import Action, Close, Connection, Publish, Reply
 from messaging.service.service import MessagingService
 from messaging.service.throttle import Rates
 from tests.support.clock import Clock
+from tests.support.logins import admin_token
 from tests.support.services import PATIENCE_SECONDS
 
 F = TypeVar("F")
@@ -77,10 +77,10 @@ class InProcessService(MessagingService):
         await self.send(connection, "identify", type="user", v=version)
         return connection
 
-    async def admin(self, *rights: str, version: int = 2, session: str = "") -> Admin:
+    async def admin(self, *rights: str, version: int = 2) -> Admin:
         """Return the connection of a new staff member who has `rights`."""
         connection = Admin(uuid4().hex)
-        token = tokens.mint_admin((await staff(*rights)).pk, session)
+        token = await sync_to_async(admin_token)(await staff(*rights))
         await self.send(connection, "identify", type="admin", v=version, token=token)
         assert connection.role == "admin"
         return connection

@@ -11,6 +11,8 @@ from zappa import websocket
 from messaging.checks import WEBSOCKET_MODULE, static_files, websocket_module
 from tests.support.configurations import AWS
 
+SESSIONS = "django.contrib.sessions.backends"
+
 
 @pytest.fixture
 def aws(settings: SettingsWrapper) -> SettingsWrapper:
@@ -38,6 +40,8 @@ def aws(settings: SettingsWrapper) -> SettingsWrapper:
         ("CSRF_TRUSTED_ORIGINS", [], "messaging.E007", "CSRF_TRUSTED_ORIGINS is not set"),
         ("SECRET_KEY", "k" * 60, "messaging.E008", "SECRET_KEY can be guessed."),
         ("SECRET_KEY", "abcdefgh" * 6, "messaging.E008", "SECRET_KEY can be guessed."),
+        ("SESSION_ENGINE", f"{SESSIONS}.cache", "messaging.E011", "does not keep sessions in the database."),
+        ("SESSION_ENGINE", f"{SESSIONS}.signed_cookies", "messaging.E011", "does not keep sessions in the database."),
     ],
 )
 def test_a_setting_that_would_fail_later_is_told_with_its_id_and_what_to_do(
@@ -54,6 +58,7 @@ def test_a_setting_that_would_fail_later_is_told_with_its_id_and_what_to_do(
     ("name", "value"),
     [
         ("CONNECTIONS_TABLE_NAME", "a.b_C-3"),
+        ("SESSION_ENGINE", f"{SESSIONS}.cached_db"),
         ("CONNECTIONS_TABLE_NAME", "a" * 255),
         ("WEBSOCKET_API_ENDPOINT", "http://127.0.0.1:4566/_aws/execute-api/a1b2/production"),
         ("WEBSOCKET_PUBLIC_URL", "ws://localhost:4566/_aws/execute-api/a1b2/production"),

@@ -13,7 +13,6 @@ from django.contrib.auth.models import Permission, User
 from django.db import connections
 from pytest_django import Settings
 
-from messaging import tokens
 from messaging.journal import journal
 from messaging.models import Block, Conversation
 from messaging.runtime import runtime
@@ -34,6 +33,7 @@ from tests.support.connections import (
     new_id,
     validate,
 )
+from tests.support.logins import admin_token
 from tests.support.services import PATIENCE_SECONDS
 from tests.support.waiting import SOON
 
@@ -111,7 +111,7 @@ async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 @pytest.fixture
 async def admin() -> Page:
     user = await sync_to_async(staff)()
-    return await (await Page().opened()).identify("admin", token=tokens.mint_admin(user.pk))
+    return await (await Page().opened()).identify("admin", token=await sync_to_async(admin_token)(user))
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ async def left(visitor: Visitor) -> float:
 async def test_a_claim_ends_two_minutes_after_the_last_connection_of_its_holder(service: InProcessService) -> None:
     visitor, ada = await service.visitor(), await service.admin(*MANAGER)
     other_page = service_actions.Connection("other")
-    await service.send(other_page, "identify", type="admin", v=2, token=tokens.mint_admin(ada.staff))
+    await service.send(other_page, "identify", type="admin", v=2, token=tokens.mint_admin(ada.session))
     await say(service, visitor)
     await change(service, ada, visitor, "claim")
     lease = CLAIM_SECONDS + TOUCH_SECONDS + 25
@@ -209,7 +209,7 @@ async def test_a_sign_of_life_puts_the_end_of_a_claim_off(service: InProcessServ
     service.clock.advance(TOUCH_SECONDS + 1)
     assert await after(ada, "ping") > CLAIM_SECONDS
     assert await after(reader, "ping") <= 10
-    again = {"type": "admin", "v": 2, "token": tokens.mint_admin(ada.staff)}
+    again = {"type": "admin", "v": 2, "token": tokens.mint_admin(ada.session)}
     assert await after(ada, "identify", **again) > CLAIM_SECONDS
     ada.held = False  # a gateway's connection pings seldom, so each ping renews the claim
     assert await after(ada, "ping") > CLAIM_SECONDS
@@ -295,7 +295,7 @@ async def test_who_may_do_what_is_told_and_kept(service: InProcessService) -> No
             assert refusal(await change(service, reader, visitor, op)) == FORBIDDEN
             assert refusal(await change(service, visitor, visitor, op)) == FORBIDDEN
             assert reply(await change(service, able, visitor, op), frames.Ack)
-        token = tokens.mint_admin(able.staff)
+        token = tokens.mint_admin(able.session)
         identified = reply(await service.send(able, "identify", type="admin", v=2, token=token), frames.Identified)
         may = {"manage": "change_conversation", "block": "add_block", "unblock": "delete_block"}
         shown = {name: needed == right for name, needed in may.items()}
@@ -523,7 +523,7 @@ async def test_quick_messages_and_replies_speak_the_language_that_was_asked_for(
         visitor, admin = await service.visitor(), await service.admin("view_message")
         identified = reply(await service.send(visitor, "identify", type="user", v=2, lang=lang), frames.Identified)
         assert (identified.quick, identified.replies) == ((SPEAK_GERMAN, expected), None)
-        token = tokens.mint_admin(admin.staff)
+        token = tokens.mint_admin(admin.session)
         identified = reply(
             await service.send(admin, "identify", type="admin", v=2, token=token, lang=lang), frames.Identified
         )

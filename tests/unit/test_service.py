@@ -8,12 +8,13 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from messaging import tokens
 from messaging.backends.memory import MemoryStore
 from messaging.journal.journal import BLOCK_SECONDS
-from messaging.models import Block, EndedSession, Message, QuickMessage
+from messaging.models import Block, LoginSession, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service.actions import Connection, Join, Publish, Reply
@@ -32,6 +33,7 @@ from messaging.transports.apigateway.connection_state import dump, restore
 from tests.support.forged_tokens import FORGERIES, forged_admin, forged_visitor
 from tests.support.in_process_service import (
     SPEAK_GERMAN,
+    Admin,
     InProcessService,
     Visitor,
     acked,
@@ -42,6 +44,7 @@ from tests.support.in_process_service import (
     reply,
     staff,
 )
+from tests.support.logins import admin_token, login
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -180,13 +183,13 @@ async def test_a_reply_needs_the_right_and_a_conversation(service: InProcessServ
 async def test_nobody_becomes_admin_without_the_right(service: InProcessService) -> None:
     denied = (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
     visitor_token = tokens.mint_visitor(str(uuid4()))
-    with_the_right = (await staff("view_message")).pk
+    with_the_right = await sync_to_async(login)(await staff("view_message"))
     forged = [forged_admin(forgery, with_the_right) for forgery in FORGERIES]
-    for token in (None, "", "x", visitor_token, tokens.mint_admin(987_654), *forged):
+    for token in (None, "", "x", visitor_token, tokens.mint_admin(""), tokens.mint_admin("no session"), *forged):
         connection = Connection(uuid4().hex)
         assert refusal(await service.send(connection, "identify", type="admin", v=2, token=token)) == denied
         assert (connection.role, connection.groups) == (None, ())
-    clerk = tokens.mint_admin((await staff()).pk)
+    clerk = await sync_to_async(admin_token)(await staff())
     refused = await service.send(Connection("c1"), "identify", type="admin", v=2, token=clerk)
     assert refusal(refused) == (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
     assert await service.store.count(ADMINS) == 0
@@ -195,7 +198,7 @@ async def test_nobody_becomes_admin_without_the_right(service: InProcessService)
 async def test_a_connection_stays_who_it_is(service: InProcessService) -> None:
     visitor, admin = await service.visitor(), await service.admin("view_message")
     forbidden = (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN)
-    token = tokens.mint_admin((await staff("view_message")).pk)
+    token = await sync_to_async(admin_token)(await staff("view_message"))
     assert refusal(await service.send(visitor, "identify", type="admin", v=2, token=token)) == forbidden
     assert refusal(await service.send(admin, "identify", type="user", v=2)) == forbidden
     other = tokens.mint_visitor(str(uuid4()))
@@ -223,30 +226,45 @@ def restored(connection: Connection) -> Connection:
 
 
 async def test_staff_who_sign_out_or_lose_a_right_are_told_and_closed(service: InProcessService) -> None:
-    admins = [await service.admin("view_message", session=name) for name in ("a", "b", "c", "d", "e")]
-    _stays, inactive, without_right, new_password, signed_out = admins
+    admins = [await service.admin("view_message") for _ in range(7)]
+    _stays, inactive, not_staff, without_right, new_password, signed_out, expired = admins
     assert await service.revoked(admins) == []
 
     @sync_to_async
     def change() -> None:
         User.objects.filter(pk=inactive.staff).update(is_active=False)
+        User.objects.filter(pk=not_staff.staff).update(is_staff=False)
         User.objects.get(pk=without_right.staff).user_permissions.clear()
         user = User.objects.get(pk=new_password.staff)
         user.set_password("another one")
         user.save()
-        EndedSession.objects.create(digest="e")
+        Session.objects.filter(pk=session_key(signed_out)).delete()
+        Session.objects.filter(pk=session_key(expired)).update(expire_date=timezone.now())
 
     await change()
     revoked = {connection.id: refusal(actions) for connection, actions in await service.revoked(admins)}
     unauthorized = (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
     assert revoked == {
         inactive.id: unauthorized,
+        not_staff.id: unauthorized,
         without_right.id: (ErrorCode.FORBIDDEN, CloseCode.FORBIDDEN),
         new_password.id: unauthorized,
         signed_out.id: unauthorized,
+        expired.id: unauthorized,
     }
-    token = tokens.mint_admin(signed_out.staff, "e")
+    token = tokens.mint_admin(signed_out.session)
     assert refusal(await service.send(Connection("late"), "identify", type="admin", v=2, token=token)) == unauthorized
+
+
+def session_key(admin: Admin) -> str:
+    return LoginSession.objects.get(digest=admin.session).session_key
+
+
+async def test_a_connection_does_not_pass_to_the_next_person_who_signs_in(service: InProcessService) -> None:
+    ada = await service.admin("view_message")
+    token = await sync_to_async(admin_token)(await staff("view_message"))
+    refused = await service.send(ada, "identify", type="admin", v=2, token=token)
+    assert refusal(refused) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
 
 
 async def test_a_blocked_visitor_may_not_write_until_the_block_ends(service: InProcessService) -> None:
@@ -309,7 +327,7 @@ async def test_where_the_newest_message_was_erased_staff_have_missed_nothing(ser
     await service.send(visitor, "forget", id="f")
 
     async def recovered(since: str) -> bool | None:
-        token = tokens.mint_admin(admin.staff)
+        token = tokens.mint_admin(admin.session)
         frame = reply(
             await service.send(admin, "identify", type="admin", v=2, token=token, since=since), frames.Identified
         )

@@ -19,6 +19,7 @@ from zappa import websocket
 
 from messaging import tokens
 from messaging.backends.base import Rate
+from messaging.journal import logins
 from messaging.models import Message
 from messaging.protocol.codes import ErrorCode
 from messaging.runtime import runtime
@@ -32,6 +33,7 @@ from tests.support.bad_frames import BAD_FRAMES, BadFrame
 from tests.support.connections import Frame, error
 from tests.support.gateway import Gate, staff
 from tests.support.gateway_events import HANG, ORIGIN, Context
+from tests.support.logins import admin_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -238,7 +240,6 @@ def test_a_connection_is_the_same_in_another_process() -> None:
         version=2,
         staff=7,
         session="digest",
-        password_mark="mark",
         name="Ada",
         may_reply=True,
         head="0000000000001.00000000001",
@@ -317,7 +318,7 @@ def test_an_admin_whom_messages_would_not_find_is_sent_away(gate: Gate, monkeypa
 
     connection, user = gate.connect(), staff()
     monkeypatch.setattr(runtime.store, "touch", fail)
-    frames = gate.send(connection, "identify", type="admin", v=2, token=tokens.mint_admin(user.pk), id="i")
+    frames = gate.send(connection, "identify", type="admin", v=2, token=admin_token(user), id="i")
     assert [(frame["type"], frame.get("code"), frame.get("id")) for frame in frames] == [
         ("connection", None, None),
         ("error", "unavailable", "i"),
@@ -331,9 +332,7 @@ def test_an_admin_whose_state_is_not_kept_is_sent_away(gate: Gate, monkeypatch: 
 
     connection, user = gate.connect(), staff()
     monkeypatch.setattr(runtime.states, "save", fail)
-    assert errors(gate.send(connection, "identify", type="admin", v=2, token=tokens.mint_admin(user.pk))) == [
-        "unavailable"
-    ]
+    assert errors(gate.send(connection, "identify", type="admin", v=2, token=admin_token(user))) == ["unavailable"]
     assert (gate.api.closed, gate.rows(ADMINS)) == ([connection], [])
 
 
@@ -567,7 +566,7 @@ def test_who_signs_out_is_told_and_closed_before_the_page_is_answered(
     ada = staff()
     client, elsewhere = browser(ada), browser(ada)
     sessions = [signed_in.session.session_key for signed_in in (client, elsewhere)]
-    here, there = (gate.admin(ada, tokens.session_digest(session)) for session in sessions if session)
+    here, there = (gate.admin(ada, logins.recorded(session)) for session in sessions if session)
     colleague = gate.admin()
     client.post("/admin/logout/")
     assert gate.api.closed == [here]
