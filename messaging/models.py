@@ -14,6 +14,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from messaging.protocol.limits import CONTENT_LIMIT
+from messaging.service.contracts import PRINCIPAL_LIMIT
+
+NAME_LIMIT = 150  # characters of an author's name
 
 
 def uuid7() -> uuid.UUID:
@@ -35,9 +38,21 @@ def uuid7s(count: int) -> Iterator[uuid.UUID]:
         yield uuid.UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
+def public_name(user: Any) -> str:
+    """Return the name under which visitors read the messages of a staff member; "" if the account has none.
+
+    Visitors never read a login name or an e-mail address. `user`: of the user model, which may lack these methods.
+    """
+    for method in ("get_full_name", "get_short_name"):
+        name = str(getattr(user, method, str)() or "").strip()
+        if name and name != user.get_username() and "@" not in name:
+            return name[:NAME_LIMIT]
+    return ""
+
+
 def display_name(user: Any) -> str:
-    """Return the name of a staff member, as pages show it. `user`: of Django's user model."""
-    return str(user.get_full_name() or user.get_username())
+    """Return the name of a staff member for other staff. `user`: of the user model."""
+    return public_name(user) or str(user.get_username())
 
 
 def a_day_from_now() -> datetime:
@@ -111,10 +126,10 @@ class Message(models.Model):
     conversation = models.ForeignKey(
         Conversation, models.CASCADE, related_name="messages", db_index=False, verbose_name=_("conversation")
     )
-    principal = models.CharField(_("principal"), max_length=64, editable=False)
+    principal = models.CharField(_("principal"), max_length=PRINCIPAL_LIMIT, editable=False)
     client_id = models.CharField(_("client id"), max_length=64, editable=False)
     sender = models.CharField(_("from"), max_length=5, choices=Sender.choices)
-    author = models.CharField(_("author"), max_length=150, blank=True)
+    author = models.CharField(_("author"), max_length=NAME_LIMIT, blank=True)
     quick = models.CharField(_("quick message"), max_length=50, blank=True)
     content = models.TextField(_("content"))
     created_at = models.DateTimeField(_("sent"), db_default=Now(), editable=False, db_index=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import cast
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -19,7 +18,7 @@ from messaging.models import Conversation, Message, display_name
 from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
 from messaging.runtime import runtime
-from messaging.service.contracts import AlreadyClaimed, ConversationNotFound, ConversationState
+from messaging.service.contracts import AlreadyClaimed, ConversationNotFound, ConversationState, staff_id
 from messaging.service.conversation_state import told, told_erased
 
 NO_LEASE = timedelta(0)  # no action here claims a conversation
@@ -95,7 +94,7 @@ def _ids(request: HttpRequest, chosen: QuerySet[Conversation]) -> list[UUID]:
 def _change(request: HttpRequest, chosen: QuerySet[Conversation], op: Op) -> None:
     changed: list[ConversationState] = []
     claimed: dict[UUID, str] = {}
-    staff = cast(int, request.user.pk)
+    staff = staff_id(request.user.pk)
     for id in _ids(request, chosen):
         try:
             state, has_changed = conversations.change(str(id), op, staff, NO_LEASE)
@@ -114,7 +113,7 @@ def _change(request: HttpRequest, chosen: QuerySet[Conversation], op: Op) -> Non
 
 def _erase(request: HttpRequest, ids: Iterable[UUID]) -> None:
     states = []
-    staff = cast(int, request.user.pk)
+    staff = staff_id(request.user.pk)
     for id in ids:
         with transaction.atomic():
             state = conversations.erase(str(id))

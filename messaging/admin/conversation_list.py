@@ -1,7 +1,7 @@
 """The admin of conversations: their state, their latest messages, and the actions on them."""
 
 import contextlib
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
@@ -20,6 +20,7 @@ from messaging.admin.exports import ExportActions
 from messaging.admin.lists import FOUND, SEARCHED, LongList, newest
 from messaging.models import Block, Conversation, Message, display_name, named
 from messaging.pages.visitor_names import ending_of, visitor_name
+from messaging.service.contracts import staff_id
 
 LATEST = 50  # messages that a conversation's page shows
 UNREAD = 100  # unread messages of one conversation are counted up to here
@@ -137,7 +138,7 @@ class ConversationAdmin(ChangeActions, ExportActions, LongList):
         return Message.objects.filter(conversation__in=chosen.order_by().values("pk"))
 
     def note_export(self, request: HttpRequest, chosen: QuerySet[Conversation], note: str) -> None:
-        LogEntry.objects.log_actions(cast(int, request.user.pk), chosen, CHANGE, note)
+        LogEntry.objects.log_actions(staff_id(request.user.pk), chosen, CHANGE, note)
 
     @admin.display(description=_("visitor"))
     def name(self, conversation: Conversation) -> str:
@@ -151,7 +152,7 @@ class ConversationAdmin(ChangeActions, ExportActions, LongList):
     @admin.display(description=_("claimed by"))
     def claim(self, conversation: Any) -> str:
         claimed = conversation.claimed_until is not None and conversation.claimed_until > conversation.now
-        return display_name(conversation.claimed_by) if claimed else ""
+        return display_name(conversation.claimed_by) if claimed and conversation.claimed_by else ""
 
     @admin.display(description=_("unread"))
     def unread(self, conversation: Any) -> str:

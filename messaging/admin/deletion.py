@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 
 from messaging.observability import audit
+from messaging.service.contracts import staff_id
 
 
 @admin.action(permissions=["delete"], description=actions.delete_selected.short_description)  # type: ignore[attr-defined]
@@ -19,7 +20,7 @@ def delete_selected(
     answer = actions.delete_selected(model_admin, request, chosen)
     if answer is None and len(ids) > 1:
         for id in ids:
-            audit.note(f"{chosen.model._meta.model_name} deleted", staff=request.user.pk, object=id)
+            audit.note(f"{chosen.model._meta.model_name} deleted", staff=staff_id(request.user.pk), object=id)
     return answer
 
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext, gettext_lazy
 from messaging.models import Message
 from messaging.observability import audit
 from messaging.operations.export import FORMATS, pages, written
+from messaging.service.contracts import staff_id
 
 MOST = 10_000  # messages per file: the server ends an answer after 30 s, and a cut-off file would look complete
 
@@ -47,7 +48,7 @@ class ExportActions:
             messages.error(request, text % {"most": MOST})
             return None
         self.note_export(request, chosen, gettext("Exported as %(format)s.") % {"format": format.upper()})
-        audit.note("messages exported", staff=request.user.pk, messages=count, format=format)
+        audit.note("messages exported", staff=staff_id(request.user.pk), messages=count, format=format)
         parts = written(pages(wanted), FORMATS[format])
         response = StreamingHttpResponse(
             _in_turns(parts) if isinstance(request, ASGIRequest) else parts,

@@ -1,7 +1,7 @@
 """The admin of messages, to find and read them."""
 
 import contextlib
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
@@ -16,6 +16,7 @@ from messaging.admin.exports import ExportActions
 from messaging.admin.lists import FOUND, SEARCHED, LongList, newest
 from messaging.models import Message, QuickMessage, named
 from messaging.pages.visitor_names import ending_of, visitor_name
+from messaging.service.contracts import staff_id
 
 EXCERPT = 80  # characters of a message that a list shows
 
@@ -69,7 +70,7 @@ class MessageAdmin(ExportActions, LongList):
         return chosen.select_related(None)
 
     def note_export(self, request: HttpRequest, chosen: QuerySet[Message], note: str) -> None:
-        LogEntry.objects.log_actions(cast(int, request.user.pk), chosen, CHANGE, note)
+        LogEntry.objects.log_actions(staff_id(request.user.pk), chosen, CHANGE, note)
 
     @admin.display(description=_("conversation"))
     def visitor(self, message: Message) -> str:

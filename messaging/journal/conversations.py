@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from messaging.journal.reader import OVERLAP
 from messaging.models import Block, Conversation, ErasedConversation, Message, a_day_from_now, display_name
-from messaging.protocol.fields import Op, Role
+from messaging.protocol.fields import Op, Role, StaffId
 from messaging.service.contracts import (
     AlreadyClaimed,
     Claim,
@@ -24,6 +24,7 @@ from messaging.service.contracts import (
     ConversationState,
     Cursor,
     MessageNotFound,
+    staff_id,
 )
 
 CHANGES = 1_000  # limit of states per query: a client that was away gets the newest ones
@@ -83,7 +84,7 @@ def mark_read(conversation: str, message_id: str, by: Role) -> tuple[Cursor, boo
 
 
 @transaction.atomic(savepoint=False)
-def change(conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[ConversationState, bool]:
+def change(conversation: str, op: Op, staff: StaffId, lease: timedelta) -> tuple[ConversationState, bool]:
     """Do `op` for a staff member. Return the state after it, and whether anything has changed.
 
     A claim lasts for `lease`. Raise ConversationNotFound if there is no such conversation, AlreadyClaimed if `op` is
@@ -103,7 +104,7 @@ def change(conversation: str, op: Op, staff: int, lease: timedelta) -> tuple[Con
     return after, True
 
 
-def _apply(before: ConversationState, op: Op, staff: int, lease: timedelta) -> dict[str, object] | None:
+def _apply(before: ConversationState, op: Op, staff: StaffId, lease: timedelta) -> dict[str, object] | None:
     """Return the columns that `op` sets; None if `op` changes nothing. Blocks are separate rows, written here."""
     unclaimed: dict[str, object] = {"claimed_by": None, "claimed_until": None}
     match op:
@@ -123,7 +124,7 @@ def _apply(before: ConversationState, op: Op, staff: int, lease: timedelta) -> d
     return None
 
 
-def _note(conversation: str, op: Op, staff: int) -> None:
+def _note(conversation: str, op: Op, staff: StaffId) -> None:
     """Record `op` in Django's LogEntry table, which the Django admin shows as the conversation's history."""
     LogEntry.objects.create(
         user_id=staff,
@@ -135,9 +136,10 @@ def _note(conversation: str, op: Op, staff: int) -> None:
     )
 
 
-def renew_claims(staff: int, lease: timedelta) -> None:
+def renew_claims(staff: StaffId, lease: timedelta) -> None:
     """Let a staff member's valid claims last for `lease` from now."""
-    held = Conversation.objects.filter(claimed_by=staff, claimed_until__gt=Now())
+    mine = Q(claimed_by=staff)  # not typed: mypy knows only Django's own user model
+    held = Conversation.objects.filter(mine, claimed_until__gt=Now())
     held.update(claimed_until=Now() + lease)
 
 
@@ -200,7 +202,7 @@ def _state(row: Any) -> ConversationState:
         conversation=str(row.id),
         status="open" if row.closed_at is None else "closed",
         changed_at=row.changed_at,
-        claim=Claim(person.pk, display_name(person)) if person else None,
+        claim=Claim(staff_id(person.pk), display_name(person)) if person else None,
         blocked_until=until if until and until > row.now else None,
         read_by_staff=_place(row.read_by_staff, row.staff_read_at),
         read_by_visitor=_place(row.read_by_visitor, row.visitor_read_at),

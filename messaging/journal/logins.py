@@ -16,8 +16,8 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from messaging.models import LoginSession, display_name
-from messaging.service.contracts import StaffMember
+from messaging.models import LoginSession, display_name, public_name
+from messaging.service.contracts import StaffMember, staff_id
 
 
 def digest(session_key: str) -> str:
@@ -85,8 +85,9 @@ def session_store() -> type[SessionStore]:
 
 def _member(user: Any) -> StaffMember:
     return StaffMember(
-        id=user.pk,
+        id=staff_id(user.pk),
         name=display_name(user),
+        author=public_name(user),
         may_view=user.has_perm("messaging.view_message"),
         may_reply=user.has_perm("messaging.add_message"),
         may_manage=user.has_perm("messaging.change_conversation"),

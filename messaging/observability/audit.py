@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any, get_args
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db import transaction
 from django.db.models.signals import post_save
 from django.http import HttpRequest
 
 from messaging.protocol.fields import Op
+from messaging.service.contracts import staff_id
 from messaging.transports.client_address import of_request
 
 logger = logging.getLogger("messaging.audit")  # operators select these events by this name
@@ -38,12 +39,12 @@ def connect_all() -> None:
 
 
 def _logged_in(request: HttpRequest, user: AbstractBaseUser, **_: Any) -> None:
-    note("staff logged in", staff=user.pk, address=_address(request))
+    note("staff logged in", staff=staff_id(user.pk), address=_address(request))
 
 
 def _logged_out(request: HttpRequest, user: AbstractBaseUser | None, **_: Any) -> None:
     if user is not None:
-        note("staff logged out", staff=user.pk, address=_address(request))
+        note("staff logged out", staff=staff_id(user.pk), address=_address(request))
 
 
 def _login_failed(request: HttpRequest | None = None, **_: Any) -> None:
@@ -60,7 +61,8 @@ def _changed(instance: LogEntry, **_: Any) -> None:
         return  # a remark, for example about an export: not a change
     event = f"{kind} {_ACTIONS[instance.action_flag]}"
     # If the transaction is rolled back, the change has not happened.
-    transaction.on_commit(partial(note, event, staff=instance.user_id, object=str(instance.object_id), **fields))
+    fields |= {"staff": staff_id(instance.user_id), "object": str(instance.object_id)}
+    transaction.on_commit(partial(note, event, **fields))
 
 
 def _changed_fields(change_message: str) -> list[str]:

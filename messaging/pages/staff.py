@@ -19,6 +19,7 @@ from messaging.journal import logins
 from messaging.pages.configuration import configuration, strict_scripts
 from messaging.pages.staff_texts import TEXTS
 from messaging.pages.tally import tally as tally_now
+from messaging.service.contracts import staff_id
 
 RIGHT_TO_READ = "messaging.view_message"
 VISITORS_PAGE = "/user/"  # no `reverse`: a process that serves only staff has no such route
@@ -41,7 +42,7 @@ def live(request: HttpRequest) -> HttpResponse:
         "configuration": configuration(
             request,
             TEXTS,
-            staff=request.user.pk,
+            staff=staff_id(request.user.pk),
             tokenUrl=reverse("adminpage:token"),
             tallyUrl=reverse("adminpage:tally"),
             loginUrl=_login_url(request),

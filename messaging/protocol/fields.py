@@ -11,6 +11,7 @@ from messaging.protocol.limits import CONTENT_LIMIT, CURSOR_LIMIT, FRAME_LIMIT, 
 Role = Literal["user", "admin"]
 Lang = Literal["de", "en"]
 Op = Literal["claim", "release", "close", "reopen", "block", "unblock"]
+StaffId = int | str  # the primary key of a staff member's account
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -13,7 +13,7 @@ from messaging.protocol.client_frames import Ping as Ping
 from messaging.protocol.client_frames import SendMessage as SendMessage
 from messaging.protocol.client_frames import SetConnectionType as SetConnectionType
 from messaging.protocol.codes import ErrorCode
-from messaging.protocol.fields import Op, Role
+from messaging.protocol.fields import Op, Role, StaffId
 from messaging.protocol.limits import CONTENT_LIMIT, FRAME_LIMIT
 
 VERSION = 2
@@ -117,7 +117,7 @@ class ConversationSummary:
     conversation: str
     status: Status
     timestamp: str | None = None
-    claimed_by: dict[str, int | str] | None = None
+    claimed_by: dict[str, StaffId] | None = None
     blocked_until: str | None = None
     read_by_staff: str | None = None
     read_by_visitor: str | None = None
@@ -157,7 +157,7 @@ class ConversationChanged:
     status: Status
     op: Done
     timestamp: str
-    claimed_by: dict[str, int | str] | None = None
+    claimed_by: dict[str, StaffId] | None = None
     blocked_until: str | None = None
     by: str | None = None
 

@@ -7,7 +7,7 @@ from math import inf
 from typing import Literal
 
 from messaging.protocol.codes import CloseCode, ErrorCode
-from messaging.protocol.fields import Lang, Role
+from messaging.protocol.fields import Lang, Role, StaffId
 from messaging.protocol.frames import ConversationChanged, Message, Presence, Read, ServerFrame
 from messaging.service.contracts import ADMINS, StoredConnection, conversation_group, staff_group
 
@@ -21,8 +21,10 @@ class Connection:
     `held`: this process holds the socket. A connection that a gateway holds is found by its row in the connection
     store, and any single frame given to the gateway can get lost unnoticed. `address`: a pseudonym of the client's
     address. `greeted`: `connect` has been called for the connection. `resuming`: its client resumes from a cursor.
-    `head`: if held, the newest message cursor handed to this connection (its transport updates it); otherwise the
-    newest cursor up to which it has read the history. `presence`: the counts last sent to it.
+    `session`: the digest of the login session in which its token was made. `name`, `author`: of its staff member, as
+    other staff and as visitors read it. `head`: if held, the newest message cursor handed to this connection (its
+    transport updates it); otherwise the newest cursor up to which it has read the history. `presence`: the counts last
+    sent to it.
     """
 
     id: str
@@ -33,9 +35,10 @@ class Connection:
     role: Role | None = None
     version: int = 1
     conversation: str | None = None
-    staff: int | None = None
+    staff: StaffId | None = None
     session: str = ""
     name: str = ""
+    author: str = ""
     may_reply: bool = False
     may_manage: bool = False
     may_block: bool = False

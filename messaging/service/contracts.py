@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Literal, Self
 
-from messaging.protocol.fields import Lang, Role
+from messaging.protocol.fields import Lang, Role, StaffId
 
 ADMINS = "admins"
 USERS = "users"
+PRINCIPAL_LIMIT = 64  # characters
+SAFE_INTEGER = 2**53 - 1  # up to here, all clients read whole numbers exactly (RFC 8259 section 6)
 
 Kind = Literal["visitor", "reply"]  # sent by visitors, or by staff as a reply
 QuickMessages = dict[tuple[Kind, Lang], tuple[dict[str, str], ...]]
@@ -18,9 +21,15 @@ def conversation_group(conversation: str) -> str:
     return f"conversation:{conversation}"
 
 
-def staff_group(staff: int) -> str:
+def staff_id(key: object) -> StaffId:
+    """Return a primary key of the user model as frames name it: a number if every client can read it, else text."""
+    return key if isinstance(key, int) and abs(key) <= SAFE_INTEGER else str(key)
+
+
+def staff_group(staff: StaffId) -> str:
     """Return the group of one staff member's open pages. It is also that person's principal."""
-    return f"staff:{staff}"
+    group = f"staff:{staff}"
+    return group if len(group) <= PRINCIPAL_LIMIT else f"staff:{sha256(group.encode()).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -148,7 +157,7 @@ class Page:
 class Claim:
     """A claim: the staff member who answers in a conversation."""
 
-    staff: int
+    staff: StaffId
     name: str
 
 
@@ -170,10 +179,11 @@ class ConversationState:
 
 @dataclass(frozen=True, slots=True)
 class StaffMember:
-    """A staff member with the current rights."""
+    """A staff member with the current rights. `name`: as other staff read it. `author`: as visitors do, or ""."""
 
-    id: int
+    id: StaffId
     name: str
+    author: str
     may_view: bool
     may_reply: bool
     may_manage: bool = False

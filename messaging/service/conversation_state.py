@@ -8,6 +8,7 @@ from uuid import UUID
 
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.fields import StaffId
 from messaging.protocol.frames import Done
 from messaging.service.actions import Action, CloseGroup, Connection, Publish, Reply, timestamp
 from messaging.service.contracts import (
@@ -120,7 +121,7 @@ class Conversations:
             logger.warning("claims not renewed", extra={"error": str(error)})
             return []
 
-    async def last_of(self, staff: int) -> None:
+    async def last_of(self, staff: StaffId) -> None:
         """Let a staff member's claims expire CLAIM_SECONDS from now, since the last connection has ended."""
         try:
             await self._journal.renew_claims(staff, timedelta(seconds=CLAIM_SECONDS))
@@ -199,5 +200,5 @@ def _wire(state: ConversationState) -> frames.ConversationSummary:
     )
 
 
-def _person(state: ConversationState) -> dict[str, int | str] | None:
+def _person(state: ConversationState) -> dict[str, StaffId] | None:
     return {"id": state.claim.staff, "name": state.claim.name} if state.claim else None

@@ -132,6 +132,7 @@ class Identity:
             raise ProtocolError(ErrorCode.FORBIDDEN, "This account may not read messages.")
         connection.staff = member.id
         connection.name = member.name
+        connection.author = member.author
         connection.may_reply = member.may_reply
         connection.may_manage = member.may_manage
         connection.may_block = member.may_block
@@ -157,6 +158,7 @@ def _me(connection: Connection) -> dict[str, int | str | bool]:
     return {
         "id": connection.staff or 0,
         "name": connection.name,
+        "author": connection.author,
         "reply": connection.may_reply,
         "manage": connection.may_manage,
         "block": connection.may_block,

@@ -52,7 +52,7 @@ class Messages:
             client_id=frame.id or uuid4().hex,
             sender="admin" if connection.role == "admin" else "user",
             content=content,
-            author=connection.name,
+            author=connection.author,
             quick=quick,
         )
         try:

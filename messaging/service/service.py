@@ -117,8 +117,8 @@ class MessagingService:
     async def disconnect(self, connection: Connection) -> list[Action]:
         """Forget a connection that has ended; return the actions that notify others."""
         await self._registry.remove(connection)
-        if connection.role == "admin" and await self._registry.last_of(connection.principal):
-            await self._conversations.last_of(connection.staff or 0)
+        if connection.staff is not None and await self._registry.last_of(connection.principal):
+            await self._conversations.last_of(connection.staff)
         return await self._presence.came_or_went(connection)
 
     async def counts(self, role: Role) -> dict[str, int] | None:

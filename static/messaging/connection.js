@@ -191,7 +191,7 @@ export class Connection {
         // The visitor may have been erased: here (the answer to `forget` has no id) or in another tab.
         const goesOn = frame.recovered && this.#place.since && frame.conversation === this.#conversation;
         this.#conversation = frame.conversation;
-        this.#author = frame.me?.name;
+        this.#author = frame.me?.author || undefined;
         this.#options.handlers.identified(frame);
         if (goesOn) return;
         this.#place.restart();

@@ -8,7 +8,7 @@ import { composer, reconcile, threadView } from "./view.js";
 /**
  * @typedef {import("./connection.js").Connection} Connection
  * @typedef {{key: string, label: string, content: string}} Reply
- * @typedef {{id: number, name: string, reply: boolean, manage: boolean, block: boolean, unblock: boolean}} Me
+ * @typedef {{id: number | string, name: string, reply: boolean, manage: boolean, block: boolean, unblock: boolean}} Me
  */
 
 /** The shortest time between two `read` frames: in a flood, every message is read at once. */

@@ -9,7 +9,7 @@
  * @property {string} conversation
  * @property {"open" | "closed" | "erased"} status
  * @property {string} [timestamp]  of its last change; of two states the later one counts
- * @property {{id: number, name: string}} [claimedBy]
+ * @property {{id: number | string, name: string}} [claimedBy]
  * @property {string} [blockedUntil]
  * @property {string} [readByStaff]  cursor
  * @property {string} [readByVisitor]  cursor
@@ -77,7 +77,7 @@ export class Conversation {
   }
 }
 
-/** @type {Record<Filter, (conversation: Conversation, me: number) => boolean>} */
+/** @type {Record<Filter, (conversation: Conversation, me: number | string) => boolean>} */
 const FILTERS = {
   all: () => true,
   unread: (conversation) => conversation.isUnread,
@@ -112,7 +112,7 @@ export class Conversations {
     if ((state.timestamp ?? "") >= (conversation.state.timestamp ?? "")) conversation.state = state;
   }
 
-  /** List those with messages, the newest last. @param {Filter} filter @param {string} query @param {number} me */
+  /** List those with messages, the newest last. @param {Filter} filter @param {string} query @param {number | string} me */
   list(filter, query, me) {
     const wanted = query.trim().toLowerCase();
     return [...this.#all.values()]

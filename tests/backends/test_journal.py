@@ -326,7 +326,7 @@ async def test_a_staff_member_is_known_with_the_rights_of_this_moment(journal: J
 
     user = await hire()
     session = await sync_to_async(login)(user)
-    ada = StaffMember(user.pk, "Ada Lovelace", may_view=True, may_reply=False)
+    ada = StaffMember(user.pk, "Ada Lovelace", "Ada Lovelace", may_view=True, may_reply=False)
     assert await journal.signed_in([session, "another"]) == {session: ada}
     await User.objects.filter(pk=user.pk).aupdate(is_active=False)
     assert await journal.signed_in([session]) == {}

@@ -72,7 +72,7 @@ async def test_an_admin_is_told_its_name_and_rights(deployment: Deployment) -> N
         async with connect(deployment.websocket_urls[0]) as socket:
             frame = await socket.identify("admin", token=await deployment.admin_token(name))
             presence = {"admins": COUNT, "users": COUNT}
-            me = {"id": COUNT, "name": name} | may
+            me = {"id": COUNT, "name": name, "author": ""} | may
             assert frame == identified(connectionType="admin", presence=presence, me=me, replies=[])
 
 

@@ -63,7 +63,7 @@ async def test_a_reply_reaches_every_page_of_that_visitor_and_nobody_else(shared
         await operator.say("for Bob", to=bob.conversation)
 
         def reply(content: str, to: Connection) -> Frame:
-            fields = {"from": "admin", "author": "operator", "connectionId": operator.id}
+            fields = {"from": "admin", "connectionId": operator.id}
             return message(content, to.conversation, **fields)
 
         assert await ada.receive() == reply("for Ada", ada)
@@ -89,7 +89,7 @@ async def test_a_reply_is_shown_to_the_other_admins_and_on_the_other_pages_of_it
             await socket.receive()
         id = new_id()
         await operator.say("an answer", to=ada.conversation, id=id)
-        fields = {"from": "admin", "author": "operator", "connectionId": operator.id}
+        fields = {"from": "admin", "connectionId": operator.id}
         assert await colleague.receive() == message("an answer", ada.conversation, **fields)
         assert await operators_other_page.receive() == message("an answer", ada.conversation, id=id, **fields)
         assert [await socket.until_pong() for socket in (operator, operators_other_page, colleague)] == [[], [], []]

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.slow
 
 KEPT = "SELECT (SELECT count(*) FROM messaging_conversation), (SELECT count(*) FROM messaging_message)"
-ANSWERED = "SELECT count(*) FROM messaging_message WHERE author <> ''"
+ANSWERED = "SELECT count(*) FROM messaging_message WHERE sender = 'admin'"
 
 
 @pytest.fixture

@@ -65,7 +65,6 @@ def test_a_search_finds_words_however_they_are_typed(inbox_deployment: Deploymen
     assert counted(inbox_deployment, "message", q=query) > 0
 
 
-@known_fault("E6")
 def test_the_account_of_somebody_who_answers_can_be_deleted(inbox_deployment: Deployment) -> None:
     inbox_deployment.run('from django.contrib.auth.models import User; User.objects.get(username="manager").delete()')
     assert counted(inbox_deployment, "conversation") == len(EVERYBODY)

@@ -299,7 +299,7 @@ async def test_who_may_do_what_is_told_and_kept(service: InProcessService) -> No
         identified = reply(await service.send(able, "identify", type="admin", v=2, token=token), frames.Identified)
         may = {"manage": "change_conversation", "block": "add_block", "unblock": "delete_block"}
         shown = {name: needed == right for name, needed in may.items()}
-        assert identified.me == {"id": able.staff, "name": "Ada", "reply": False} | shown
+        assert identified.me == {"id": able.staff, "name": "Ada", "author": "Ada", "reply": False} | shown
 
 
 async def test_what_there_is_not_can_not_be_changed(service: InProcessService) -> None:

@@ -53,7 +53,7 @@ SERVER_FRAMES: list[frames.ServerFrame] = [
         quick=QUICK,
         replies=QUICK,
         presence={"admins": 1, "users": 2},
-        me=PERSON | dict.fromkeys(("reply", "manage", "block", "unblock"), False),
+        me=PERSON | {"author": "Ada"} | dict.fromkeys(("reply", "manage", "block", "unblock"), False),
     ),
     frames.ConnectionTypeUpdated("admin", AT),
     frames.Ack("m-0000001", UUID, CURSOR, AT, duplicate=True),
