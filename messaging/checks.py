@@ -39,6 +39,7 @@ def register_all() -> None:
         public_url,
         origins,
         secret_key,
+        secret_key_fallbacks,
         traces,
         sessions,
     ):
@@ -170,15 +171,35 @@ def origins() -> Iterator[CheckMessage]:
         )
 
 
+def _can_be_guessed(key: str) -> bool:
+    return len(key) < SECRET_KEY_LENGTH or len(set(key)) < SECRET_KEY_CHARACTERS
+
+
 @setting
 def secret_key() -> Iterator[CheckMessage]:
-    key = settings.SECRET_KEY
-    if len(key) < SECRET_KEY_LENGTH or len(set(key)) < SECRET_KEY_CHARACTERS:
+    if _can_be_guessed(settings.SECRET_KEY):
         yield Error(
             "SECRET_KEY can be guessed.",
             hint="Anyone who knows this key can log in as any user. Use at least 50 random characters: "
             "python3 -c 'import secrets; print(secrets.token_urlsafe(64))'",
             id="messaging.E008",
+        )
+
+
+@setting
+def secret_key_fallbacks() -> Iterator[CheckMessage]:
+    keys = settings.SECRET_KEY_FALLBACKS
+    problems = [f"key {number} can be guessed" for number, key in enumerate(keys, 1) if _can_be_guessed(key)]
+    if settings.SECRET_KEY in keys:
+        problems.append("SECRET_KEY is among them")
+    if len(set(keys)) < len(keys):
+        problems.append("one key is there twice")
+    if problems:
+        yield Error(
+            f"SECRET_KEY_FALLBACKS: {'; '.join(problems)}.",
+            hint="List other keys than SECRET_KEY, of at least 50 random characters each, separated by commas or in "
+            "lines of their own (docs/operations.md).",
+            id="messaging.E012",
         )
 
 

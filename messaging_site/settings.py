@@ -53,6 +53,7 @@ else:
     SECRET_KEY = env.required("SECRET_KEY", "50 random characters to sign sessions and tokens")
     env.required("ALLOWED_HOSTS", "the host names of this site, such as chat.example.org")
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS")
+SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS")  # still valid, while SECRET_KEY is rotated
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 
 HTTPS_ONLY = env.flag("HTTPS_ONLY", not LOCAL)
@@ -118,7 +119,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",  # the language of the cookie, or else of the browser
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "messaging_site.middleware.Authentication",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last, as its documentation requires

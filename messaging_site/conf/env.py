@@ -86,6 +86,11 @@ def origins(name: str) -> list[str]:
     return _several(name, (), _ORIGIN, "origins separated by commas, such as https://chat.example.org")
 
 
+def secrets(name: str) -> list[str]:
+    """Return secrets that stand in lines of their own or are separated by commas."""
+    return _taken(name, [part.strip() for part in re.split("[,\n]", _given(name) or "") if part.strip()])
+
+
 def choice(name: str, default: str, allowed: Sequence[str]) -> str:
     """Return one of `allowed`."""
     value = _given(name) or default

@@ -136,12 +136,13 @@ def id_of(check: str) -> str:
 def test_it_shows_every_variable_and_no_secret() -> None:
     more = {"REDIS_URL": "redis://user:canary@host/0", "DATABASE_URL": "postgres://user:canary@host/name"}
     secrets = more | {"SECRET_KEY": f"canary {SECRET_KEY}", "REDIS_PASSWORD": "canary"}
+    old_keys = {"SECRET_KEY_FALLBACKS": f"{'canary' * 10}0123456789,{'canary' * 11}0123456789"}
     pods = {name: value for name, value in PRODUCTION.items() if name != "DEPLOYMENT_MODE"}
     function = {name: value for name, value in AWS.items() if name != "DEPLOYMENT_MODE"}
     shown: dict[str, object] = {}
     for environment in (
-        pods | secrets | {"KUBERNETES_SERVICE_HOST": "10.0.0.1"},
-        function | {"AWS_LAMBDA_FUNCTION_NAME": "f"},
+        pods | secrets | old_keys | {"KUBERNETES_SERVICE_HOST": "10.0.0.1"},
+        function | old_keys | {"AWS_LAMBDA_FUNCTION_NAME": "f"},
     ):
         code, report = checked(environment)
         assert code == 0
@@ -150,6 +151,7 @@ def test_it_shows_every_variable_and_no_secret() -> None:
     table = (ROOT / "docs" / "configuration.md").read_text()
     assert set(shown) == set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) - DJANGO
     assert (shown["REDIS_URL"], shown["SECRET_KEY"]) == ("redis://user:***@host/0", "***")
+    assert shown["SECRET_KEY_FALLBACKS"] == "***"
 
 
 def test_health_is_what_the_server_says(pod: tuple[Pod, Redis], postgres: Postgres) -> None:

@@ -6,9 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import Permission, User
-from django.test import Client
+from django.contrib.sessions.backends.db import SessionStore
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 from django.utils import timezone
+from pytest_django import Settings
 
 from messaging import tokens
 from messaging.journal import logins
@@ -18,6 +22,7 @@ from messaging.pages.configuration import TEXTS, Texts
 from messaging.pages.staff_texts import TEXTS as ADMIN_TEXTS
 from messaging.pages.visitor_texts import TEXTS as USER_TEXTS
 from messaging.protocol.codes import RULES, CloseCode
+from messaging_site.middleware import Authentication
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -264,6 +269,32 @@ def test_a_page_gets_no_token_of_the_next_person_who_signs_in_in_its_browser() -
     answer = signed_in(eve).post("/admin/live/token/", {"staff": ada.pk})
     assert (answer.status_code, answer.json()) == (403, {"error": "Another account is signed in."})
     assert signed_in(ada).post("/admin/live/token/", {"staff": ada.pk}).status_code == 200
+
+
+def test_a_login_signed_with_an_old_key_keeps_its_session_and_is_signed_anew_when_that_is_stored(
+    settings: Settings,
+) -> None:
+    client = signed_in(user := staff("view_message"))
+    key, old = client.session.session_key, client.session[HASH_SESSION_KEY]
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], f"new {settings.SECRET_KEY}"
+    assert client.get("/admin/live/tally/").status_code == 200
+    assert (client.session.session_key, client.session[HASH_SESSION_KEY]) == (key, old)  # as before, and not stored
+    session = logins.recorded(key or "")
+    assert logins.signed_in([session])[session].id == user.pk
+
+    request = RequestFactory().get("/")
+    request.session = SessionStore(key)
+    Authentication(lambda _: HttpResponse()).process_request(request)
+    assert request.user == user
+    assert not request.session.modified
+    request.session["changed"] = "by a page"
+    request.session.save()
+    assert (client.session.session_key, client.session[HASH_SESSION_KEY]) == (key, user.get_session_auth_hash())
+    settings.SECRET_KEY_FALLBACKS = []
+    assert client.get("/admin/live/tally/").status_code == 200
+    settings.SECRET_KEY = f"another {settings.SECRET_KEY}"
+    assert client.get("/admin/live/tally/").status_code == 403
+    assert logins.signed_in([session]) == {}
 
 
 def test_a_token_is_not_given_to_a_foreign_page() -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.support.kustomize import SECRETS, manifests
+from tests.support.kustomize import SECRETS, manifests, with_component
 from tests.support.paths import ROOT
 
 DOCUMENT = (ROOT / "docs" / "kubernetes.md").read_text()
@@ -39,6 +39,7 @@ def test_every_key_of_app_secrets_is_described() -> None:
 
 
 def secret_items() -> list[dict[str, str]]:
-    pods = manifests("development").pods.values()
+    rendered = (manifests("development"), with_component("secret-key-fallbacks"))
+    pods = [pod for each in rendered for pod in each.pods.values()]
     volumes = [volume for pod in pods for volume in pod["spec"]["volumes"] if "secret" in volume]
     return [item for volume in volumes for item in volume["secret"]["items"]]

@@ -20,6 +20,7 @@ ENVIRONMENTS = ("development", "staging", "production")
 # The tests' own secrets: those of the environments are not in the repository.
 SECRETS = {
     "secret-key": "a key of the tests, long enough for every check and known to everybody",
+    "secret-key-fallbacks": "another key of the tests that is long enough for every check and known to everybody",
     "redis-password": "redis-password-of-the-tests",
     "postgres-password": "postgres-password-of-the-tests",
     "database-url": "postgres://messaging:postgres-password-of-the-tests@postgres:5432/messaging",

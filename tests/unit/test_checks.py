@@ -10,8 +10,10 @@ from zappa import websocket
 
 from messaging.checks import WEBSOCKET_MODULE, static_files, websocket_module
 from tests.support.configurations import AWS
+from tests.support.deployments import SECRET_KEY
 
 SESSIONS = "django.contrib.sessions.backends"
+OTHER = f"another {SECRET_KEY}"
 
 
 @pytest.fixture
@@ -40,6 +42,9 @@ def aws(settings: SettingsWrapper) -> SettingsWrapper:
         ("CSRF_TRUSTED_ORIGINS", [], "messaging.E007", "CSRF_TRUSTED_ORIGINS is not set"),
         ("SECRET_KEY", "k" * 60, "messaging.E008", "SECRET_KEY can be guessed."),
         ("SECRET_KEY", "abcdefgh" * 6, "messaging.E008", "SECRET_KEY can be guessed."),
+        ("SECRET_KEY_FALLBACKS", [OTHER, "short"], "messaging.E012", "SECRET_KEY_FALLBACKS: key 2 can be guessed."),
+        ("SECRET_KEY_FALLBACKS", [SECRET_KEY], "messaging.E012", "SECRET_KEY_FALLBACKS: SECRET_KEY is among them."),
+        ("SECRET_KEY_FALLBACKS", [OTHER, OTHER], "messaging.E012", "SECRET_KEY_FALLBACKS: one key is there twice."),
         ("SESSION_ENGINE", f"{SESSIONS}.cache", "messaging.E011", "does not keep sessions in the database."),
         ("SESSION_ENGINE", f"{SESSIONS}.signed_cookies", "messaging.E011", "does not keep sessions in the database."),
     ],
@@ -59,6 +64,7 @@ def test_a_setting_that_would_fail_later_is_told_with_its_id_and_what_to_do(
     [
         ("CONNECTIONS_TABLE_NAME", "a.b_C-3"),
         ("SESSION_ENGINE", f"{SESSIONS}.cached_db"),
+        ("SECRET_KEY_FALLBACKS", [OTHER, OTHER[::-1]]),
         ("CONNECTIONS_TABLE_NAME", "a" * 255),
         ("WEBSOCKET_API_ENDPOINT", "http://127.0.0.1:4566/_aws/execute-api/a1b2/production"),
         ("WEBSOCKET_PUBLIC_URL", "ws://localhost:4566/_aws/execute-api/a1b2/production"),

@@ -63,10 +63,10 @@ class Command(BaseCommand):
 
 def masked(name: str, value: object) -> object:
     """Return `value` with its secrets masked: operators see what is set, but nobody can log in with the output."""
+    if value and SECRETS.search(name):
+        return MASK
     if not isinstance(value, str):
         return value
-    if SECRETS.search(name):
-        return MASK
     for pattern in IN_URLS:
         value = pattern.sub(rf"\1{MASK}\2", value)
     return value

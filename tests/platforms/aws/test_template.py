@@ -118,3 +118,6 @@ def test_secrets_are_read_by_cloudformation_alone() -> None:
     environment = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
     for name in ("SECRET_KEY", "DATABASE_URL"):
         assert environment[name]["Fn::Sub"].startswith("{{resolve:secretsmanager:${SecretName}:")
+    condition, fallbacks, otherwise = environment["SECRET_KEY_FALLBACKS"]["Fn::If"]
+    assert (condition, otherwise) == ("HasSecretKeyFallbacks", {"Ref": "AWS::NoValue"})
+    assert fallbacks["Fn::Sub"] == environment["SECRET_KEY"]["Fn::Sub"].replace("SECRET_KEY", "SECRET_KEY_FALLBACKS")

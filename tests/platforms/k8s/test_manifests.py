@@ -83,6 +83,15 @@ def test_every_setting_that_comes_from_a_file_has_its_file(rendered: Manifests, 
         }
 
 
+def test_a_component_brings_the_old_key_to_every_server_and_to_nothing_else(tmp_path: Path) -> None:
+    rendered = with_component("secret-key-fallbacks")
+    for name in SERVERS:
+        values = rendered.environment(name, tmp_path)
+        assert Path(values["SECRET_KEY_FALLBACKS_FILE"]).read_text() == SECRETS["secret-key-fallbacks"]
+    for name in JOBS:
+        assert "SECRET_KEY_FALLBACKS_FILE" not in rendered.environment(name, tmp_path)
+
+
 def test_probes_ask_health_and_ready_on_8081(rendered: Manifests) -> None:
     for name in SERVERS:
         container = rendered.container(name)
