@@ -100,7 +100,7 @@ AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contri
 
 INSTALLED_APPS = [
     "messaging",  # first, so that its `runserver` is used
-    "django.contrib.admin",
+    "messaging_site.apps.CheckedAdminConfig",  # django.contrib.admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -113,6 +113,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "messaging_site.middleware.permissions_policy",
+    "messaging_site.unreadable.refuse_unreadable",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "messaging_site.middleware.static_files_of_another_version",
     "django.contrib.sessions.middleware.SessionMiddleware",

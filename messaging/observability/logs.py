@@ -27,6 +27,19 @@ def _is_object(name: str, value: Any) -> bool:
     return name in _OBJECTS and not isinstance(value, str)
 
 
+class Refusals(logging.Filter):
+    """A filter that turns errors about a request into warnings without a traceback if its client got a 4xx.
+
+    Django logs some of them as errors of the server, but a client can cause any number of them.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if 400 <= getattr(record, "status_code", 0) < 500:
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
 class JSONFormatter(JsonFormatter):
     """One JSON object per line, in printable ASCII only. `service`: the fields that identify this process."""
 

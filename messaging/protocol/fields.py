@@ -72,6 +72,10 @@ class Fields:
             raise self.error(ErrorCode.BAD_FRAME, f"'{name}' must be a string.")
         if len(value) > limit:
             raise self.error(ErrorCode.BAD_FRAME, f"'{name}' may have at most {limit} characters.", limit)
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # JSON can escape it, but no text that is sent, stored or signed may contain it
+            raise self.error(ErrorCode.BAD_FRAME, f"'{name}' contains an unpaired surrogate.") from None
         return value
 
     def cursor(self, name: str) -> str | None:
@@ -128,10 +132,6 @@ class Fields:
         content = self.text("content", FRAME_LIMIT)
         if content is None:
             return None
-        try:
-            content.encode()
-        except UnicodeEncodeError:
-            raise self.error(ErrorCode.BAD_FRAME, "'content' contains an unpaired surrogate.") from None
         content = unicodedata.normalize("NFC", content.translate(_CONTROLS)).strip()
         if not content:
             raise self.error(ErrorCode.EMPTY, "The message is empty.")

@@ -1,5 +1,6 @@
 """The data and errors that the service exchanges with the journal and the connection store. Pure; no behaviour."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -14,6 +15,8 @@ SAFE_INTEGER = 2**53 - 1  # up to here, all clients read whole numbers exactly (
 
 Kind = Literal["visitor", "reply"]  # sent by visitors, or by staff as a reply
 QuickMessages = dict[tuple[Kind, Lang], tuple[dict[str, str], ...]]
+
+_CURSOR = re.compile(r"([0-9a-f]{13})\.([0-9a-f]{11})(?:\.([!-~]+))?")
 
 
 def conversation_group(conversation: str) -> str:
@@ -57,12 +60,8 @@ class Cursor:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Return the cursor in `text`, or None if it has another form."""
-        seq, _, rest = text.partition(".")
-        ms, _, page_of = rest.partition(".")
-        try:
-            return cls(int(seq, 16), int(ms, 16), page_of) if len(seq) == 13 and len(ms) == 11 else None
-        except ValueError:
-            return None
+        found = _CURSOR.fullmatch(text)
+        return cls(int(found[1], 16), int(found[2], 16), found[3] or "") if found else None
 
     @staticmethod
     def number(text: str) -> int:

@@ -16,14 +16,22 @@ def configuration(level: str, *, text: bool, role: str, version: str) -> dict[st
             "text": {"()": "messaging.observability.logs.TextFormatter"},
             "json": {"()": "messaging.observability.logs.JSONFormatter", "service": service},
         },
-        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "text" if text else "json"}},
+        "filters": {"refusals": {"()": "messaging.observability.logs.Refusals"}},
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "filters": ["refusals"],
+                "formatter": "text" if text else "json",
+            }
+        },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             "daphne": {"level": "WARNING"},
+            "twisted": {"level": "ERROR"},
             "botocore": {"level": "WARNING"},  # at DEBUG it logs every request, with the text of messages
             "zappa.handler": {"level": "WARNING"},  # it logs every event, likewise
             "zappa.wsgi": {"level": "WARNING"},  # it logs the address of every client that requests a page
-            "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner, which gets a 400
+            "django.security.DisallowedHost": {"level": "CRITICAL"},  # one for every scanner
             "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is down; the hub logs it once
         },
     }

@@ -173,8 +173,9 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
         return more
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        self.flow.stop()
-        super().onClose(wasClean, code, reason)
+        if hasattr(self, "flow"):  # else its handshake was refused, before any application was called
+            self.flow.stop()
+            super().onClose(wasClean, code, reason)
 
     async def send(self, event: dict[str, Any]) -> None:
         """Send an event (ASGI) after waiting for a client that reads too slowly."""

@@ -5,6 +5,7 @@ Without them, a client could hold a connection for as long as bytes of its reque
 
 from typing import Any
 
+from daphne.http_protocol import WebRequest
 from twisted.web.http import HTTPChannel
 
 REQUEST_SECONDS = 10  # from accepting a connection, or the first byte of a later request, to the request's end
@@ -12,11 +13,25 @@ ANSWER_SECONDS = 30  # for the answer to one request
 IDLE_SECONDS = 75  # between two requests; load balancers close after 60, so they do not reuse a closing connection
 
 
+class Request(WebRequest):  # type: ignore[misc]  # daphne has no types
+    """A request whose body only the application parses, and without headers on which daphne raises."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args, parsePOSTFormSubmission=False)  # Twisted's parser raises on some multipart forms
+
+    def process(self) -> Any:
+        # daphne decodes both as ASCII. It would believe the first one, from any client; the second one is not offered.
+        for name in (b"daphne-root-path", b"sec-websocket-protocol"):
+            self.requestHeaders.removeHeader(name)
+        return super().process()
+
+
 class Channel(HTTPChannel):
     """A connection while it speaks HTTP, with a time-out per request: Twisted's own starts anew with every byte."""
 
     def connectionMade(self) -> None:
         self.timeOut = REQUEST_SECONDS
+        self.requestFactory: Any = Request
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def resetTimeout(self) -> None:

@@ -25,6 +25,7 @@ with contextlib.suppress(ImportError):
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server as DaphneServer
 from twisted.internet import defer, reactor
+from twisted.logger import STDLibLogObserver, globalLogPublisher
 
 from messaging.protocol.limits import SOCKET_LIMIT
 from messaging_site.server.flow import Socket
@@ -55,6 +56,8 @@ class Server(DaphneServer):
         options |= {"websocket_timeout": -1, "server_name": "", "http_timeout": ANSWER_SECONDS}
         options |= {"ping_interval": settings.PING_SECONDS, "ping_timeout": settings.PING_SECONDS}
         super().__init__(application, **options)
+        # daphne drops Twisted's log. It has the errors that end a connection before any application is called.
+        globalLogPublisher.addObserver(STDLibLogObserver("twisted"))  # type: ignore[arg-type]  # it is one
         self._shutdown_timeout = shutdown_timeout
         self._ports: list[Any] = []
         self._drain: asyncio.Task[None] | None = None
@@ -69,7 +72,6 @@ class Server(DaphneServer):
         super().listen_success(port)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        scope["root_path"] = self.root_path  # daphne would take it from a header that any client can send
         if not isinstance(protocol, Socket):
             return super().create_application(protocol, scope)
         scope |= {"asgi": {"version": "3.0"}, "extensions": EXTENSIONS}

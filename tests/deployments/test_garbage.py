@@ -1,8 +1,12 @@
-"""Garbage from clients: the server answers or closes by the tables of the protocol, without an unhandled exception."""
+"""Garbage from clients: the server answers or closes by the tables of the protocol, without an unhandled exception.
+
+test_refusals.py goes through the table of bad frames, one by one.
+"""
 
 import asyncio
 import contextlib
 from collections import Counter
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +18,17 @@ from messaging.client.socket import Socket, connect
 from messaging.protocol.codes import RULES, ErrorCode
 from tests.support.connections import COUNT, GATEWAY, validate
 from tests.support.deployments import Deployment
-from tests.support.garbage import garbage
+from tests.support.garbage import BadRequest, every_bad_request, garbage
 from tests.support.waiting import SOON
+
+WELL = BadRequest("a good one", "/user/", status=200)
+
+
+@pytest.fixture(scope="session", params=["local", "kubernetes"])
+def own_deployment(request: pytest.FixtureRequest) -> Deployment:
+    """Return a deployment on SQLite, and one on PostgreSQL, whose servers the tests reach without a proxy."""
+    found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
+    return found
 
 
 def close_after(given: list[Frame]) -> int | None:
@@ -97,3 +110,32 @@ async def test_text_that_is_no_utf_8_closes_with_1007(data: bytes, deployment: D
         with pytest.raises(ConnectionClosed):
             await socket.receive()
         assert socket.close_code == 1007
+
+
+async def status(deployment: Deployment, bad: BadRequest) -> int:
+    """Return the status with which the first server answers a staff member who sends `bad`."""
+    session, origin = deployment.session("operator"), deployment.servers[0].origin
+    await asyncio.to_thread(session.token)  # signs in
+    cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
+    headers = {"Cookie": cookies, "X-CSRFToken": session.cookies["csrftoken"], "Origin": origin, "Connection": "close"}
+    if bad.headers.keys() & {"Cookie"} or bad.status == 403:
+        del headers["X-CSRFToken"]
+    if bad.form is not None:
+        headers["Content-Length"] = str(len(bad.form))
+    place = urlsplit(origin)
+    lines = [f"{'GET' if bad.form is None else 'POST'} {bad.path} HTTP/1.1", f"Host: {place.netloc}"]
+    lines += [f"{name}: {value}" for name, value in (headers | bad.headers).items()]
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    with contextlib.closing(writer):
+        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + (bad.form or b""))
+        async with asyncio.timeout(SOON):
+            return int((await reader.readline()).split()[1])
+
+
+@every_bad_request
+async def test_a_request_that_no_browser_sends_is_refused(bad: BadRequest, own_deployment: Deployment) -> None:
+    logged = len(own_deployment.log)
+    assert await status(own_deployment, bad) == bad.status
+    assert await status(own_deployment, WELL) == 200
+    log = own_deployment.log[logged:]
+    assert [line for line in log.splitlines() if "ERROR" in line or "Traceback" in line] == []

@@ -393,3 +393,19 @@ async def test_a_connection_is_counted_out_even_if_its_end_fails(
     with pytest.raises(TypeError, match="a fault of the service"):
         await visitor.disconnect(timeout=SOON)
     assert len(runtime.sockets) == 0
+
+
+async def test_a_connection_ends_if_what_waits_for_its_client_can_not_be_sent() -> None:
+    """The failure ends the application, so the server closes the socket; a drain would wait for it otherwise."""
+
+    async def send(event: dict[str, Any]) -> None:
+        if event["type"] == "websocket.send":
+            raise RuntimeError("no way out")
+
+    arriving: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    arriving.put_nowait({"type": "websocket.connect"})
+    scope = {"type": "websocket", "headers": [(b"host", HOST)], "client": ("192.0.2.1", 50_000)}
+    with pytest.raises(RuntimeError, match="no way out"):
+        async with asyncio.timeout(SOON):
+            await MessagingConsumer()(scope, arriving.get, send)
+    assert len(runtime.sockets) == 0

@@ -14,7 +14,9 @@ from tests.support.paths import ROOT
 # Each module of a library, with the names that messaging_site/server uses of it and that its documentation leaves out.
 INTERNALS: dict[str, set[str]] = {
     # A request's time-out, which starts anew with every byte, and that of an idle connection.
-    "twisted.web.http": {"_savedTimeOut", "timeOut", "resetTimeout", "requestDone"},
+    "twisted.web.http": {
+        "_savedTimeOut", "timeOut", "resetTimeout", "requestDone", "requestFactory", "parsePOSTFormSubmission",
+    },
     # What waits to be written: if nothing does, frames go directly to the kernel.
     "twisted.internet.abstract": {"dataBuffer", "_tempDataBuffer", "writeSomeData"},
     # The connections that still have bytes to write when the process stops.
@@ -25,10 +27,11 @@ INTERNALS: dict[str, set[str]] = {
         "websocket_extensions", "consumeData", "processData", "current_frame", "inside_message", "send_queue",
         "STATE_OPEN", "STATE_CLOSING", "STATE_CLOSED", "CONFIG_ATTRS", "failByDrop",
     },
+    "daphne.http_protocol": {"process", "daphne-root-path"},
     "daphne.ws_protocol": {"serverSend", "handle_reply", "onConnect", "onOpen", "onClose"},
     "daphne.server": {
         "create_application", "kill_all_applications", "handle_reply", "listen_success", "connections", "http_factory",
-        "ws_factory", "application_instance", "disconnected", "signal_handlers", "root_path",
+        "ws_factory", "application_instance", "disconnected", "signal_handlers",
     },
 }  # fmt: skip
 

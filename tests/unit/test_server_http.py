@@ -33,9 +33,9 @@ class Client:
         new_transport: Any = StringTransport  # Twisted has no types for these
         new_channel: Any = Channel
         self.clock, self.transport, self._channel = Clock(), new_transport(), new_channel()
-        self._channel.requestFactory = Answered
         self._channel.callLater = self.clock.callLater
         self._channel.makeConnection(self.transport)
+        self._channel.requestFactory = Answered
 
     @property
     def is_cut(self) -> bool:

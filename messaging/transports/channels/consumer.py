@@ -43,6 +43,7 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
         self.outbox_bytes = 0
         self.closing: Close | None = None
         self.writer: asyncio.Task[None] | None = None
+        self.failure: BaseException | None = None  # of the writer
         self.serving = True  # true from the start: before the handshake is accepted, nothing can be sent
         self.restarting = False
 
@@ -109,13 +110,19 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         event: dict[str, Any] = {}
+        self.application = asyncio.current_task()
         self.deadline = loop.call_later(self.identify_seconds, self.close, Close(CloseCode.NO_IDENTIFY))
         try:
             self.refusal = await self.sockets.add(self)
             self.meter.opened(self.refusal)
             while (event := await receive())["type"] != "websocket.disconnect":
                 await self.dispatch(event)
+        except asyncio.CancelledError:
+            if self.failure is None:
+                raise
+            raise self.failure from None
         finally:
+            self.application = None
             self.deadline.cancel()
             self.meter.closed(self.connection, self._close_code(event), time.monotonic() - began)
             self.hub.leave(self, self.groups)
@@ -157,6 +164,13 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
     def _write_soon(self) -> None:
         if self.writer is None:
             self.writer = asyncio.create_task(self._write())
+            self.writer.add_done_callback(self._written)
+
+    def _written(self, writer: asyncio.Task[None]) -> None:
+        """End the connection as any failure does if its writer has failed: it could no longer be told or closed."""
+        if not writer.cancelled() and (failure := writer.exception()) and self.application is not None:
+            self.failure = failure
+            self.application.cancel()
 
     async def _write(self) -> None:
         while self.outbox:
