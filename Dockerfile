@@ -36,7 +36,7 @@ WORKDIR /app
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DEPLOYMENT_MODE=kubernetes \
-    VERSION=${VERSION}
+    MESSAGING_VERSION=${VERSION}
 # A number, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 EXPOSE 8080 8081

@@ -193,7 +193,7 @@ def main() -> None:
     postgres = DurablePostgres()
     with started(postgres):
         database = postgres.create_database("archive")
-        site = LocalServer(DATABASE_URL=database, ALLOWED_HOSTS="testserver", LOG_LEVEL="ERROR")
+        site = LocalServer(DATABASE_URL=database, ALLOWED_HOSTS="testserver", MESSAGING_LOG_LEVEL="ERROR")
         site.environment["VAR_DIR"] = str(site.directory)
         prepare_database(site.environment)
         print(

@@ -22,8 +22,14 @@ def _detected_mode() -> str:
 
 MODE = env.choice("DEPLOYMENT_MODE", env.text("DEPLOYMENT_MODE") or _detected_mode(), ("local", "kubernetes", "aws"))
 env.stop_on_problems()  # in a wrong mode, everything else would look wrong
-VERSION = env.version("VERSION", "dev")  # of this build, for metrics and logs
 LOCAL, AWS = MODE == "local", MODE == "aws"
+# Names that shells and other programs use as well have a prefix. The bare names are read too where that is safe: only the
+# server uses HOST, and refuses one that is no address; the others count where the environment is made for this process.
+env.also("MESSAGING_HOST", "HOST")
+if not LOCAL:
+    env.also("MESSAGING_VERSION", "VERSION")
+    env.also("MESSAGING_LOG_LEVEL", "LOG_LEVEL")
+VERSION = env.version("MESSAGING_VERSION", "dev")  # of this build, for metrics and logs
 VAR_DIR = env.directory("VAR_DIR", BASE_DIR / "var", make=LOCAL)  # for the files of a single machine
 
 
@@ -44,7 +50,7 @@ WEBSOCKET_PUBLIC_URL = env.url("WEBSOCKET_PUBLIC_URL", ("wss", "ws"), "wss://cha
 
 # --- Security -----------------------------------------------------------------------------------------------
 
-DEBUG = env.flag("DEBUG", False)
+DEBUG = env.flag("MESSAGING_DEBUG", False)
 if LOCAL:
     # The machine's own key is made only if VAR_DIR, and a key that was given, can be read.
     SECRET_KEY = env.text("SECRET_KEY") or (_local_secret_key() if env.is_sound() else "")
@@ -239,7 +245,8 @@ MESSAGING_METRICS = {"BACKEND": _backends.metrics, "OPTIONS": {"version": VERSIO
 
 # --- The server ---------------------------------------------------------------------------------------------
 
-HOST = env.address("HOST", "0.0.0.0")  # noqa: S104  a pod is reached on its own address
+env.judge_when_used("MESSAGING_HOST", "PORT", "HEALTH_CHECK_PORT")  # `runserver` gets its address as an argument
+HOST = env.address("MESSAGING_HOST", "0.0.0.0")  # noqa: S104  a pod is reached on its own address
 PORT = env.number("PORT", 8080, least=1, most=65_535)
 HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535, other_than="PORT")
 MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1, most=1_000_000)  # of one process
@@ -265,7 +272,7 @@ STORAGES = {
 
 # --- Logs: events, never what people wrote ------------------------------------------------------------------
 
-LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", logs.LEVELS)
+LOG_LEVEL = env.choice("MESSAGING_LOG_LEVEL", "INFO", logs.LEVELS)
 LOGGING = logs.configuration(LOG_LEVEL, text=LOCAL, role=SERVICE_ROLE, version=VERSION)
 
 env.stop_on_problems()

@@ -1,7 +1,8 @@
 """The environment: every value is checked when it is read, and a problem names the variable and the allowed values.
 
 A function that finds a problem notes it and returns a stand-in, so that the settings load to their end and
-`stop_on_problems` reports all of them together.
+`stop_on_problems` reports all of them together. A problem with a variable that only some processes use stops only those
+(`judge_when_used`).
 """
 
 import os
@@ -29,6 +30,9 @@ _ORIGIN = re.compile(r"https?://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?
 _platform: list[str] = []
 _problems: list[str] = []
 _unreadable: set[str] = set()  # variables whose file can't be read
+_aliases: dict[str, str] = {}  # by the name of a variable
+_of_some: set[str] = set()  # the variables that only some processes use
+_deferred: dict[str, str] = {}  # the problems with those, by the name of the variable
 effective: dict[str, object] = {}  # the value of each variable, or its default; `messaging_check` prints them
 
 
@@ -48,7 +52,7 @@ def required(name: str, why: str) -> str:
         return ""
     if value is None:
         where = f" ({', '.join(_platform)} is set, so this is not a local machine)" if _platform else ""
-        return _wrong(f"{name} is not set: {why}{where}", "")
+        return _wrong(name, f" is not set: {why}{where}", "")
     return value
 
 
@@ -64,7 +68,7 @@ def number(name: str, default: int, *, least: int = 0, most: int, other_than: st
     value, taken = _given(name) or str(default), effective.get(other_than)
     if not re.fullmatch("-?[0-9]{1,18}", value) or not least <= int(value) <= most or int(value) == taken:
         but = f", other than {taken}" if taken is not None else ""
-        return _wrong(f"{name}={value!r} must be a whole number from {least} to {most}{but}", default)
+        return _wrong(name, f"={value!r} must be a whole number from {least} to {most}{but}", default)
     return _taken(name, int(value))
 
 
@@ -72,7 +76,7 @@ def flag(name: str, default: bool) -> bool:
     """Return a boolean: true or false (also 1/0, yes/no, on/off)."""
     value = _given(name) or str(default)
     if value.lower() not in TRUE + FALSE:
-        return _wrong(f"{name}={value!r} must be true or false", default)
+        return _wrong(name, f"={value!r} must be true or false", default)
     return _taken(name, value.lower() in TRUE)
 
 
@@ -95,7 +99,7 @@ def choice(name: str, default: str, allowed: Sequence[str]) -> str:
     """Return one of `allowed`."""
     value = _given(name) or default
     if value not in allowed:
-        return _wrong(f"{name}={value!r} must be one of {', '.join(allowed)}", allowed[0])
+        return _wrong(name, f"={value!r} must be one of {', '.join(allowed)}", allowed[0])
     return _taken(name, value)
 
 
@@ -110,7 +114,7 @@ def rate(name: str, burst: int, seconds: float) -> Rate | None:
     except (ValueError, IndexError):
         parsed = Rate(0, 0)
     if len(parts) != 2 or parsed.burst < 1 or not 0 < parsed.seconds < 86_400:
-        return _wrong(f"{name}={value!r} must be BURST/SECONDS, such as {burst}/{seconds:g}, or off", None)
+        return _wrong(name, f"={value!r} must be BURST/SECONDS, such as {burst}/{seconds:g}, or off", None)
     return parsed
 
 
@@ -118,7 +122,7 @@ def version(name: str, default: str) -> str:
     """Return the name of a build: short and without spaces, because metrics and logs repeat it."""
     value = text(name, default)
     if not _VERSION.fullmatch(value):
-        return _wrong(f"{name}={value!r} must be 1 to 128 printable ASCII characters, without spaces", default)
+        return _wrong(name, f"={value!r} must be 1 to 128 printable ASCII characters, without spaces", default)
     return value
 
 
@@ -128,7 +132,7 @@ def address(name: str, default: str) -> str:
     try:
         ip_address(value)
     except ValueError:
-        return _wrong(f"{name}={value!r} must be an IP address, such as {default} or ::", default)
+        return _wrong(name, f"={value!r} must be an IP address, such as {default} or ::", default)
     return value
 
 
@@ -142,7 +146,7 @@ def directory(name: str, default: Path, *, make: bool = False) -> Path:
         except OSError:
             wrong = True
     if wrong:
-        return _wrong(f"{name}={str(value)!r} must be the absolute path of a writable directory", default)
+        return _wrong(name, f"={str(value)!r} must be the absolute path of a writable directory", default)
     return value
 
 
@@ -150,7 +154,7 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
     """Return a URL with one of `schemes` and a host, or None if `name` is not set."""
     value = text(name)
     if value is not None and not is_url(value, schemes):
-        return _wrong(f"{name} must be a URL such as {example}", None)  # its value may contain a password
+        return _wrong(name, f" must be a URL such as {example}", None)  # its value may contain a password
     return value
 
 
@@ -166,7 +170,7 @@ def is_url(text: str, schemes: Sequence[str]) -> bool:
 def _several(name: str, default: Sequence[str], form: re.Pattern[str], wanted: str) -> list[str]:
     found = [part.strip() for part in (_given(name) or ",".join(default)).split(",") if part.strip()]
     if wrong := [part for part in found if not form.fullmatch(part)]:
-        return _wrong(f"{name}: {wrong[0]!r} is invalid; the value must be {wanted}", list(default))
+        return _wrong(name, f": {wrong[0]!r} is invalid; the value must be {wanted}", list(default))
     return _taken(name, found)
 
 
@@ -180,7 +184,7 @@ def judged(parse: Callable[[], T], stand_in: T) -> T:
     try:
         return parse()
     except ImproperlyConfigured as error:
-        return _wrong(str(error), stand_in)
+        return _noted("", str(error), stand_in)
 
 
 def is_sound() -> bool:
@@ -197,9 +201,35 @@ def stop_on_problems() -> None:
         raise ImproperlyConfigured(problems)
 
 
-def _wrong(problem: str, stand_in: T) -> T:
-    _problems.append(problem)
+def _wrong(name: str, problem: str, stand_in: T) -> T:
+    """Note a problem with the variable `name`, under the name by which it is set."""
+    set_as = _set_as(name)
+    instead = "" if set_as == name else f" ({set_as} is read because {name} is not set)"
+    return _noted(name, f"{set_as}{problem}{instead}", stand_in)
+
+
+def _noted(name: str, problem: str, stand_in: T) -> T:
+    if name in _of_some:
+        _deferred[name] = problem
+    else:
+        _problems.append(problem)
     return stand_in
+
+
+def judge_when_used(*names: str) -> None:
+    """Let a problem with one of these variables stop only processes that use it (`stop_on_bad_configuration`)."""
+    _of_some.update(names)
+
+
+def also(name: str, alias: str) -> None:
+    """Read `alias` if `name` is not set."""
+    _aliases[name] = alias
+
+
+def _set_as(name: str) -> str:
+    """Return the name by which the variable `name` is set: its own or, if only that is set, its alias."""
+    names = (name, _aliases.get(name, name))
+    return next((each for each in names if os.environ.get(each) or os.environ.get(f"{each}_FILE")), name)
 
 
 def _given(name: str) -> str | None:
@@ -207,19 +237,27 @@ def _given(name: str) -> str | None:
 
     Secrets are mounted as files, and editors end files with a newline.
     """
-    path = os.environ.get(f"{name}_FILE")
+    set_as = _set_as(name)
+    path = os.environ.get(f"{set_as}_FILE")
     if not path:
-        return os.environ.get(name) or None
+        return os.environ.get(set_as) or None
     try:
         return Path(path).read_text().strip() or None
     except (OSError, UnicodeDecodeError):
         _unreadable.add(name)
-        return _wrong(f"{name}_FILE={path!r} must be a readable file path", None)
+        return _noted(name, f"{_set_as(name)}_FILE={path!r} must be a readable file path", None)
 
 
-def stop_on_bad_configuration() -> None:
-    """Load the settings. If any value can't be used, end the process with one line per problem, naming its variable."""
+def stop_on_bad_configuration(*used: str) -> None:
+    """Load the settings. If any value can't be used, end the process with one line per problem, naming its variable.
+
+    `used`: those variables of `judge_when_used` that this process uses.
+    """
+    problems: list[str] = []
     try:
         settings.INSTALLED_APPS  # noqa: B018  the first access loads them
     except ImproperlyConfigured as error:
-        sys.exit("\n".join(f"configuration: {line}" for line in str(error).splitlines()))
+        problems = str(error).splitlines()
+    problems += [_deferred[name] for name in used if name in _deferred]
+    if problems:
+        sys.exit("\n".join(f"configuration: {problem}" for problem in problems))

@@ -175,7 +175,7 @@ def stop_on_errors() -> None:
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "messaging_site.settings")
-    stop_on_bad_configuration()
+    stop_on_bad_configuration("MESSAGING_HOST", "PORT", "HEALTH_CHECK_PORT")
     logging.captureWarnings(True)
     import django
     from django.conf import settings

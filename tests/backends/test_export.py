@@ -162,7 +162,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(format: str, postgres: Postgre
     ended = subprocess.run(
         [sys.executable, "manage.py", "messaging_export", "--format", format],
         cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": database, "LOG_LEVEL": "WARNING"},
+        env=os.environ | {"DATABASE_URL": database, "MESSAGING_LOG_LEVEL": "WARNING"},
         stdout=write,
         stderr=subprocess.PIPE,
         text=True,

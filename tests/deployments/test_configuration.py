@@ -77,7 +77,7 @@ def test_the_mode_is_what_is_set_or_else_what_is_detected(
         ({**PRODUCTION, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({**PRODUCTION, "DATABASE_URL": "sqlite:///x"}, "DATABASE_URL must name a PostgreSQL database"),
         ({**PRODUCTION, "REDIS_URL": ""}, "REDIS_URL is not set"),
-        ({"PORT": "99999"}, "PORT='99999' must be a whole number from 1 to 65535"),
+        ({"HEARTBEAT_MS": "1"}, "HEARTBEAT_MS='1' must be a whole number from 1000 to 240000"),
         ({"SECRET_KEY_FILE": "/nowhere"}, "SECRET_KEY"),
     ],
 )

@@ -40,7 +40,7 @@ def redis_with_password() -> Iterator[Redis]:
 def secretive(kubernetes: Kubernetes, redis_with_password: Redis) -> Iterator[Deployment[Pod]]:
     secrets = {"SECRET_KEY": SECRET, "REDIS_PASSWORD": PASSWORD}
     # Limits are kept in Redis, and the proxy's header is trusted, so both could end up in a log.
-    more = {"RATE_LIMIT_VISITOR": "1000/0.001", "TRUSTED_PROXY_COUNT": "1", "LOG_LEVEL": "DEBUG"}
+    more = {"RATE_LIMIT_VISITOR": "1000/0.001", "TRUSTED_PROXY_COUNT": "1", "MESSAGING_LOG_LEVEL": "DEBUG"}
     with kubernetes.deployed(redis_with_password.url, secrets | more) as deployment:
         yield deployment
 

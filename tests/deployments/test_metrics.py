@@ -20,7 +20,7 @@ SERIES = 500  # per process
 
 @pytest.fixture
 def pods(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment[Pod]]:
-    with kubernetes.deployed(redis_server.url, MAX_CONNECTIONS="5", VERSION="1.2.3") as deployment:
+    with kubernetes.deployed(redis_server.url, MAX_CONNECTIONS="5", MESSAGING_VERSION="1.2.3") as deployment:
         yield deployment
 
 

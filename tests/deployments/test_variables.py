@@ -1,10 +1,16 @@
 """Every variable of docs/configuration.md: a wrong value ends a pod or a function, with one line that names it."""
 
+import json
+import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
+from tests.support import services
 from tests.support.configurations import AWS, DJANGO, PRODUCTION
+from tests.support.deployments import LocalServer, ended, manage, prepare_database
 from tests.support.paths import ROOT
 from tests.support.process_starts import Kind, Start, started
 
@@ -19,13 +25,13 @@ RAISED = "django.core.exceptions.ImproperlyConfigured: "  # Lambda logs this and
 # A wrong value of each variable, the error text about allowed values, and the kinds of process that read it.
 WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "DEPLOYMENT_MODE": ("k8s", "must be one of local, kubernetes, aws", BOTH),
-    "VERSION": ("1.0 (beta)", "must be 1 to 128 printable ASCII characters", BOTH),
+    "MESSAGING_VERSION": ("1.0 (beta)", "must be 1 to 128 printable ASCII characters", BOTH),
     "SERVICE_ROLE": ("visitor", "must be one of all, websocket, user, admin", BOTH),
     "SECRET_KEY": ("short", "at least 50 random characters", BOTH),
     "ALLOWED_HOSTS": ("https://chat.example.org", "must be host names", BOTH),
     "CSRF_TRUSTED_ORIGINS": ("chat.example.org", "must be origins", BOTH),
     "HTTPS_ONLY": ("perhaps", "must be true or false", BOTH),
-    "DEBUG": ("perhaps", "must be true or false", BOTH),
+    "MESSAGING_DEBUG": ("perhaps", "must be true or false", BOTH),
     "DATABASE_URL": ("mongodb://host/name", "must have the form postgres://user:password@host:5432/name", BOTH),
     "REDIS_URL": ("http://host", "must have the form redis[s]://", POD),
     "CONNECTIONS_TABLE_NAME": ("a table", "3 to 255 letters", FUNCTION),
@@ -35,9 +41,9 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "VAR_DIR": ("var", "must be the absolute path of a writable directory", BOTH),
     "STATIC_ROOT": ("static", "must be the absolute path of a writable directory", BOTH),
     "MESSAGE_RETENTION_DAYS": ("0", "must be a whole number from 1 to 36500", BOTH),
-    "HOST": ("everywhere", "must be an IP address", BOTH),
-    "PORT": ("http", "must be a whole number from 1 to 65535", BOTH),
-    "HEALTH_CHECK_PORT": ("8080", "from 1 to 65535, other than 8080", BOTH),
+    "MESSAGING_HOST": ("everywhere", "must be an IP address", POD),
+    "PORT": ("http", "must be a whole number from 1 to 65535", POD),
+    "HEALTH_CHECK_PORT": ("8080", "from 1 to 65535, other than 8080", POD),
     "HEARTBEAT_MS": ("25", "must be a whole number from 1000 to 240000", BOTH),
     "TRUSTED_PROXY_COUNT": ("all", "must be a whole number from 0 to 10", BOTH),
     "SOCKETS_PER_ADDRESS": ("-1", "must be a whole number from 0 to 1000000", BOTH),
@@ -48,7 +54,7 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "RATE_LIMIT_ADDRESS": ("fast", "must be BURST/SECONDS, such as 30/0.5, or off", BOTH),
     "RATE_LIMIT_ADMIN": ("20/0", "must be BURST/SECONDS, such as 20/0.05, or off", BOTH),
     "RATE_LIMIT_IDENTIFY": ("0/6", "must be BURST/SECONDS, such as 10/6, or off", BOTH),
-    "LOG_LEVEL": ("loud", "must be one of DEBUG, INFO, WARNING, ERROR", BOTH),
+    "MESSAGING_LOG_LEVEL": ("loud", "must be one of DEBUG, INFO, WARNING, ERROR", BOTH),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("collector:4318", "must be a URL such as http://collector:4318", BOTH),
     "OTEL_SDK_DISABLED": ("perhaps", "must be true or false", BOTH),
 }
@@ -122,13 +128,76 @@ def test_all_wrong_values_are_told_at_once() -> None:
         "HTTPS_ONLY": "perhaps",
         "DATABASE_URL": "",
         "REDIS_URL": "http://host",
-        "LOG_LEVEL": "loud",
+        "MESSAGING_LOG_LEVEL": "loud",
     }
     (start,) = started([("pod", PRODUCTION | wrong)])
     assert (start.code, [line.split()[1].partition("=")[0] for line in start.output.splitlines()]) == (
         1,
-        ["HTTPS_ONLY", "DATABASE_URL", "REDIS_URL", "PORT", "LOG_LEVEL"],  # in the order of the settings
+        [
+            "HTTPS_ONLY",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "MESSAGING_LOG_LEVEL",
+            "PORT",
+        ],  # last, what only some processes use
     )
+
+
+SHELL = {  # as a conda environment, a shell or a pipeline may export them for other programs
+    "HOST": "x86_64-conda-linux-gnu",
+    "PORT": "tcp://10.0.0.1:80",
+    "HEALTH_CHECK_PORT": "none",
+    "DEBUG": "express:*",
+    "VERSION": "1.0 (beta)",
+    "LOG_LEVEL": "trace",
+}
+
+
+def test_what_a_shell_exports_for_other_programs_stops_nothing_on_a_laptop(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path)} | SHELL
+    for command in (("migrate", "--verbosity=0"), ("messaging_prune",), ("messaging_operator",), ("check",)):
+        manage(environment, *command)  # these are the commands of `make run`; the next one is its server
+    server = LocalServer(**SHELL)
+    prepare_database(server.environment)
+    with services.started(server):
+        assert "Traceback" not in server.log
+    shown = manage(environment | {"HOST": "", "PORT": "", "HEALTH_CHECK_PORT": ""}, "messaging_check")
+    assert {
+        name: json.loads(shown)["configuration"][f"MESSAGING_{name}"] for name in ("DEBUG", "VERSION", "LOG_LEVEL")
+    } == {
+        "DEBUG": False,
+        "VERSION": "dev",
+        "LOG_LEVEL": "INFO",
+    }
+
+
+@pytest.mark.parametrize("command", ["messaging_health", "messaging_drain", "messaging_check"])
+def test_a_command_that_asks_the_server_needs_the_port_of_its_probes(command: str, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), "HEALTH_CHECK_PORT": "none"}
+    asked = ended([sys.executable, "manage.py", command], environment)
+    said = "configuration: HEALTH_CHECK_PORT='none' must be a whole number from 1 to 65535, other than 8080\n"
+    assert (asked.returncode, asked.stdout) == (1, said)
+
+
+def test_a_server_refuses_a_wrong_value_under_the_name_that_was_set() -> None:
+    said = "must be an IP address, such as 0.0.0.0 or ::"
+    old, new, both = started(
+        [
+            ("pod", PRODUCTION | {"HOST": "conda"}),
+            ("pod", PRODUCTION | {"MESSAGING_HOST": "conda"}),
+            ("pod", PRODUCTION | {"HOST": "conda", "MESSAGING_HOST": "::", "MESSAGING_LOG_LEVEL": "loud"}),
+        ]
+    )
+    assert old.output == f"configuration: HOST='conda' {said} (HOST is read because MESSAGING_HOST is not set)\n"
+    assert new.output == f"configuration: MESSAGING_HOST='conda' {said}\n"
+    assert both.output == "configuration: MESSAGING_LOG_LEVEL='loud' must be one of DEBUG, INFO, WARNING, ERROR\n"
+
+
+def test_a_pod_also_reads_the_names_without_a_prefix_except_for_debug(tmp_path: Path) -> None:
+    old = {"HOST": "::1", "VERSION": "1.2.3", "LOG_LEVEL": "ERROR", "DEBUG": "true"}
+    shown = ended([sys.executable, "manage.py", "messaging_check"], PRODUCTION | {"PATH": os.environ["PATH"]} | old)
+    configuration = json.loads(shown.stdout.splitlines()[0])["configuration"]
+    assert {name: configuration[f"MESSAGING_{name}"] for name in old} == old | {"DEBUG": False}
 
 
 def test_a_file_that_can_not_be_read_is_one_problem_and_a_wrong_mode_the_only_one() -> None:

@@ -40,6 +40,15 @@ def test_every_environment_variable_is_documented_and_no_other() -> None:
     assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) - DJANGO == variables_read()
 
 
+def test_every_other_name_of_a_variable_is_documented_in_its_row() -> None:
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    others = re.findall(r'env\.also\("(\w+)", "(\w+)"\)', (ROOT / "messaging_site" / "settings.py").read_text())
+    assert others
+    assert [
+        pair for pair in others if not re.search(rf"^\| `{pair[0]}` .*`{pair[1]}` is read", table, re.MULTILINE)
+    ] == []
+
+
 def test_only_the_site_reads_the_environment() -> None:
     modules = [file for file in (ROOT / "messaging").rglob("*.py") if "tests" not in file.parts]
     assert modules

@@ -152,7 +152,7 @@ class Pod(Server):
     """The server process of a pod."""
 
     def __init__(self, **environment: str) -> None:
-        super().__init__(DEPLOYMENT_MODE="kubernetes", HOST=HOST, HTTPS_ONLY="false", **environment)
+        super().__init__(DEPLOYMENT_MODE="kubernetes", MESSAGING_HOST=HOST, HTTPS_ONLY="false", **environment)
         self.health_port = free_port()
         self.environment |= {
             "PORT": str(self.port),

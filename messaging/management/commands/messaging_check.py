@@ -38,6 +38,7 @@ class Command(BaseCommand):
         parser.add_argument("--online", action="store_true", help="test every backend (takes some seconds at most)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        env.stop_on_bad_configuration("MESSAGING_HOST", "PORT", "HEALTH_CHECK_PORT")
         found = run_checks(tags=[checks.TAG], include_deployment_checks=True)
         report: dict[str, Any] = {
             "status": "ok",

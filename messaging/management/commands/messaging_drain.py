@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from messaging.runtime import runtime
 from messaging.transports.base import NotDrained
+from messaging_site.conf.env import stop_on_bad_configuration
 
 
 class Command(BaseCommand):
@@ -15,6 +16,8 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if runtime.holder.probes:
+            stop_on_bad_configuration("HEALTH_CHECK_PORT")
         try:
             self.stdout.write(runtime.holder.drain())
         except NotDrained as error:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from messaging.operations import round_trip
 from messaging.runtime import runtime
+from messaging_site.conf.env import stop_on_bad_configuration
 
 SECONDS = 5
 
@@ -32,8 +33,10 @@ class Command(BaseCommand):
         asked.add_argument("--here", action="store_true", help="ask the backends from this process")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        url = options["url"] or (None if options["here"] else runtime.holder.probes)
-        if url is None:
+        url = options["url"]
+        if not url and not options["here"] and (url := runtime.holder.probes):
+            stop_on_bad_configuration("HEALTH_CHECK_PORT")
+        if not url:
             ready, parts = asyncio.run(round_trip.readiness())
             answer = json.dumps({"status": "ready" if ready else "not ready", **parts})
         else:

@@ -175,11 +175,11 @@ async def test_management_commands_run_in_the_function(aws_deployment: AwsDeploy
 def test_a_function_with_a_wrong_setting_answers_with_what_is_allowed(aws_deployment: AwsDeployment) -> None:
     right = aws_deployment.environment
     try:
-        aws_deployment.set_environment(right | {"LOG_LEVEL": "loud"})
+        aws_deployment.set_environment(right | {"MESSAGING_LOG_LEVEL": "loud"})
         answer = aws_deployment.invoke({"manage": "check"})
     finally:
         aws_deployment.set_environment(right)
-    assert answer["errorMessage"].endswith(": LOG_LEVEL='loud' must be one of DEBUG, INFO, WARNING, ERROR")
+    assert answer["errorMessage"].endswith(": MESSAGING_LOG_LEVEL='loud' must be one of DEBUG, INFO, WARNING, ERROR")
     assert aws_deployment.invoke({"manage": "check"}) == {}
 
 

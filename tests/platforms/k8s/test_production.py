@@ -23,7 +23,15 @@ SERVICES = {
     "admin-frontend-service": "admin-frontend",
 }
 # Variables that differ in a test: its own addresses, and no TLS in front.
-OTHERWISE = {"HOST", "PORT", "HEALTH_CHECK_PORT", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HTTPS_ONLY", "STATIC_ROOT"}
+OTHERWISE = {
+    "MESSAGING_HOST",
+    "PORT",
+    "HEALTH_CHECK_PORT",
+    "ALLOWED_HOSTS",
+    "CSRF_TRUSTED_ORIGINS",
+    "HTTPS_ONLY",
+    "STATIC_ROOT",
+}
 
 
 class SecuredSentinel(RedisSentinel):
