@@ -17,7 +17,7 @@ ON_KUBERNETES := DEPLOYMENT_MODE=kubernetes $(SITE) REDIS_URL=redis://localhost:
 ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_NAME=messaging-connections \
 	WEBSOCKET_API_ENDPOINT=https://$(GATEWAY) WEBSOCKET_PUBLIC_URL=wss://$(GATEWAY)
 
-.PHONY: help run test test-quick coverage faults lint format bench bench-quick bench-docs bench-database screenshots lighthouse messages \
+.PHONY: help run test test-quick coverage faults fuzz lint format bench bench-quick bench-docs bench-database screenshots lighthouse messages \
 	services constraints clean
 .DEFAULT_GOAL := help
 
@@ -56,6 +56,10 @@ test-quick: services $(VENV)/.dev $(VENV)-k8s/.installed node_modules/.package-l
 RUNS ?= 50
 faults: services $(VENV)/.dev ## look for rare faults: run the fault tests RUNS times (50) instead of once
 	RUNS=$(RUNS) $(PYTEST) tests/deployments/test_faults.py tests/deployments/test_chaos.py
+
+SECONDS ?= 3600
+fuzz: services $(VENV)/.dev ## send the server what no browser sends, for SECONDS (3600) or until a fault (SEED, INPUTS: again)
+	$(RUN) -m tests.support.fuzzer --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(INPUTS),--inputs $(INPUTS))
 
 SHELL_SCRIPTS := .ci/run $(wildcard compose/deploy compose/*.sh compose/stand-ins/*.sh scripts/*)
 

@@ -1,8 +1,9 @@
-"""The server of pods with a measurement of its event loop's turns: `python -m tests.support.watched_server`.
+"""The server of pods with a look into its event loop: `python -m tests.support.watched_server`.
 
 A turn is the time for which the loop keeps all other connections waiting. It is measured in CPU time of the loop's
 thread, which does not pass while other processes have the processor. SIGUSR1 makes the server write the turns since the
-last signal, in seconds, to the file that TURNS names.
+last signal, in seconds, to the file that TURNS names. SIGUSR2 makes it write the number of tasks of each coroutine to
+the file that TASKS names.
 """
 
 import asyncio
@@ -10,6 +11,8 @@ import json
 import os
 import signal
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from messaging_site.server import server  # before Twisted's reactor, which it selects
@@ -39,11 +42,32 @@ class Turns:
 
     def _write(self, *_: object) -> None:
         seconds, self._seconds = self._seconds, []
-        whole = self._file.with_suffix(".new")
-        whole.write_text(json.dumps(seconds))
-        whole.rename(self._file)
+        _replace(self._file, seconds)
+
+
+def watch_tasks(file: Path) -> None:
+    def write(*_: object) -> None:
+        names = Counter(getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks(loop))
+        _replace(file, dict(names))
+
+    loop = asyncio.get_event_loop()
+    signal.signal(signal.SIGUSR2, write)
+
+
+def _replace(file: Path, content: object) -> None:
+    whole = file.with_suffix(".new")
+    whole.write_text(json.dumps(content))
+    whole.rename(file)
+
+
+WATCHES: dict[str, Callable[[Path], object]] = {"TURNS": Turns, "TASKS": watch_tasks}
+
+
+def watch() -> None:
+    for name in WATCHES.keys() & os.environ.keys():
+        asyncio.get_event_loop().call_soon(WATCHES[name], Path(os.environ[name]))
 
 
 if __name__ == "__main__":
-    reactor.callWhenRunning(lambda: asyncio.get_event_loop().call_soon(Turns, Path(os.environ["TURNS"])))
+    reactor.callWhenRunning(watch)
     server.main()
