@@ -23,8 +23,9 @@ def _detected_mode() -> str:
 MODE = env.choice("DEPLOYMENT_MODE", env.text("DEPLOYMENT_MODE") or _detected_mode(), ("local", "kubernetes", "aws"))
 env.stop_on_problems()  # in a wrong mode, everything else would look wrong
 LOCAL, AWS = MODE == "local", MODE == "aws"
-# Names that shells and other programs use as well have a prefix. The bare names are read too where that is safe: only the
-# server uses HOST, and refuses one that is no address; the others count where the environment is made for this process.
+# Names that shells and other programs use as well have a prefix. The bare names are read too where that is safe: only
+# the server uses HOST, and refuses one that is no address; the others count where the environment is made for this
+# process.
 env.also("MESSAGING_HOST", "HOST")
 if not LOCAL:
     env.also("MESSAGING_VERSION", "VERSION")
