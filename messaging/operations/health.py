@@ -1,6 +1,7 @@
 """The probes `/health` (is the process alive?) and `/ready` (may it get traffic?), and `/metrics`."""
 
 import json
+import re
 import signal
 from ipaddress import ip_address
 from typing import Any
@@ -11,6 +12,9 @@ from messaging.runtime import runtime
 from messaging.service.contracts import StoreUnavailable
 
 PATHS = ("/health", "/ready", "/metrics")
+# `messaging_drain` sends this header. A web page can't: a browser would ask first, and the answer is 404.
+DRAIN_HEADER = "X-Messaging-Drain"
+LOCAL_HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 JSON = "application/json"
 
 
@@ -43,6 +47,17 @@ def _is_local(scope: dict[str, Any]) -> bool:
     return client is not None and ip_address(client[0]).is_loopback
 
 
+def _is_drain(scope: dict[str, Any]) -> bool:
+    """Return whether this is the request of `messaging_drain` on this machine, and not of a web page in a browser.
+
+    The page could be of any site, and its host name could lead to this machine.
+    """
+    headers = dict(scope["headers"])
+    named = LOCAL_HOST.fullmatch(headers.get(b"host", b"")) is not None
+    by_command = DRAIN_HEADER.lower().encode() in headers and b"origin" not in headers
+    return scope["method"] == "POST" and _is_local(scope) and named and by_command
+
+
 async def metrics(accept: str) -> tuple[str, bytes]:
     """Return the content type and the text for a scraper, within the time of a probe even if a backend is down."""
     _, parts = await readiness()
@@ -57,7 +72,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     match scope["path"]:
         case "/health":
             status, body = 200, _json(status="alive")
-        case "/drain" if scope["method"] == "POST" and _is_local(scope):
+        case "/drain" if _is_drain(scope):
             audit.note("drain asked for")
             signal.raise_signal(signal.SIGTERM)
             status, body = 202, _json(status="draining")

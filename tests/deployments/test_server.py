@@ -205,6 +205,31 @@ async def test_a_second_signal_ends_the_process_at_once(pods: Deployment[Pod]) -
     assert "sockets still open" not in pod.log
 
 
+DRAIN = {"Host": "127.0.0.1:8081", "X-Messaging-Drain": "1"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "127.0.0.1:8081", "Origin": "https://evil.example"},  # a form of a web page
+        DRAIN | {"Origin": "https://evil.example"},
+        DRAIN | {"Host": "evil.example:8081"},  # whose name leads to this machine
+        DRAIN | {"Host": "evil.example:8081", "Origin": "http://evil.example:8081"},
+        {"Host": "127.0.0.1:8081"},
+    ],
+)
+async def test_a_web_page_on_the_same_machine_can_not_stop_a_server(
+    pods: Deployment[Pod], headers: dict[str, str]
+) -> None:
+    pod = pods.servers[0]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    for method in ("POST", "OPTIONS"):
+        with socket.create_connection((HOST, pod.health_port), SOON) as page:
+            page.sendall(f"{method} /drain HTTP/1.1\r\n{lines}Content-Length: 0\r\n\r\n".encode())
+            assert page.makefile("rb").readline() == b"HTTP/1.1 404 Not Found\r\n"
+    assert probe(pod, "/ready")[1]["draining"] is False
+
+
 async def test_messaging_drain_drains_and_returns_when_the_server_has_ended(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]
     async with visitor(pod.websocket_url) as page:

@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from messaging.operations.health import DRAIN_HEADER
 from messaging.runtime import runtime
 from messaging.service.actions import CloseGroup, Publish
 from messaging.transports.base import MARK, Holder, NotDrained, T, Trip
@@ -47,7 +48,7 @@ class ServerHolder(Holder):
     def drain(self) -> str:
         """Drain the server on this machine: it sends its clients elsewhere, finishes its work and stops."""
         opener = build_opener(ProxyHandler({}))  # probes are internal: never through a proxy
-        drain = Request(f"{self.probes}/drain", method="POST")  # noqa: S310  loopback
+        drain = Request(f"{self.probes}/drain", method="POST", headers={DRAIN_HEADER: "1"})  # noqa: S310  loopback
         try:
             opener.open(drain, timeout=DRAIN_SECONDS).close()
         except OSError as error:
