@@ -51,7 +51,7 @@ WEBSOCKET_PUBLIC_URL = env.url("WEBSOCKET_PUBLIC_URL", ("wss", "ws"), "wss://cha
 
 # --- Security -----------------------------------------------------------------------------------------------
 
-DEBUG = env.flag("MESSAGING_DEBUG", False)
+DEBUG = env.flag("MESSAGING_DEBUG", False, never="" if LOCAL else "its pages show settings and code to everyone")
 if LOCAL:
     # The machine's own key is made only if VAR_DIR, and a key that was given, can be read.
     SECRET_KEY = env.text("SECRET_KEY") or (_local_secret_key() if env.is_sound() else "")

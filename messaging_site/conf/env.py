@@ -72,11 +72,13 @@ def number(name: str, default: int, *, least: int = 0, most: int, other_than: st
     return _taken(name, int(value))
 
 
-def flag(name: str, default: bool) -> bool:
-    """Return a boolean: true or false (also 1/0, yes/no, on/off)."""
+def flag(name: str, default: bool, *, never: str = "") -> bool:
+    """Return a boolean: true or false (also 1/0, yes/no, on/off). `never`: why it must not be true, if so."""
     value = _given(name) or str(default)
     if value.lower() not in TRUE + FALSE:
         return _wrong(name, f"={value!r} must be true or false", default)
+    if never and value.lower() in TRUE:
+        return _wrong(name, f"={value!r} must be false: {never}", default)
     return _taken(name, value.lower() in TRUE)
 
 
