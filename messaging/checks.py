@@ -5,6 +5,7 @@ docs/configuration.md lists them. An error ends a server or a function at its st
 """
 
 import re
+import stat
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +43,7 @@ def register_all() -> None:
         secret_key_fallbacks,
         traces,
         sessions,
+        private_files,
     ):
         checks.register(check, TAG)
     for check in (any_host, plain_origins, one_address):
@@ -235,6 +237,19 @@ def static_files() -> Iterator[CheckMessage]:
             f"STATIC_ROOT={root!r} has no static files: every page would fail.",
             hint="Run `python manage.py collectstatic`, with the same STATIC_ROOT.",
             id="messaging.E010",
+        )
+
+
+@setting
+def private_files() -> Iterator[CheckMessage]:
+    for path in settings.PRIVATE_FILES:
+        if not path.exists() or not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            continue
+        yield Warning(
+            f"Other accounts on this machine have rights on {path}.",
+            hint="It holds what people wrote, or the key that signs their sessions, and belongs to another account. "
+            "Have its owner run `chmod 600` on it.",
+            id="messaging.W004",
         )
 
 

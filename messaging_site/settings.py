@@ -8,7 +8,7 @@ from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 
 from messaging.service.throttle import Rates
-from messaging_site.conf import backends, endpoints, env, logs
+from messaging_site.conf import backends, endpoints, env, files, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -37,8 +37,7 @@ VAR_DIR = env.directory("VAR_DIR", BASE_DIR / "var", make=LOCAL)  # for the file
 def _local_secret_key() -> str:
     """Return this machine's own key, which is kept so that visitors stay the same when the server restarts."""
     path = VAR_DIR / "secret_key"
-    if not path.exists():
-        path.touch(mode=0o600)
+    if files.make_private(path):
         path.write_text(get_random_secret_key())
     return path.read_text()
 
@@ -187,6 +186,10 @@ if DATABASE_URL:
     DATABASES["default"] = env.judged(
         lambda: endpoints.database(DATABASE_URL, sqlite_allowed=LOCAL or AWS, tls=AWS), DATABASES["default"]
     )
+PRIVATE_FILES = [*files.of_database(DATABASES["default"]), VAR_DIR / "secret_key"] if LOCAL else []
+if len(PRIVATE_FILES) > 1 and env.is_sound():
+    files.make_private(PRIVATE_FILES[0])  # SQLite would let everyone read it
+files.keep_private(PRIVATE_FILES)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -1,6 +1,8 @@
 """The start of a process: it succeeds with a valid configuration, or ends and names every wrong value."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -182,3 +184,34 @@ def test_all_that_is_wrong_ends_it_and_is_told_at_once(command: tuple[str, ...])
 def test_what_is_right_passes(environment: dict[str, str]) -> None:
     ended = run(environment, *CHECK)
     assert (ended.returncode, ended.stdout) == (0, "System check identified no issues (0 silenced).\n")
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_only_their_owner_may_read_the_database_and_the_key_of_a_laptop(made_before: bool, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm", "secret_key")]
+
+    def write() -> sqlite3.Connection:
+        database = sqlite3.connect(files[0])
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE written (words)")
+        return database
+
+    def modes() -> set[int]:
+        return {file.stat().st_mode & 0o777 for file in files}
+
+    if made_before:
+        with contextlib.closing(write()):
+            files[-1].write_text("x" * 60)
+            for file in files:
+                file.chmod(0o644)
+            assert settings("settings.MODE", tmp_path).stdout == "local\n"
+            assert modes() == {0o600}
+    else:
+        assert settings("settings.MODE", tmp_path).stdout == "local\n"
+        with contextlib.closing(write()):
+            assert modes() == {0o600}
+
+
+def test_a_key_that_is_given_leaves_none_behind(tmp_path: Path) -> None:
+    assert settings("settings.MODE", tmp_path, SECRET_KEY="k" * 60).stdout == "local\n"
+    assert not (tmp_path / "secret_key").exists()

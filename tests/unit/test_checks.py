@@ -152,3 +152,15 @@ def test_what_is_unwise_in_production_is_told_with_deploy_alone(
     assert (warning.id, warning.is_serious()) == (id_, False)
     assert complaint in warning.msg
     assert warning.hint
+
+
+def test_a_private_file_that_others_can_read_is_a_warning(settings: SettingsWrapper, tmp_path: Path) -> None:
+    open_to_group, private = tmp_path / "db.sqlite3", tmp_path / "secret_key"
+    for path, mode in ((open_to_group, 0o640), (private, 0o600)):
+        path.touch()
+        path.chmod(mode)
+    settings.PRIVATE_FILES = [open_to_group, private, tmp_path / "missing"]
+    (warning,) = run_checks(tags=["messaging"])
+    assert (warning.id, warning.is_serious()) == ("messaging.W004", False)
+    assert str(open_to_group) in warning.msg
+    assert warning.hint
