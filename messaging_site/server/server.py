@@ -1,7 +1,7 @@
 """The server of pods: daphne, hardened, started as `python -m messaging_site.server`.
 
 Two listeners in one event loop, the application on PORT and the probes on HEALTH_CHECK_PORT: a loop that hangs fails
-its liveness probe. SIGTERM and SIGINT drain it; a second signal ends it at once.
+its liveness probe. SIGTERM, SIGINT and SIGHUP drain it; a second signal ends it at once.
 """
 
 import asyncio
@@ -113,8 +113,9 @@ class Server(DaphneServer):
         gc.set_threshold(*GC_THRESHOLDS)
         if self.signal_handlers:
             # Not the loop's add_signal_handler: the reactor has taken the wake-up descriptor that it relies on.
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: reactor.callFromThread(self.drain))
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` does to SIGHUP
+                    signal.signal(number, lambda *_: reactor.callFromThread(self.drain))
 
     async def _drained(self) -> None:
         from messaging.runtime import runtime

@@ -205,6 +205,16 @@ async def test_a_second_signal_ends_the_process_at_once(pods: Deployment[Pod]) -
     assert "sockets still open" not in pod.log
 
 
+async def test_sighup_drains_like_sigterm(pods: Deployment[Pod]) -> None:
+    pod = pods.servers[0]
+    async with visitor(pod.websocket_url) as page:
+        pod.send_signal(signal.SIGHUP)
+        frames, code = await page.until_closed()
+        assert (frames[-1]["type"], code) == ("serverShutdown", 4001)
+    await eventually(lambda: ended(pod), "the process ends")
+    assert pod.exit_code == 0
+
+
 DRAIN = {"Host": "127.0.0.1:8081", "X-Messaging-Drain": "1"}
 
 
