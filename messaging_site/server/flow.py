@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from daphne.ws_protocol import WebSocketProtocol
@@ -24,6 +25,9 @@ READ_BYTES = 256 * 1024
 PARSE_SECONDS = 0.0001  # for one turn of a socket: 64 KiB can be 10,000 pings, for which all other sockets would wait
 PARSE_PAUSE_SECONDS = 0.005
 STALL_SECONDS = 10  # how long a client may read nothing before it is closed with 4008
+FRAGMENTS = 64  # that one message may come in; more close with 4400
+MESSAGE_SECONDS = 30  # from the first byte of a message to its last one; clients give up a request after that time
+PIECES = 64  # of one frame, each as it came from the network, before they are joined
 
 
 @implementer(IPushProducer)
@@ -40,6 +44,7 @@ class Flow:
         self._writable: asyncio.Event | None = None  # None: the transport is writable
         self._stall: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
+        self._late: asyncio.TimerHandle | None = None  # runs while a message is incomplete
 
     # Reading. daphne's own queue takes three times as much memory as all of this, even empty.
 
@@ -47,6 +52,7 @@ class Flow:
         """Add an event for the application; daphne calls this."""
         self._events.append(event)
         self._bytes += _size(event)
+        self._expect_rest(False)
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
@@ -72,6 +78,7 @@ class Flow:
         until = time.monotonic() + PARSE_SECONDS
         while self._has_room():
             if not self._socket.processData():
+                self._expect_rest(self._socket.is_within_message())
                 return self._read(True)
             if self._socket.data and time.monotonic() > until:
                 self._rest = asyncio.get_running_loop().call_later(PARSE_PAUSE_SECONDS, self._parse_on)
@@ -86,6 +93,15 @@ class Flow:
         """Return whether to parse another frame. Not while the client reads nothing: parsed pings are answered."""
         room = len(self._events) < READ_FRAMES and self._bytes < READ_BYTES
         return room and self._writable is None and self._socket.is_upgraded()
+
+    def _expect_rest(self, incomplete: bool) -> None:
+        """Limit the time until an incomplete message is complete. Pings between its fragments don't prolong it."""
+        if incomplete and self._late is None:
+            fail = partial(self._socket.fail, CloseCode.NO_IDENTIFY, "unfinished message")
+            self._late = asyncio.get_running_loop().call_later(MESSAGE_SECONDS, fail)
+        elif not incomplete and self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def _read(self, reading: bool) -> None:
         if reading != self._reading and self._socket.state != self._socket.STATE_CLOSED:
@@ -118,6 +134,7 @@ class Flow:
     def stop(self) -> None:
         """End all waiting, after the socket has ended."""
         self.stopProducing()
+        self._expect_rest(False)
         if self._rest is not None:
             self._rest.cancel()
 
@@ -125,7 +142,10 @@ class Flow:
 class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
     """One WebSocket of the server."""
 
-    data: bytes  # received and not parsed yet; autobahn maintains it
+    # autobahn maintains these: what is received and not parsed yet, and the parts of the message that is arriving.
+    data: bytes
+    message_data: list[bytes]
+    frame_data: list[bytes]
 
     def onConnect(self, request: Any) -> Any:
         self.flow = Flow(self)
@@ -171,6 +191,30 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
             return bool(self.data)
         more: bool = super().processData()
         return more
+
+    def is_within_message(self) -> bool:
+        """Return whether a message has begun to arrive, and has not ended yet."""
+        return bool(self.data) or self.current_frame is not None or self.inside_message
+
+    # autobahn keeps the fragments of a message, and the pieces of a frame, in lists: an empty one takes memory too.
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        if len(self.message_data) >= FRAGMENTS:
+            self.fail(CloseCode.BAD_FRAMES, "too many fragments")
+        super().onMessageFrameBegin(length)
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        super().onMessageFrameData(payload)
+        if len(self.frame_data) > PIECES:
+            self.frame_data = [b"".join(self.frame_data)]
+
+    def onMessageFrame(self, payload: list[bytes]) -> None:
+        super().onMessageFrame([b"".join(payload)])
+
+    def fail(self, code: CloseCode, reason: str) -> None:
+        """Close with `code`, and keep nothing of the message that is arriving."""
+        self._fail_connection(int(code), reason)
+        self.message_data = []
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if hasattr(self, "flow"):  # else its handshake was refused, before any application was called

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.attacker import ATTACKS
 from tests.support.connections import Frame, error, visitor
@@ -140,6 +141,33 @@ async def test_a_sender_that_is_faster_than_its_handler_costs_bounded_memory(att
     """Run until 200 messages are committed; a server that reads on meanwhile would hold 200 MB of further messages."""
     before = value(pod, *ACCEPTED)
     assert await peak_growth(pod, attack, lambda: value(pod, *ACCEPTED) > before + 200) < 16
+
+
+async def test_a_message_in_64_fragments_is_served_and_one_in_more_is_closed(pod: WatchedPod) -> None:
+    async with websocket(pod.websocket_url, proxy=None) as page:
+        await page.recv()
+        await page.send(['{"action":"ping"}', *[" "] * 62])  # and an empty one, as the last
+        assert json.loads(await page.recv())["type"] == "pong"
+        await page.send(['{"action":"ping"}', *[" "] * 63])
+        await page.wait_closed()
+        assert page.close_code == 4400
+
+
+@pytest.mark.parametrize("limits", [{"MESSAGE_SECONDS": "2"}], ids=["short"])
+async def test_a_message_that_does_not_end_is_closed_though_pings_go_on(pod: WatchedPod) -> None:
+    async def unfinished() -> AsyncIterator[str]:
+        yield '{"action":'
+        await page.wait_closed()
+
+    async with websocket(pod.websocket_url, proxy=None) as page:
+        await page.recv()
+        sending = asyncio.create_task(page.send(unfinished()))
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await (await page.ping())
+                await asyncio.sleep(0.1)
+        assert page.close_code == 4408
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 LONG_LINE = b"GET /" + b"w" * 4_000 + b" HTTP/1.1\r\n"

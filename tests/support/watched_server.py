@@ -3,7 +3,7 @@
 A turn is the time for which the loop keeps all other connections waiting. It is measured in CPU time of the loop's
 thread, which does not pass while other processes have the processor. SIGUSR1 makes the server write the turns since the
 last signal, in seconds, to the file that TURNS names. SIGUSR2 makes it write the number of tasks of each coroutine to
-the file that TASKS names.
+the file that TASKS names. MESSAGE_SECONDS sets the time for one message of a socket.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from messaging_site.server import server  # before Twisted's reactor, which it s
 
 # isort: split
 from twisted.internet import reactor
+
+from messaging_site.server import flow
 
 TICK_SECONDS = 0.001  # shorter turns are measured together
 
@@ -70,4 +72,5 @@ def watch() -> None:
 
 if __name__ == "__main__":
     reactor.callWhenRunning(watch)
+    flow.MESSAGE_SECONDS = int(os.environ.get("MESSAGE_SECONDS", flow.MESSAGE_SECONDS))
     server.main()

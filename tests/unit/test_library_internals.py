@@ -25,7 +25,8 @@ INTERNALS: dict[str, set[str]] = {
     "autobahn.websocket.protocol": {
         "_dataReceived", "_transport_details", "http_headers", "http_request_data", "http_response_data",
         "websocket_extensions", "consumeData", "processData", "current_frame", "inside_message", "send_queue",
-        "STATE_OPEN", "STATE_CLOSING", "STATE_CLOSED", "CONFIG_ATTRS", "failByDrop",
+        "STATE_OPEN", "STATE_CLOSING", "STATE_CLOSED", "CONFIG_ATTRS", "failByDrop", "message_data", "frame_data",
+        "onMessageFrameBegin", "onMessageFrameData", "onMessageFrame", "_fail_connection",
     },
     "daphne.http_protocol": {"process", "daphne-root-path"},
     "daphne.ws_protocol": {"serverSend", "handle_reply", "onConnect", "onOpen", "onClose"},
