@@ -120,7 +120,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "messaging_site.middleware.permissions_policy",
     "messaging_site.unreadable.refuse_unreadable",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "messaging_site.static.StaticFilesMiddleware",
     "messaging_site.middleware.static_files_of_another_version",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",  # the language of the cookie, or else of the browser

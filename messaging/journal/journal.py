@@ -86,6 +86,10 @@ class Journal:
         """The number of messages that wait for a transaction."""
         return self._writer.waiting
 
+    def connect(self) -> None:
+        """Have the writer connect now: when the first message comes, there may be no descriptor left for it."""
+        self._writer.connect()
+
     async def append(self, new: NewMessage) -> Appended:
         """Commit `new`. The call may be repeated with the same id at any time.
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from django.db import DataError, Error, NotSupportedError, connection
 
@@ -30,6 +31,11 @@ _Refusal = NotStorable | StoreUnavailable
 _Settled = tuple[asyncio.Future[Appended], Outcome | _Refusal]
 
 
+class _Order(Enum):
+    CONNECT = "connect"
+    END = "end"
+
+
 @dataclass(slots=True)
 class _Waiting:
     new: NewMessage
@@ -46,7 +52,7 @@ class Writer:
     def __init__(self, name: str, committed: Committed, begin: Callable[[], object]) -> None:
         self._committed = committed
         self._begin = begin
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting | _Order] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -66,14 +72,21 @@ class Writer:
         self._queue.put(_Waiting(new, future))
         return future
 
+    def connect(self) -> None:
+        """Have the thread connect to the database now, rather than with the first message."""
+        self._queue.put(_Order.CONNECT)
+
     def close(self) -> None:
         """Commit the messages that wait, then end the thread."""
-        self._queue.put(None)
+        self._queue.put(_Order.END)
         self._thread.join()
 
     def _run(self) -> None:
         self._begin()
-        while (first := self._queue.get()) is not None:
+        while (first := self._queue.get()) is not _Order.END:
+            if first is _Order.CONNECT:
+                _connect()
+                continue
             batch = [first]
             last = False
             if COMPANY <= self.waiting < ENOUGH:
@@ -81,10 +94,11 @@ class Writer:
             with contextlib.suppress(queue.Empty):
                 while len(batch) < BATCH:
                     waiting = self._queue.get_nowait()
-                    if waiting is None:
+                    if waiting is _Order.END:
                         last = True
                         break
-                    batch.append(waiting)
+                    if waiting is not _Order.CONNECT:  # the batch connects
+                        batch.append(waiting)
             # Skip futures that have already timed out: their senders were asked to try again.
             self._settle([waiting for waiting in batch if not waiting.future.done()])
             if last:
@@ -105,6 +119,13 @@ class Writer:
         for loop, settled in by_loop.items():
             with contextlib.suppress(RuntimeError):  # the loop has closed: there is no caller left
                 loop.call_soon_threadsafe(_resolve, settled)
+
+
+def _connect() -> None:
+    try:
+        connection.ensure_connection()
+    except Error as error:  # the first message tries again
+        logger.warning("database unavailable", extra={"messages": 0, "error": str(error)})
 
 
 def _resolve(settled: "list[_Settled]") -> None:

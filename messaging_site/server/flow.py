@@ -155,6 +155,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # daphne has no types
         super().onOpen()
         self._forget_handshake()
         self.transport.unregisterProducer()  # twisted.web's, from before the upgrade
+        del self.transport.bufferSize  # that of HTTP
         self.transport.registerProducer(self.flow, True)
 
     def _forget_handshake(self) -> None:

@@ -28,8 +28,10 @@ from twisted.internet import defer, reactor
 from twisted.logger import STDLibLogObserver, globalLogPublisher
 
 from messaging.protocol.limits import SOCKET_LIMIT
+from messaging_site.server import descriptors
 from messaging_site.server.flow import Socket
 from messaging_site.server.http import ANSWER_SECONDS, Channel
+from messaging_site.server.ports import Connection, Factory
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Server(DaphneServer):
         super().__init__(application, **options)
         # daphne drops Twisted's log. It has the errors that end a connection before any application is called.
         globalLogPublisher.addObserver(STDLibLogObserver("twisted"))  # type: ignore[arg-type]  # it is one
+        self._room = _make_room(settings.MAX_CONNECTIONS)
         self._shutdown_timeout = shutdown_timeout
         self._ports: list[Any] = []
         self._drain: asyncio.Task[None] | None = None
@@ -68,16 +71,31 @@ class Server(DaphneServer):
         super().run()
 
     def listen_success(self, port: Any) -> None:
+        # The first endpoint is the application's, the second one that of the probes.
+        port.factory = Factory(self, descriptors.PROBES if self._ports else self._room.connections)
+        port.transport = Connection
         self._ports.append(port)
         super().listen_success(port)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        if not isinstance(protocol, Socket):
-            return super().create_application(protocol, scope)
-        scope |= {"asgi": {"version": "3.0"}, "extensions": EXTENSIONS}
-        running = self.application(scope, protocol.flow.receive, protocol.send)
+        scope |= {"asgi": {"version": "3.0"}}
+        events: Any
+        if isinstance(protocol, Socket):
+            scope["extensions"] = EXTENSIONS
+            events, receive = protocol.flow, protocol.flow.receive
+        else:
+            events = asyncio.Queue()
+            receive = events.get
+        running = self.application(scope, receive, protocol.send)
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(running)
-        return protocol.flow
+        return events
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        """Forget a request that no application has seen at once; daphne keeps it for up to a second."""
+        if "application_instance" in self.connections.get(protocol, {}):
+            super().protocol_disconnected(protocol)
+        else:
+            self.connections.pop(protocol, None)
 
     def kill_all_applications(self) -> Any:
         """Cancel all applications. daphne's method raises KeyError if a connection has none (yet, or no longer)."""
@@ -98,7 +116,6 @@ class Server(DaphneServer):
     def _begin(self) -> None:
         from messaging.runtime import runtime
 
-        self.http_factory.protocol = Channel
         self.ws_factory.protocol = Socket
         # Close with 1009 if a frame is too large; by default the TCP connection just ends (1006 in the browser).
         self.ws_factory.setProtocolOptions(failByDrop=False)
@@ -106,7 +123,8 @@ class Server(DaphneServer):
             option = getattr(self.ws_factory, name)
             setattr(Socket, name, staticmethod(option) if callable(option) else option)
         Socket.CONFIG_ATTRS = ()  # else autobahn pretty-prints them all for each socket, for a log line
-        runtime.here()
+        runtime.sockets.limit = self._room.sockets
+        runtime.journal.connect()
         # Existing objects stay, so collections skip them. They also run rarely: few new objects become cyclic garbage.
         gc.collect()
         gc.freeze()
@@ -125,7 +143,7 @@ class Server(DaphneServer):
         sockets.draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._shutdown_timeout + END_SECONDS
-        # The first endpoint is the application's. The probes stay, and answer that this process is not ready.
+        # The probes stay, and answer that this process is not ready.
         await defer.maybeDeferred(self._ports[0].stopListening).asFuture(loop)
         left = await sockets.drain(self._shutdown_timeout * SPREAD, patience=END_SECONDS)
         requests = await self._answered(deadline)
@@ -152,6 +170,22 @@ class Server(DaphneServer):
         served = [protocol for protocol in open_ones if not isinstance(protocol, Socket)]
         writers = reactor.getWriters()  # type: ignore[misc]  # Twisted's interfaces have no self
         return len(served) + sum(isinstance(getattr(writer, "protocol", None), Channel) for writer in writers)
+
+
+def _make_room(sockets: int) -> descriptors.Room:
+    """Return the room for connections of this process. End it if there is none; warn if there is less than asked."""
+    room = descriptors.make_room(sockets)
+    if room.sockets < 1:
+        least = descriptors.PROBES + descriptors.OTHERS + 2
+        sys.exit(
+            f"configuration: this process may open {room.limit} files (ulimit -Hn); a server needs {least} or more"
+        )
+    if room.sockets < sockets:
+        logger.warning(
+            "MAX_CONNECTIONS lowered from %s to %s: this process may open %s files (ulimit -Hn)",
+            sockets, room.sockets, room.limit,
+        )  # fmt: skip
+    return room
 
 
 def by_port(application: ASGIApplication, health: ASGIApplication, health_port: int) -> ASGIApplication:

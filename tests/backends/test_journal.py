@@ -389,6 +389,20 @@ async def test_database_connections_that_were_cut_are_replaced(journal: Journal)
     assert contents((await journal.newest(VISITOR, 10)).messages) == ["before", "after"]
 
 
+async def test_the_writer_connects_when_it_is_told_to_and_not_only_with_the_first_message(journal: Journal) -> None:
+    @sync_to_async
+    def connected() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            return int(cursor.fetchone()[0])
+
+    before = await connected()
+    journal.connect()
+    await eventually(connected, "the writer has connected", until=lambda number: number == before + 1)
+    await journal.append(new("message-1"))
+    assert await connected() == before + 2  # and a reader, for the blocked visitors
+
+
 async def test_closing_commits_what_waits() -> None:
     journal = Journal()
     await journal.append(new("message-first"))

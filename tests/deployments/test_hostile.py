@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket
@@ -19,9 +22,10 @@ from tests.support.connections import Frame, error, visitor
 from tests.support.deployments import Kubernetes, Pod, probe
 from tests.support.metrics import value
 from tests.support.paths import ROOT
+from tests.support.raw_http import largest_file
 from tests.support.redis_services import Redis
 from tests.support.services import HOST
-from tests.support.waiting import eventually
+from tests.support.waiting import SOON, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +78,8 @@ class Attacker:
 
     def __init__(self, kind: str, pod: Pod, token: str = "") -> None:
         self.kind = kind
-        command = [sys.executable, "-m", "tests.support.attacker", kind, str(pod.port), token]
+        path, _ = largest_file(pod)
+        command = [sys.executable, "-m", "tests.support.attacker", kind, str(pod.port), path, token]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
@@ -141,6 +146,66 @@ async def test_a_sender_that_is_faster_than_its_handler_costs_bounded_memory(att
     """Run until 200 messages are committed; a server that reads on meanwhile would hold 200 MB of further messages."""
     before = value(pod, *ACCEPTED)
     assert await peak_growth(pod, attack, lambda: value(pod, *ACCEPTED) > before + 200) < 16
+
+
+STALLED = ("messaging_outbound_drops_total", "stalled")
+
+
+@pytest.mark.parametrize(("attack", "clients"), [("unread_files", 20), ("unread_file", 300)], indirect=["attack"])
+async def test_answers_that_nobody_reads_cost_bounded_memory_and_are_dropped(
+    attack: Attacker, clients: int, pod: WatchedPod
+) -> None:
+    """Run until as many connections as attack at once were dropped: what they are sent is up to 100 MB."""
+    open_before = psutil.Process(pod.pid).num_fds()
+    assert await peak_growth(pod, attack, lambda: value(pod, *STALLED) >= clients) < 16
+    await eventually(lambda: psutil.Process(pod.pid).num_fds() <= open_before, "no connection is left")
+
+
+@pytest.mark.parametrize(
+    "attack", ["body", "endless_body", "short_chunks", "trailers", "headers", "empty_fragments"], indirect=True
+)
+async def test_a_request_or_message_without_end_costs_bounded_memory(attack: Attacker, pod: WatchedPod) -> None:
+    ends = time.monotonic() + 5
+    assert await peak_growth(pod, attack, lambda: time.monotonic() > ends) < 16
+
+
+SENT = 20 * 1024 * 1024
+CHUNK = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+LONG_BODIES = {
+    "a length": (b"Content-Length: %d" % SENT, b"x" * SENT),
+    "a length that is a lie": (b"Content-Length: 9999999999", b"x" * SENT),
+    "chunks": (b"Transfer-Encoding: chunked", CHUNK * (SENT // len(CHUNK)) + b"0\r\n\r\n"),
+    "chunks without end": (b"Transfer-Encoding: chunked", CHUNK * (SENT // len(CHUNK))),
+    "nothing before 100": (b"Content-Length: %d\r\nExpect: 100-continue" % SENT, b""),
+}
+
+
+@pytest.mark.parametrize("what", LONG_BODIES)
+def test_a_body_over_64_kib_gets_413_on_every_path_even_if_the_client_sends_it_all_before_it_reads(
+    what: str, pod: WatchedPod
+) -> None:
+    header, body = LONG_BODIES[what]
+    before = resident(pod)
+    for port, path in [
+        *((pod.port, path) for path in ("/user/", "/admin/login/", "/static/messaging/view.js", "/ws", "/nothing")),
+        (pod.health_port, "/health"),
+        (pod.health_port, "/drain"),
+    ]:
+        with socket.create_connection((HOST, port), SOON) as client:
+            client.sendall(b"POST %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n" % (path.encode(), header))
+            client.sendall(body)
+            with client.makefile("rb") as answer:
+                assert answer.readline() == b"HTTP/1.1 413 Content Too Large\r\n"
+                assert answer.read().endswith(b"\r\n\r\nThe body of a request may have at most 65536 bytes.\n")
+    assert resident(pod) - before < 8
+
+
+def test_a_head_over_16_kib_gets_431(pod: WatchedPod) -> None:
+    for line in (b"GET /" + b"x" * 100_000 + b" HTTP/1.1", b"GET / HTTP/1.1\r\nCookie: " + b"x" * 100_000):
+        with socket.create_connection((HOST, pod.port), SOON) as client:
+            client.sendall(line + b"\r\n\r\n")
+            with client.makefile("rb") as answer:
+                assert answer.readline() == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
 
 
 async def test_a_message_in_64_fragments_is_served_and_one_in_more_is_closed(pod: WatchedPod) -> None:

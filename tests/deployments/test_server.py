@@ -8,7 +8,6 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import urlencode
 
 import psycopg
@@ -19,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.connections import Frame, new_id, visitor
 from tests.support.deployments import PASSWORD, Deployment, Kubernetes, Pod, fetch, manage, probe, waiting_for_locks
-from tests.support.raw_http import asked
+from tests.support.raw_http import asked, largest_file
 from tests.support.redis_services import Redis
 from tests.support.services import HOST
 from tests.support.waiting import SOON, eventually
@@ -157,18 +156,11 @@ async def login(pods: Deployment[Pod]) -> bytes:
     ).encode()
 
 
-def largest_file(pod: Pod) -> tuple[Path, bytes]:
-    """Return path and content of the largest file under /static/."""
-    root = Path(pod.environment["STATIC_ROOT"])
-    file = max((path for path in root.rglob("*.*") if path.is_file()), key=lambda path: path.stat().st_size)
-    return file.relative_to(root), file.read_bytes()
-
-
 async def test_requests_that_are_under_way_when_the_process_stops_are_answered(pods: Deployment[Pod]) -> None:
     """One request waits for the database, one is still being sent, and the answer to one is not read."""
     pod, request = pods.servers[0], await login(pods)
     path, content = largest_file(pod)
-    get = f"GET /static/{path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    get = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
     async with asyncio.timeout(4 * SOON), contextlib.AsyncExitStack() as stack:
         # Once 16 KiB are read, the kernel's buffers grow to 350 kB and can hold the whole file.
         page, _ = await stack.enter_async_context(asked(pod, get, limit=1024))
@@ -191,6 +183,33 @@ async def test_requests_that_are_under_way_when_the_process_stops_are_answered(p
     await eventually(lambda: ended(pod), "the process ends")
     assert pod.exit_code == 0
     assert "server stops: 0 sockets still open, 0 requests unanswered" in pod.log
+
+
+def test_a_request_is_answered_though_its_client_has_finished_sending(pods: Deployment[Pod]) -> None:
+    pod = pods.servers[0]
+    one = f"GET /user/ HTTP/1.1\r\nHost: {HOST}:{pod.port}\r\n\r\n".encode()
+    for requests in (one, one * 3):
+        with socket.create_connection((HOST, pod.port), SOON) as client:
+            client.sendall(requests)
+            client.shutdown(socket.SHUT_WR)
+            answer = client.makefile("rb").read()  # and the server closes the connection when all is answered
+        assert answer.count(b"HTTP/1.1 200 OK\r\n") == len(requests) // len(one)
+    with socket.create_connection((HOST, pod.port), SOON) as client:
+        client.sendall(one[:-2])
+        client.shutdown(socket.SHUT_WR)
+        assert client.makefile("rb").read() == b""
+
+
+def test_head_has_the_headers_of_get_and_no_body_however_large_it_would_be(pods: Deployment[Pod]) -> None:
+    pod, (path, content) = pods.servers[0], largest_file(pods.servers[0])
+    for asked_for in (path, "/user/"):
+        request = f"HEAD {asked_for} HTTP/1.1\r\nHost: {HOST}:{pod.port}\r\nConnection: close\r\n\r\n"
+        with socket.create_connection((HOST, pod.port), SOON) as client:
+            client.sendall(request.encode())
+            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert body == b""
+    assert fetch(f"{pod.origin}{path}")[2] == content
 
 
 @pytest.mark.parametrize("environment", [{"SHUTDOWN_TIMEOUT": "3600"}])

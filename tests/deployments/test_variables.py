@@ -85,8 +85,18 @@ ELSEWHERE: list[tuple[str, Kind, dict[str, str], str]] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "pod", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://u:canary@h:x"}, "must be a URL"),
     ("ALLOWED_HOSTS", "pod", {"ALLOWED_HOSTS": "chat.example.org:443"}, "must be host names"),
     ("CSRF_TRUSTED_ORIGINS", "function", {"CSRF_TRUSTED_ORIGINS": "https://chat.example.org/"}, "must be origins"),
-    ("MESSAGING_DEBUG", "pod", {"MESSAGING_DEBUG": "true"}, "must be false: its pages show settings and code to everyone"),
-    ("MESSAGING_DEBUG", "function", {"MESSAGING_DEBUG": "1"}, "must be false: its pages show settings and code to everyone"),
+    (
+        "MESSAGING_DEBUG",
+        "pod",
+        {"MESSAGING_DEBUG": "true"},
+        "must be false: its pages show settings and code to everyone",
+    ),
+    (
+        "MESSAGING_DEBUG",
+        "function",
+        {"MESSAGING_DEBUG": "1"},
+        "must be false: its pages show settings and code to everyone",
+    ),
     ("VAR_DIR", "pod", {"DEPLOYMENT_MODE": "local", "VAR_DIR": "/proc/var"}, "a writable directory"),
 ]
 

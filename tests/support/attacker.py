@@ -1,4 +1,4 @@
-"""Hostile clients, in a process of their own: `python -m tests.support.attacker KIND PORT TOKEN`.
+"""Hostile clients, in a process of their own: `python -m tests.support.attacker KIND PORT PATH TOKEN`.
 
 A line on its standard input begins the attack, the next one ends it; the process answers each with a line when that is
 done. An attack has begun when each of its clients has made its first attempt of many.
@@ -6,9 +6,10 @@ done. An attack has begun when each of its clients has made its first attempt of
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from messaging.client.frames import encode, identify, new_id
 
@@ -17,12 +18,14 @@ HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-TEXT, PING = 1, 9  # opcodes
+CONTINUATION, TEXT, PING = 0, 1, 9  # opcodes
+FIN = 0x80
+ESTABLISHED = 1  # the state of a connection that neither side has ended (tcp_states.h of Linux)
 PAUSE_SECONDS = 0.05  # before a disconnected attacker reconnects: the attacks are on frames, not on handshakes
 
 
-def frame(payload: bytes | dict[str, object], opcode: int = TEXT) -> bytes:
-    """Return a masked frame with a mask of zeros (RFC 6455 section 5.2)."""
+def frame(payload: bytes | dict[str, object], opcode: int = TEXT, fin: int = FIN) -> bytes:
+    """Return a masked frame with a mask of zeros (RFC 6455 section 5.2). `fin`: 0 if more fragments follow."""
     data = payload if isinstance(payload, bytes) else encode(payload).encode()
     length = len(data)
     if length < 126:
@@ -31,21 +34,27 @@ def frame(payload: bytes | dict[str, object], opcode: int = TEXT) -> bytes:
         size = bytes([0x80 | 126]) + length.to_bytes(2)
     else:
         size = bytes([0x80 | 127]) + length.to_bytes(8)
-    return bytes([0x80 | opcode]) + size + b"\0\0\0\0" + data
+    return bytes([fin | opcode]) + size + b"\0\0\0\0" + data
 
 
-async def connected(port: int, token: str = "") -> socket.socket:
-    """Return a WebSocket that has sent its identify frame, with the smallest receive buffer that the system allows.
+async def opened(port: int) -> socket.socket:
+    """Return a connection with the smallest receive buffer that the system allows.
 
     Its segments are small, so the server's kernel buffers little for it too: data that it does not read waits in the
-    server. Raise ConnectionError if the server refuses the handshake.
+    server.
     """
-    loop = asyncio.get_running_loop()
     raw = socket.socket()
     raw.setblocking(False)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-    await loop.sock_connect(raw, (HOST, port))
+    await asyncio.get_running_loop().sock_connect(raw, (HOST, port))
+    return raw
+
+
+async def connected(port: int, token: str = "") -> socket.socket:
+    """Return a WebSocket that has sent its identify frame. Raise ConnectionError if its handshake is refused."""
+    loop = asyncio.get_running_loop()
+    raw = await opened(port)
     await loop.sock_sendall(raw, HANDSHAKE)
     answer = await loop.sock_recv(raw, 12)
     if answer != b"HTTP/1.1 101":
@@ -68,10 +77,11 @@ async def read_until(raw: socket.socket, text: bytes) -> None:
 
 
 class Client:
-    """One attacking client. `token`: of the visitor that it identifies as."""
+    """One attacking client. `path`: of the largest file. `token`: of the visitor that it identifies as."""
 
-    def __init__(self, port: int, token: str) -> None:
+    def __init__(self, port: int, path: str, token: str) -> None:
         self.port = port
+        self.path = path
         self.token = token
         self.has_attacked = False
 
@@ -157,6 +167,107 @@ async def ping_frames(client: Client) -> None:
     await pour(client, iter(lambda: frame({"action": "ping", "id": "p"}) * 1_500, None), reading=True)
 
 
+async def fragments(client: Client, payload: bytes) -> None:
+    """Begin a message and never end it, with pings between its fragments."""
+    more = frame(payload, CONTINUATION, fin=0) * 500 + frame(b"", PING)
+    await pour(client, itertools.chain([frame(payload, fin=0)], itertools.repeat(more)), reading=True)
+
+
+async def empty_fragments(client: Client) -> None:
+    await fragments(client, b"")
+
+
+async def short_fragments(client: Client) -> None:
+    await fragments(client, b"x")
+
+
+async def unread(client: Client, *, requests: int) -> None:
+    """Request a file, `requests` times without a pause, and read nothing until the server ends the connection."""
+    loop = asyncio.get_running_loop()
+    request = f"GET {client.path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with contextlib.closing(await opened(client.port)) as raw:
+        # It blocks if the server stops reading, which is no reason to wait for ever.
+        sending = asyncio.create_task(loop.sock_sendall(raw, request * requests))
+        client.has_attacked = True
+        try:
+            while raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED:
+                await asyncio.sleep(0.1)
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+
+async def unread_file(client: Client) -> None:
+    await unread(client, requests=1)
+
+
+async def unread_files(client: Client) -> None:
+    await unread(client, requests=1_000)
+
+
+async def upload(client: Client, head: bytes, chunks: Iterable[bytes] = ()) -> None:
+    """Send a request as fast as the server takes it, and read until the server ends the connection."""
+    loop = asyncio.get_running_loop()
+    raw = socket.socket()
+    raw.setblocking(False)
+    await loop.sock_connect(raw, (HOST, client.port))
+    with contextlib.closing(raw):
+        reader = asyncio.create_task(read_all(raw))
+        try:
+            await loop.sock_sendall(raw, b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\n" + head)
+            client.has_attacked = True
+            for chunk in chunks:
+                await loop.sock_sendall(raw, chunk)
+            await reader
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+
+async def not_found(client: Client) -> None:
+    """Request a page that does not exist, again and again, without waiting for the answers."""
+    request = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    loop = asyncio.get_running_loop()
+    raw = await opened(client.port)
+    with contextlib.closing(raw):
+        reader = asyncio.create_task(read_all(raw))
+        try:
+            while not reader.done():
+                await loop.sock_sendall(raw, request * 50)
+                client.has_attacked = True
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def body(client: Client) -> None:
+    """Send a body of 400 MB."""
+    await upload(client, b"Content-Length: 400000000\r\n\r\n", itertools.repeat(b"x" * 65_536, 6_100))
+
+
+async def endless_body(client: Client) -> None:
+    """Send a chunked body that never ends."""
+    await upload(client, CHUNKED, itertools.repeat(b"10000\r\n" + b"x" * 65_536 + b"\r\n"))
+
+
+async def short_chunks(client: Client) -> None:
+    """Send a body of 60 kB in chunks of one byte, but not its end."""
+    await upload(client, CHUNKED, [b"1\r\nx\r\n" * 60_000])
+
+
+async def trailers(client: Client) -> None:
+    """Send the shortest headers after an empty body, but not their end."""
+    await upload(client, CHUNKED, [b"0\r\n" + b"x\r\n" * 21_000])
+
+
+async def headers(client: Client) -> None:
+    """Send 499 headers, and no more."""
+    await upload(client, b"".join(b"h%d:\r\n" % number for number in range(499)))
+
+
 async def connections(client: Client) -> None:
     """Open a connection and stay silent, without reconnecting if the server ends it: handshakes are not attacked."""
     with contextlib.closing(await connected(client.port)) as raw:
@@ -177,14 +288,24 @@ ATTACKS: dict[str, tuple[Attack, int]] = {  # with the number of clients that at
     "pings_unread": (pings_unread, 2),
     "ping_frames": (ping_frames, 2),
     "connections": (connections, 1_100),
+    "empty_fragments": (empty_fragments, 2),
+    "short_fragments": (short_fragments, 2),
+    "unread_file": (unread_file, 300),
+    "unread_files": (unread_files, 20),
+    "not_found": (not_found, 20),
+    "body": (body, 2),
+    "endless_body": (endless_body, 2),
+    "short_chunks": (short_chunks, 4),
+    "trailers": (trailers, 20),
+    "headers": (headers, 20),
 }
 
 
-async def main(kind: str, port: int, token: str) -> None:
+async def main(kind: str, port: int, path: str, token: str) -> None:
     loop = asyncio.get_running_loop()
     attack, number = ATTACKS[kind]
     while await loop.run_in_executor(None, sys.stdin.readline):
-        clients = [Client(port, token) for _ in range(number)]
+        clients = [Client(port, path, token) for _ in range(number)]
         tasks = [asyncio.create_task(client.attack_again_and_again(attack)) for client in clients]
         while not all(client.has_attacked or task.done() for client, task in zip(clients, tasks, strict=True)):
             await asyncio.sleep(0.05)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from tests.support.deployments import Pod
 from tests.support.services import HOST
@@ -24,3 +25,10 @@ async def asked(
         writer.write(request)
         await writer.drain()
         yield reader, writer
+
+
+def largest_file(pod: Pod) -> tuple[str, bytes]:
+    """Return the path on the site, and the content, of the largest static file."""
+    root = Path(pod.environment["STATIC_ROOT"])
+    file = max((path for path in root.rglob("*.*") if path.is_file()), key=lambda path: path.stat().st_size)
+    return f"/static/{file.relative_to(root)}", file.read_bytes()

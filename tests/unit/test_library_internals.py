@@ -13,12 +13,22 @@ from tests.support.paths import ROOT
 
 # Each module of a library, with the names that messaging_site/server uses of it and that its documentation leaves out.
 INTERNALS: dict[str, set[str]] = {
-    # A request's time-out, which starts anew with every byte, and that of an idle connection.
+    # A request's time-out, which starts anew with every byte, and that of an idle connection. The limits of a request,
+    # the answers to a bad one, the pause before the next one, and what waits while one is served.
     "twisted.web.http": {
-        "_savedTimeOut", "timeOut", "resetTimeout", "requestDone", "requestFactory", "parsePOSTFormSubmission",
+        "_savedTimeOut", "timeOut", "resetTimeout", "requestDone", "maxHeaders", "totalHeadersSize", "headerReceived",
+        "allHeadersReceived", "allContentReceived", "gotLength", "handleContentChunk", "parsePOSTFormSubmission",
+        "_transferDecoder", "_maxTrailerHeadersSize", "_respondToBadRequestAndDisconnect", "_receivedHeaderSize",
+        "_receivedHeaderCount", "_handlingRequest", "_dataBuffer", "_optimisticEagerReadSize", "_networkProducer",
+        "_command", "persistent", "requests", "writeHeaders",
     },
-    # What waits to be written: if nothing does, frames go directly to the kernel.
-    "twisted.internet.abstract": {"dataBuffer", "_tempDataBuffer", "writeSomeData"},
+    # What waits to be written: if nothing does, frames go directly to the kernel. The size of one read.
+    "twisted.internet.abstract": {
+        "dataBuffer", "offset", "_tempDataBuffer", "_tempDataLen", "writeSomeData", "producerPaused", "bufferSize",
+        "loseWriteConnection",
+    },
+    # The connections of a port.
+    "twisted.internet.tcp": {"transport", "factory", "connectionLost", "socket"},
     # The connections that still have bytes to write when the process stops.
     "twisted.internet.asyncioreactor": {"getWriters"},
     # Parsing in turns, the short text frame, and what a socket keeps of its handshake.
@@ -28,11 +38,14 @@ INTERNALS: dict[str, set[str]] = {
         "STATE_OPEN", "STATE_CLOSING", "STATE_CLOSED", "CONFIG_ATTRS", "failByDrop", "message_data", "frame_data",
         "onMessageFrameBegin", "onMessageFrameData", "onMessageFrame", "_fail_connection",
     },
-    "daphne.http_protocol": {"process", "daphne-root-path"},
+    "daphne.http_protocol": {
+        "WebRequest", "HTTPFactory", "process", "daphne-root-path", "handle_reply", "finish", "check_timeouts", "application_queue",
+        "_response_started",
+    },
     "daphne.ws_protocol": {"serverSend", "handle_reply", "onConnect", "onOpen", "onClose"},
     "daphne.server": {
-        "create_application", "kill_all_applications", "handle_reply", "listen_success", "connections", "http_factory",
-        "ws_factory", "application_instance", "disconnected", "signal_handlers",
+        "create_application", "kill_all_applications", "handle_reply", "listen_success", "connections", "ws_factory",
+        "protocol_disconnected", "application_instance", "disconnected", "signal_handlers",
     },
 }  # fmt: skip
 

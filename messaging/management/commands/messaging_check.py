@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from messaging import checks
 from messaging.operations import round_trip
 from messaging_site.conf import env
+from messaging_site.server import descriptors
 
 MASK = "***"
 SECRETS = re.compile("SECRET|PASSWORD|TOKEN")  # in the name of a variable
@@ -24,8 +25,9 @@ IN_URLS = (
 class Command(BaseCommand):
     help = (
         "Print the effective configuration as JSON: each variable of docs/configuration.md with its value or default, "
-        "secrets masked, the most connections to the database that a process opens, and the results of `check --deploy "
-        "--tag messaging`. With --online, also test each backend "
+        "secrets masked, the most connections to the database that a process opens, the most WebSockets that a server "
+        "started with this command's limit of open files would serve, and the results of `check --deploy --tag "
+        "messaging`. With --online, also test each backend "
         "and print how long it took: the database and the connection store by writing and removing a row, the channel "
         "layer by a message to itself, and on AWS the management API by a post to a connection that does not exist. "
         "ok: it works. degraded: messages are late, but none is lost. failed: no client is served. The exit code is 1 "
@@ -44,6 +46,7 @@ class Command(BaseCommand):
             "status": "ok",
             "configuration": {name: masked(name, value) for name, value in sorted(env.effective.items())},
             "database_connections": settings.DATABASE_CONNECTIONS,
+            **_connections(),
             "checks": [checks.line(message) for message in found],
         }
         wrong = [str(message.id) for message in found if message.is_serious()]
@@ -60,6 +63,14 @@ class Command(BaseCommand):
         self.stdout.flush()  # before the error, which goes to the other stream
         if wrong:
             raise CommandError(f"failed: {', '.join(wrong)}")
+
+
+def _connections() -> dict[str, dict[str, int]]:
+    """Return the most WebSockets that a server would serve if it was started as this process was; {} on a gateway."""
+    if settings.WEBSOCKET_API_ENDPOINT is not None:
+        return {}
+    room = descriptors.room(settings.MAX_CONNECTIONS)
+    return {"connections_if_started_here": {"most": room.sockets, "open_files": room.limit}}
 
 
 def masked(name: str, value: object) -> object:
