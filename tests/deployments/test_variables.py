@@ -89,13 +89,13 @@ ELSEWHERE: list[tuple[str, Kind, dict[str, str], str]] = [
         "MESSAGING_DEBUG",
         "pod",
         {"MESSAGING_DEBUG": "true"},
-        "must be false: its pages show settings and code to everyone",
+        "must be false: its pages show settings and code",
     ),
     (
         "MESSAGING_DEBUG",
         "function",
         {"MESSAGING_DEBUG": "1"},
-        "must be false: its pages show settings and code to everyone",
+        "must be false: its pages show settings and code",
     ),
     ("VAR_DIR", "pod", {"DEPLOYMENT_MODE": "local", "VAR_DIR": "/proc/var"}, "a writable directory"),
 ]

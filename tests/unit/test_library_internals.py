@@ -39,8 +39,8 @@ INTERNALS: dict[str, set[str]] = {
         "onMessageFrameBegin", "onMessageFrameData", "onMessageFrame", "_fail_connection",
     },
     "daphne.http_protocol": {
-        "WebRequest", "HTTPFactory", "process", "daphne-root-path", "handle_reply", "finish", "check_timeouts", "application_queue",
-        "_response_started",
+        "WebRequest", "HTTPFactory", "process", "daphne-root-path", "handle_reply", "finish", "check_timeouts",
+        "application_queue", "_response_started",
     },
     "daphne.ws_protocol": {"serverSend", "handle_reply", "onConnect", "onOpen", "onClose"},
     "daphne.server": {
