@@ -22,7 +22,6 @@ from tests.support.breakable_deployments import (
 )
 from tests.support.connections import admin, visitor
 from tests.support.deployments import Deployment, Kubernetes, Pod, Server
-from tests.support.known_faults import known_fault
 from tests.support.redis_services import Redis
 from tests.support.repetition import RUNS
 from tests.support.services import wrong_clock
@@ -280,7 +279,6 @@ def wrong(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment]:
         yield deployment
 
 
-@known_fault("D3")
 async def test_pods_whose_clocks_differ_count_the_same_people(wrong: Deployment) -> None:
     right, ahead = wrong.websocket_urls
     async with admin(right, await wrong.admin_token()), visitor(ahead) as page:

@@ -1,8 +1,6 @@
 """The connection store that several pods share."""
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 
 from messaging.backends.base import ConnectionStore
@@ -20,8 +18,14 @@ _FIELDS = {
     "connectedAt": "connected_at",
 }
 
-
 SILENT_SECONDS = 150  # how long a connection counts after a touch; its first ping after 60 seconds touches it again
+
+# One key per call, so that it works on Redis Cluster too. The clock is that of Redis: pods' clocks may differ.
+_NOW = "local now = redis.call('TIME'); now = now[1] + now[2] / 1e6"
+_FORGET = f"{_NOW}; redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)"
+_JOIN = f"{_NOW}; redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1]); redis.call('EXPIRE', KEYS[1], ARGV[2])"
+_MEMBERS = f"{_FORGET}; return redis.call('ZRANGE', KEYS[1], 0, -1)"
+_COUNT = f"{_FORGET}; return redis.call('ZCARD', KEYS[1])"
 
 
 class RedisStore(ConnectionStore):
@@ -29,11 +33,9 @@ class RedisStore(ConnectionStore):
 
     - `connection:{id}`: the row as JSON, with the time to live (SET EX)
     - `connections:{group}`: sorted set of connection ids scored by the time until which they count, seconds since
-      1970 (ZADD): SILENT_SECONDS from the last touch, so that the connections of a killed pod do not count for long.
-      Stale members do not stay: the next reader drops those whose score has passed or whose row is gone, and the whole
-      set expires with its last member. The next touch adds a dropped connection again.
-
-    `clock`: returns the seconds since 1970, to set and read the scores.
+      1970 by Redis' own clock: SILENT_SECONDS from the last touch, so that the connections of a killed pod do not count
+      for long. Stale members do not stay: the next reader drops those whose score has passed or whose row is gone, and
+      the whole set expires with its last member. The next touch adds a dropped connection again.
     """
 
     def __init__(
@@ -43,21 +45,18 @@ class RedisStore(ConnectionStore):
         password: str | None = None,
         ttl: int = 86_400,
         timeout: float = STORE_SECONDS,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(ttl=ttl)
-        self._clock = clock
         self._client = RedisClient(url, password, timeout=timeout, purpose="connections")
 
     async def store_connection(self, connection: StoredConnection) -> None:
         row = asdict(connection)
         text = json.dumps({wire: row[name] for wire, name in _FIELDS.items()}, separators=(",", ":"))
         seconds = min(self.ttl, SILENT_SECONDS)
-        counts_until = self._clock() + seconds
-        commands: list[Command] = [("SET", _row_key(connection.id), text, "EX", self.ttl)]
-        for index in map(_index_key, connection.groups):
-            commands += [("ZADD", index, counts_until, connection.id), ("EXPIRE", index, seconds)]
-        await self._client.run(*commands)
+        join: list[Command] = [
+            ("EVAL", _JOIN, 1, _index_key(group), connection.id, seconds) for group in connection.groups
+        ]
+        await self._client.run(("SET", _row_key(connection.id), text, "EX", self.ttl), *join)
 
     async def remove_connection(self, connection: StoredConnection) -> None:
         leave: list[Command] = [("ZREM", _index_key(group), connection.id) for group in connection.groups]
@@ -65,7 +64,7 @@ class RedisStore(ConnectionStore):
 
     async def get_connections(self, group: str) -> list[StoredConnection]:
         index = _index_key(group)
-        _, found = await self._client.run(("ZREMRANGEBYSCORE", index, "-inf", self._clock()), ("ZRANGE", index, 0, -1))
+        (found,) = await self._client.run(("EVAL", _MEMBERS, 1, index))
         ids = [connection_id.decode() for connection_id in found]
         if not ids:
             return []
@@ -76,7 +75,7 @@ class RedisStore(ConnectionStore):
         return sorted(connections, key=lambda connection: connection.age)
 
     async def count(self, group: str) -> int:
-        (number,) = await self._client.run(("ZCOUNT", _index_key(group), self._clock(), "+inf"))
+        (number,) = await self._client.run(("EVAL", _COUNT, 1, _index_key(group)))
         return int(number)
 
     async def close(self) -> None:
