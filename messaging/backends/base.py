@@ -37,6 +37,19 @@ class ConnectionStore(ABC):
     async def count(self, group: str) -> int:
         """Return the number of live connections in `group`."""
 
+    async def rehearse(self) -> None:  # noqa: B027  not abstract: within a process, nothing can fail
+        """Do all that serving needs of the backend, under a name of its own, and leave nothing behind.
+
+        Raise StoreUnavailable if any of it fails.
+        """
+
+    async def outdated(self) -> str:
+        """Return a sentence that says that the backend's server is too old; "" if it is not, or if that is unknown.
+
+        Raise StoreUnavailable if it does not answer.
+        """
+        return ""
+
     async def differences(self) -> list[str]:
         """Return the differences of the backend's schema from what is needed. Most backends have no schema."""
         return []
@@ -79,6 +92,12 @@ class Limiter(ABC):
         down: the limits then apply to this process alone.
         """
 
+    async def rehearse(self) -> None:  # noqa: B027  not abstract: within a process, nothing can fail
+        """Do all that serving needs of the backend, under a name of its own, and leave nothing behind.
+
+        Raise StoreUnavailable if any of it fails.
+        """
+
     @abstractmethod
     async def close(self) -> None:
         """Release the limiter's resources."""
@@ -102,6 +121,12 @@ class Addresses(ABC):
     @abstractmethod
     async def leave(self, address: str, socket: str) -> None:
         """Stop counting a socket that has ended. No error is raised if the backend is down: its count expires."""
+
+    async def rehearse(self) -> None:  # noqa: B027  not abstract: within a process, nothing can fail
+        """Do all that serving needs of the backend, under a name of its own, and leave nothing behind.
+
+        Raise StoreUnavailable if any of it fails.
+        """
 
     @abstractmethod
     async def close(self) -> None:

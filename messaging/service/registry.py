@@ -1,6 +1,7 @@
 """The service's access to the connection store.
 
-While the store is unavailable no frame fails, except those that register a connection held by a gateway.
+While the store is unavailable no frame fails, except those that register a connection held by a gateway. The store logs
+once that it is down, so nothing here logs it for each connection.
 """
 
 import logging
@@ -39,7 +40,7 @@ class Registry:
             if not connection.held:
                 raise
             # A held connection gets its messages without the row, and the next touch writes the whole row.
-            logger.warning("connection not stored", extra={"connection": connection.id, "error": str(error)})
+            logger.debug("connection not stored", extra={"connection": connection.id, "error": str(error)})
 
     async def touch_if_due(self, connection: Connection) -> bool:
         """Refresh the row of `connection` if that is due. Return whether it was.
@@ -61,14 +62,14 @@ class Registry:
             await self._connections.remove_connection(self._row(connection))
         except StoreUnavailable as error:
             # The row expires with its time to live.
-            logger.warning("connection not removed", extra={"connection": connection.id, "error": str(error)})
+            logger.debug("connection not removed", extra={"connection": connection.id, "error": str(error)})
 
     async def last_of(self, principal: str) -> bool:
         """Return whether a staff member, given by principal, has no connection left; False if that is unknown."""
         try:
             return await self._connections.count(principal) == 0
         except StoreUnavailable as error:
-            logger.warning("connection count unavailable", extra={"error": str(error)})
+            logger.debug("connection count unavailable", extra={"error": str(error)})
             return False
 
     async def admins(self) -> int:
@@ -83,7 +84,7 @@ class Registry:
             if role == "admin":
                 presence["users"] = await self._connections.count(USERS)
         except StoreUnavailable as error:
-            logger.debug("presence unavailable", extra={"error": str(error)})  # the store logs once that it is down
+            logger.debug("presence unavailable", extra={"error": str(error)})
             return None
         return presence
 

@@ -135,7 +135,7 @@ async def test_only_the_first_waits_for_a_redis_that_hangs() -> None:
 
 
 async def test_who_asks_for_what_is_no_command_is_told_and_nobody_else_waits(redis_server: Redis) -> None:
-    client = RedisClient(redis_server.url, None, timeout=1, purpose="tests")
+    client = RedisClient(redis_server.url, None, timeout=1, purpose="tests", rehearsal=[("PING",)])
     with pytest.raises(IndexError):
         await client.run(())
     assert await client.run(("PING",)) == [True]
@@ -145,7 +145,7 @@ async def test_who_asks_for_what_is_no_command_is_told_and_nobody_else_waits(red
 async def test_a_probe_outlives_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     redis = Redis()
     with started(redis):
-        client = RedisClient(redis.url, None, timeout=1, purpose="tests", probe_seconds=0.1)
+        client = RedisClient(redis.url, None, timeout=1, purpose="tests", rehearsal=[("PING",)], probe_seconds=0.1)
         redis.kill()
         with pytest.raises(StoreUnavailable):
             await client.run(("PING",))

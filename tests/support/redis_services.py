@@ -52,7 +52,12 @@ class Redis(Service):
     def client(self) -> redis.Redis:
         trusted = None if self._certificate is None else str(self._certificate)
         return redis.Redis(
-            host=HOST, port=self.port, decode_responses=True, ssl=trusted is not None, ssl_ca_certs=trusted
+            host=HOST,
+            port=self.port,
+            protocol=2,
+            decode_responses=True,
+            ssl=trusted is not None,
+            ssl_ca_certs=trusted,
         )
 
     @property

@@ -3,7 +3,7 @@
 import logging
 
 from messaging.backends.base import Addresses
-from messaging.backends.dynamodb.client import Item, Table, expiry, key
+from messaging.backends.dynamodb.client import Item, Table, expiry, key, rehearse
 from messaging.backends.memory import MemoryAddresses
 from messaging.service.contracts import StoreUnavailable
 
@@ -38,6 +38,9 @@ class DynamoDBAddresses(Addresses):
             await self._table.run("delete_item", Key=_key(address, socket))
         except StoreUnavailable as error:
             logger.warning("address count not updated", extra={"connection": socket, "error": str(error)})
+
+    async def rehearse(self) -> None:
+        await rehearse(self._table)
 
     async def close(self) -> None:
         await self._table.close()

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from messaging.backends.availability import Availability
+from messaging.service.contracts import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +113,23 @@ async def together(requests: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
+
+
+async def rehearse(table: Table) -> None:
+    """Put, change, find and delete an item of nobody. Raise StoreUnavailable if any of it fails."""
+    own = key("probe", uuid4().hex)
+    await table.run("put_item", Item=own | expiry(60))
+    await table.run(
+        "update_item",
+        Key=own,
+        UpdateExpression="SET #expiry = :expiry",
+        ExpressionAttributeNames={"#expiry": EXPIRY},
+        ExpressionAttributeValues={":expiry": expiry(60)[EXPIRY]},
+    )
+    found = [item async for page in table.query("probe") for item in page["Items"]]
+    await table.run("delete_item", Key=own)
+    if not any(own.items() <= item.items() for item in found):
+        raise StoreUnavailable("DynamoDB: the stored item was not found")
 
 
 def key(partition: str, sort: str) -> Item:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from messaging.backends.base import Bucket, Limiter
-from messaging.backends.dynamodb.client import ConditionFailed, Item, Table, expiry, key, together
+from messaging.backends.dynamodb.client import ConditionFailed, Item, Table, expiry, key, rehearse, together
 from messaging.backends.memory import MemoryLimiter
 from messaging.service.contracts import StoreUnavailable
 
@@ -31,6 +31,9 @@ class DynamoDBLimiter(Limiter):
             return max(await together(self._take(bucket) for bucket in buckets), default=0.0)
         except StoreUnavailable:
             return self._fallback.take_now(buckets)
+
+    async def rehearse(self) -> None:
+        await rehearse(self._table)
 
     async def close(self) -> None:
         await self._table.close()

@@ -6,7 +6,7 @@ from typing import cast
 from zlib import crc32
 
 from messaging.backends.base import ConnectionStore
-from messaging.backends.dynamodb.client import Item, Table, expiry, key, together
+from messaging.backends.dynamodb.client import Item, Table, expiry, key, rehearse, together
 from messaging.backends.dynamodb.schema import Schema
 from messaging.protocol.fields import Role
 from messaging.service.contracts import USERS, StoredConnection
@@ -44,6 +44,9 @@ class DynamoDBStore(ConnectionStore):
 
     async def count(self, group: str) -> int:
         return sum(await together(self._count(partition) for partition in _partitions(group)))
+
+    async def rehearse(self) -> None:
+        await rehearse(self._table)
 
     async def differences(self) -> list[str]:
         with Schema(self._table.name, self._region) as schema:

@@ -10,7 +10,6 @@ from messaging.backends.redis.timeouts import ADDRESSES_SECONDS, HANDSHAKE_SECON
 from messaging.background import lasting
 from messaging.service.contracts import StoreUnavailable
 
-PROCESSES = "sockets:processes"
 KEEP_SECONDS = 24 * 3600  # pseudonyms change every day
 BATCH = 500  # addresses per pipeline: Redis serves no other client meanwhile
 
@@ -45,9 +44,9 @@ class RedisAddresses(MemoryAddresses):
     After an outage a process takes a new name and writes all its counts; it also writes them all if Redis has lost its
     name. All changes during a pipeline share the next one, so 1,000 handshakes at once cost only a few pipelines.
 
-    `timeout`: seconds for one command. `beat`: seconds between two signs of life of a process. `lost`: seconds without
-    a sign of life after which the sockets of a process no longer count. `patience`: seconds for which a handshake waits
-    for the other processes' counts.
+    `timeout`: seconds for one command. `beat`: seconds between two signs of life of a
+    process. `lost`: seconds without a sign of life after which the sockets of a process no longer count. `patience`:
+    seconds for which a handshake waits for the other processes' counts.
     """
 
     def __init__(
@@ -64,7 +63,19 @@ class RedisAddresses(MemoryAddresses):
         self._beat = beat
         self._lost = lost
         self._patience = patience
-        self._client = RedisClient(url, password, timeout=timeout, purpose="addresses")
+        beats, counts = self._key("probe"), self._key("probe:counts")
+        self._client = RedisClient(
+            url,
+            password,
+            timeout=timeout,
+            purpose="addresses",
+            rehearsal=(
+                ("EVAL", _BEAT, 1, beats, "probe", "probe", 1),
+                ("EVAL", _COUNT, 1, counts, "probe", 1, 1),
+                ("DEL", beats),
+                ("DEL", counts),
+            ),
+        )
         self._name = self._known_name = uuid4().hex  # the name to write under, the name that Redis may still hold
         self._changed: dict[str, asyncio.Future[int]] = {}  # address -> number of its sockets elsewhere
         self._wake = asyncio.Event()
@@ -82,6 +93,12 @@ class RedisAddresses(MemoryAddresses):
     async def leave(self, address: str, socket: str) -> None:
         self.leave_now(address, socket)
         self._change(address)
+
+    def _key(self, name: str) -> str:
+        return f"sockets:{name}"
+
+    async def rehearse(self) -> None:
+        await self._client.rehearse()
 
     async def close(self) -> None:
         self._closing = True
@@ -115,8 +132,8 @@ class RedisAddresses(MemoryAddresses):
         counts = [(address, len(self._open.get(address, ()))) for address in addresses]
         try:
             (new, alive), *rows = await self._client.run(
-                ("EVAL", _BEAT, 1, PROCESSES, self._name, self._known_name, self._lost),
-                *(("EVAL", _COUNT, 1, f"sockets:{one}", self._name, count, KEEP_SECONDS) for one, count in counts),
+                ("EVAL", _BEAT, 1, self._key("processes"), self._name, self._known_name, self._lost),
+                *(("EVAL", _COUNT, 1, self._key(one), self._name, count, KEEP_SECONDS) for one, count in counts),
             )
         except StoreUnavailable:
             self._name = uuid4().hex  # it is unknown what was written under the old one

@@ -12,12 +12,11 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError, ResponseError
 
 from messaging.backends.availability import Availability
 from messaging.backends.redis.url import RedisURL, parse_redis_url, sentinel_options
 from messaging.background import lasting
-from messaging.service.contracts import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +30,29 @@ Command = tuple[str | int | float, ...]
 class RedisClient:
     """A client for a single Redis, for Sentinel or for Cluster.
 
-    `timeout`: seconds for one command. `purpose`: for log messages. `probe_seconds`: between two checks whether a Redis
-    that failed is back.
+    `timeout`: seconds for one command. `purpose`: for log messages. `rehearsal`: one of each command that the purpose
+    needs, on keys of their own. `probe_seconds`: between two rehearsals of a Redis that failed. Each is made over new
+    connections: the old ones may lead to a server that was the primary, and serve none of what is needed now.
 
     Only one pipeline is under way at a time, and the next one takes all commands that were requested meanwhile, so that
     1,000 callers at once cost a few round trips, and few connections.
     """
 
     def __init__(
-        self, url: str, password: str | None, *, timeout: float, purpose: str, probe_seconds: float = 1.0
+        self,
+        url: str,
+        password: str | None,
+        *,
+        timeout: float,
+        purpose: str,
+        rehearsal: Sequence[Command],
+        probe_seconds: float = 1.0,
     ) -> None:
         self.redis, self._sentinels = _connect(parse_redis_url(url, password), timeout)
         self._patience = 2 * timeout
+        self._rehearsal = rehearsal
         self._probe_seconds = probe_seconds
+        self._demoted = False  # whether the failure is that the server is read-only
         self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
         self._sender: asyncio.Task[None] | None = None  # runs while commands wait
         self._probe: asyncio.Task[None] | None = None  # runs while Redis is down
@@ -53,15 +62,30 @@ class RedisClient:
         """Return the answers to `commands`. They are no transaction: a cluster keeps their keys on different nodes.
 
         Raise StoreUnavailable if Redis fails: it is unknown which of them were done. After a failure every call raises
-        it at once, until Redis has answered a probe.
+        it at once, until a rehearsal has succeeded.
         """
         if self._probe is not None:
-            raise StoreUnavailable("Redis: down at the last attempt")
+            raise self._availability.unavailable()
         answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, answers))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send())
         return await answers
+
+    async def rehearse(self) -> None:
+        """Do all that the purpose needs. Raise StoreUnavailable if Redis fails or refuses any of it."""
+        await self.run(*self._rehearsal)
+
+    async def version(self) -> str:
+        """Return the version that the server tells; "" if it does not. Raise StoreUnavailable if it does not answer."""
+        try:
+            async with asyncio.timeout(self._patience):
+                info: dict[str, Any] = await self.redis.info("server")
+        except ResponseError:  # many proxies, and accounts without the right to ask
+            return ""
+        except _FAILURES as error:
+            raise self._availability.failed(error) from error
+        return str(info.get("redis_version", ""))
 
     async def _send(self) -> None:
         while self._waiting:
@@ -88,7 +112,8 @@ class RedisClient:
         self._sender = None
 
     def _fail(self, waiting: Sequence[asyncio.Future[list[Any]]], error: Exception) -> None:
-        self._probe = self._probe or asyncio.create_task(lasting(self._until_it_answers))
+        self._demoted |= _is_read_only(error)
+        self._probe = self._probe or asyncio.create_task(lasting(self._until_it_serves))
         unavailable = self._availability.failed(error)
         for answers in waiting:
             _settle(answers, unavailable)
@@ -101,13 +126,21 @@ class RedisClient:
             results: list[Any] = await pipeline.execute(raise_on_error=False)
             return results
 
-    async def _until_it_answers(self) -> None:
-        answered = False
-        while not answered:
+    async def _until_it_serves(self) -> None:
+        serves = False
+        while not serves:
             await asyncio.sleep(self._probe_seconds)
             with contextlib.suppress(*_FAILURES):
-                (found,) = await self._execute([("EXISTS", "probe")])  # a cluster picks a node by the key
-                answered = not isinstance(found, Exception)
+                async with asyncio.timeout(self._patience):
+                    await self.redis.aclose()  # it connects again when it is used
+                results = await self._execute(self._rehearsal)
+                refusals = [result for result in results if isinstance(result, Exception)]
+                self._demoted |= any(map(_is_read_only, refusals))
+                serves = not refusals
+        if self._demoted:
+            self._availability.moves += 1
+            self._demoted = False
+        self._availability.answered()
         self._probe = None
 
     async def close(self) -> None:
@@ -119,6 +152,11 @@ class RedisClient:
         await self.redis.aclose()
         if self._sentinels is not None:
             await self._sentinels.aclose()
+
+
+def _is_read_only(error: Exception) -> bool:
+    """Return whether the server is a replica. Redis 6 and older say so in the middle of the error of a script."""
+    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)
 
 
 def _settle(answers: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:
@@ -170,6 +208,7 @@ def _connect(url: RedisURL, timeout: float) -> tuple[Redis | RedisCluster, _Sent
         "ssl": url.tls,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
+        "protocol": 2,  # understood by every server and proxy: Redis knows the third from version 6 on
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2),
     }
     match url.kind:

@@ -26,13 +26,25 @@ class RedisLimiter(Limiter):
     While Redis is down, this process limits by buckets of its own, in memory. If one bucket of several refuses, tokens
     may have been taken from the others.
 
-    `probe_seconds`: between two checks whether a Redis that failed is back.
+    `probe_seconds`: between two rehearsals of a Redis that failed.
     """
 
     def __init__(
-        self, *, url: str, password: str | None = None, timeout: float = LIMITER_SECONDS, probe_seconds: float = 1.0
+        self,
+        *,
+        url: str,
+        password: str | None = None,
+        timeout: float = LIMITER_SECONDS,
+        probe_seconds: float = 1.0,
     ) -> None:
-        self._client = RedisClient(url, password, timeout=timeout, purpose="limits", probe_seconds=probe_seconds)
+        self._client = RedisClient(
+            url,
+            password,
+            timeout=timeout,
+            purpose="limits",
+            rehearsal=(("EVAL", _TAKE, 1, "limit:probe", 1_000, 0.001),),  # full again in a millisecond
+            probe_seconds=probe_seconds,
+        )
         self._fallback = MemoryLimiter()
 
     async def take(self, buckets: Sequence[Bucket]) -> float:
@@ -42,6 +54,9 @@ class RedisLimiter(Limiter):
         except StoreUnavailable:
             return self._fallback.take_now(buckets)
         return max((float(answer) for answer in answers), default=0.0)
+
+    async def rehearse(self) -> None:
+        await self._client.rehearse()
 
     async def close(self) -> None:
         await self._client.close()

@@ -53,7 +53,13 @@ def sentinel_options(url: RedisURL, timeout: float) -> dict[str, Any]:
     `rediss+sentinel` means TLS for the sentinels too. They are asked without a password: theirs is seldom that of the
     data servers.
     """
-    return {"ssl": url.tls, "socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": None}
+    return {
+        "ssl": url.tls,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": None,
+        "protocol": 2,
+    }
 
 
 def _node(text: str, default_port: int) -> tuple[str, int]:
