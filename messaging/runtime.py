@@ -69,7 +69,6 @@ class LoopParts:
 class Runtime:
     """The one instance of each part that a process needs; each is made on first use."""
 
-    store: Backend[ConnectionStore] = Backend("MESSAGING_STORE")
     limiter: Backend[Limiter] = Backend("MESSAGING_LIMITER")  # keeps the rate limits
     addresses: Backend[Addresses] = Backend("MESSAGING_ADDRESSES")  # counts each client address' sockets
     states: "Backend[ConnectionStates]" = Backend("MESSAGING_STATES")  # of connections that a gateway holds
@@ -89,6 +88,13 @@ class Runtime:
     def journal(self) -> Journal:
         """The journal."""
         return Journal(**settings.MESSAGING_JOURNAL_OPTIONS, committed=self.meter.committed)
+
+    @cached_property
+    def store(self) -> ConnectionStore:
+        """The connection store."""
+        store: ConnectionStore = _made(settings.MESSAGING_STORE)
+        store.site = self.journal.site
+        return store
 
     @cached_property
     def service(self) -> MessagingService:

@@ -228,9 +228,12 @@ elif AWS:  # checks report if one of these three is missing or wrong (messaging/
 else:
     REDIS_URL = env.required("REDIS_URL", "the Redis that connects the pods, such as redis://host:6379/0")
     REDIS_PASSWORD = env.text("REDIS_PASSWORD")
+    REDIS_KEY_PREFIX = env.text("REDIS_KEY_PREFIX", "")  # of all keys and channels
     _backends = backends.memory(ttl=CONNECTION_TTL)
     if REDIS_URL:
-        _backends = env.judged(lambda: backends.redis(REDIS_URL, REDIS_PASSWORD, ttl=CONNECTION_TTL), _backends)
+        _backends = env.judged(
+            lambda: backends.redis(REDIS_URL, REDIS_PASSWORD, REDIS_KEY_PREFIX, ttl=CONNECTION_TTL), _backends
+        )
 MESSAGING_STORE, MESSAGING_STATES = _backends.store, _backends.states
 MESSAGING_LIMITER, MESSAGING_ADDRESSES = _backends.limiter, _backends.addresses
 MESSAGING_HOLDER, MESSAGING_GATEWAY = _backends.holder, _backends.gateway

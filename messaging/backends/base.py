@@ -1,10 +1,14 @@
 """The interfaces of the backends. Each implementation passes the suites in tests/backends/."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from messaging.service.contracts import StoredConnection
+
+
+async def _the_only_site() -> str:
+    return ""
 
 
 class ConnectionStore(ABC):
@@ -12,10 +16,13 @@ class ConnectionStore(ABC):
 
     A connection that is neither touched nor removed is forgotten after `ttl` seconds. Every method raises
     StoreUnavailable if the backend does not answer within a bounded time, and may then be called again.
+
+    `site`: returns the identity of the site whose connections these are, for a backend that several sites may share.
     """
 
     def __init__(self, *, ttl: int = 86_400) -> None:
         self.ttl = ttl
+        self.site: Callable[[], Awaitable[str]] = _the_only_site
 
     @abstractmethod
     async def store_connection(self, connection: StoredConnection) -> None:

@@ -80,6 +80,7 @@ class Journal:
             lambda ids: self._read(lambda: conversations.erased(ids)), answer_seconds
         )
         self._migrated = False
+        self._site = ""
 
     @property
     def waiting(self) -> int:
@@ -146,6 +147,12 @@ class Journal:
     async def quick_messages(self, kind: Kind = "visitor", lang: Lang = "en") -> tuple[dict[str, str], ...]:
         """Return the active quick messages, up to QUICK_SECONDS old, because every visitor who connects needs them."""
         return (await self._quick.value())[kind, lang]
+
+    async def site(self, *, again: bool = False) -> str:
+        """Return the identity of the journal (`reader.site`) as it was read last; `again`: read it now."""
+        if again or not self._site:
+            self._site = await self._read(reader.site)
+        return self._site
 
     async def migrated(self) -> bool:
         """Return whether the database has all migrations of this version. Once it has, it is not asked again."""

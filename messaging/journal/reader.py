@@ -156,6 +156,23 @@ def wrong_encoding() -> str:
     return "" if encoding == "UTF8" else f"its encoding is {encoding}, which cannot store every text: {wanted}"
 
 
+def site() -> str:
+    """Return the identity of the journal: no two databases that are in use at the same time have the same one.
+
+    It is made of the database, its table of messages, and the start of its server. So the copies of a database have
+    different ones, however they were made, and nobody has to give a copy a name. It changes when the server restarts or
+    another one takes its place. SQLite has no server that several processes could share: `local`.
+    """
+    if connection.vendor != "postgresql":
+        return "local"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT concat_ws('-', oid, 'messaging_message'::regclass::oid, extract(epoch FROM start))"
+            " FROM pg_database, pg_postmaster_start_time() AS start WHERE datname = current_database()"
+        )
+        return str(cursor.fetchone()[0])
+
+
 def missing_migrations() -> list[str]:
     """Return the migrations of this version that the database lacks, in order. Others are ignored."""
     loader = MigrationLoader(connection)

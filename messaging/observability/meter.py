@@ -67,3 +67,7 @@ class Meter:
 
     def publish_failed(self) -> None:
         self.recorder.count(metrics.LAYER_ERRORS)
+
+    def foreign(self) -> None:
+        """Count a bundle of hints from a process with another journal."""
+        self.recorder.count(metrics.FOREIGN)

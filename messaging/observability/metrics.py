@@ -88,6 +88,10 @@ RESUMES = Counter(
 )
 CATCH_UPS = Counter("messaging_catchup_rows_total", "Messages found in the journal that no hint had announced.")
 LAYER_ERRORS = Counter("messaging_layer_publish_errors_total", "Publishes that did not reach the channel layer.")
+FOREIGN = Counter(
+    "messaging_foreign_hints_total",
+    "Bundles of hints that were ignored because they came from a process with another journal.",
+)
 
 CONNECTIONS = Gauge("messaging_websocket_connections", "Open WebSockets of this process.", (("role", CONNECTED),))
 CONNECTIONS_LIMIT = Gauge("messaging_websocket_connections_limit", "The most WebSockets that this process accepts.")

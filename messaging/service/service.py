@@ -4,6 +4,7 @@ The service awaits only the stores and the limiter that it was given, and return
 order.
 """
 
+import asyncio
 import logging
 import random
 import time
@@ -133,6 +134,17 @@ class MessagingService:
         `counts`: as `counts("admin")` returns them, or `counts("user")` if there is no admin among `connections`.
         """
         return self._presence.news(connections, counts)
+
+    async def register(self, connections: Iterable[Connection]) -> None:
+        """Add `connections`, which are held, to the connection store again."""
+        await asyncio.gather(*(self._registry.touch(one) for one in connections if one.role))
+
+    async def site(self, *, again: bool = False) -> str:
+        """Return the identity of the journal as it was read last; `again`: read it now.
+
+        Raise StoreUnavailable if it has to be read and the journal is unavailable.
+        """
+        return await self._journal.site(again=again)
 
     async def present(self) -> tuple[list[int], Cursor]:
         """Return the numbers of recent messages, and the floor for the first call of `missed`.

@@ -38,9 +38,9 @@ def memory(*, ttl: int) -> Backends:
     )
 
 
-def redis(url: str, password: str | None, *, ttl: int) -> Backends:
-    """Return the backends of any number of processes that share one Redis."""
-    server = {"url": url, "password": password}
+def redis(url: str, password: str | None, prefix: str, *, ttl: int) -> Backends:
+    """Return the backends of any number of processes that share one Redis. `prefix`: of all keys and channels."""
+    server = {"url": url, "password": password, "prefix": endpoints.key_prefix(prefix)}
     hosts = [endpoints.channel_layer_host(url, password)]
     return Backends(
         store={"BACKEND": "messaging.backends.redis.store.RedisStore", "OPTIONS": {**server, "ttl": ttl}},
@@ -49,7 +49,7 @@ def redis(url: str, password: str | None, *, ttl: int) -> Backends:
         layers={
             "default": {
                 "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-                "CONFIG": {"hosts": hosts, "prefix": "messaging"},
+                "CONFIG": {"hosts": hosts, "prefix": f"{prefix}messaging"},
             }
         },
         client="redis",

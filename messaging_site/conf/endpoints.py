@@ -3,6 +3,7 @@
 Functions raise ImproperlyConfigured, with the variable and its valid form, if an address is wrong.
 """
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from messaging.backends.redis.url import parse_redis_url, sentinel_options
 GIVE_UP_SILENCE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5000}
 DATABASE_FORM = "postgres://user:password@host:5432/name"
 ENCODED = "special characters in it percent-encoded (# as %23, ? as %3F, / as %2F, @ as %40)"
+KEY_PREFIX = re.compile(r"[A-Za-z0-9._:-]{0,64}")
 ENCRYPTED = ("require", "verify-ca", "verify-full")  # libpq's sslmodes that always use TLS
 
 
@@ -73,6 +75,13 @@ def channel_layer_host(text: str, password: str | None) -> dict[str, Any]:
         return {**host, **sentinels, "master_name": url.master, "ssl": url.tls}
     name, port = url.nodes[0]
     return {**host, "address": f"{'rediss' if url.tls else 'redis'}://{name}:{port}"}
+
+
+def key_prefix(text: str) -> str:
+    """Return REDIS_KEY_PREFIX if it can't be mistaken for a pattern or a hash tag of Redis."""
+    if not KEY_PREFIX.fullmatch(text):
+        raise ImproperlyConfigured(f"REDIS_KEY_PREFIX={text!r} must be up to 64 letters, digits, `.`, `_`, `:` and `-`")
+    return text
 
 
 def websocket_origins(url: str | None) -> list[str]:

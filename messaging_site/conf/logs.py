@@ -22,7 +22,8 @@ def configuration(level: str, *, text: bool, role: str, version: str) -> dict[st
                 "class": "logging.StreamHandler",
                 "filters": ["refusals"],
                 "formatter": "text" if text else "json",
-            }
+            },
+            "swallowed": {"class": "messaging.transports.channels.swallowed.Handler"},
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
@@ -32,6 +33,6 @@ def configuration(level: str, *, text: bool, role: str, version: str) -> dict[st
             "zappa.handler": {"level": "WARNING"},  # it logs every event, likewise
             "zappa.wsgi": {"level": "WARNING"},  # it logs the address of every client that requests a page
             "django.security.DisallowedHost": {"level": "CRITICAL"},  # one for every scanner
-            "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is down; the hub logs it once
+            "channels_redis": {"level": "ERROR", "handlers": ["swallowed"], "propagate": False},
         },
     }

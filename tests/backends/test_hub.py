@@ -230,14 +230,8 @@ async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(serv
         here.join(mine, [ADMINS])
         there.join(theirs, [ADMINS])
         numbers = list(range(1, 101))
-
-        def both_have_subscribed() -> bool:
-            here.publish(publish(numbers[0]))
-            there.publish(publish(numbers[0]))
-            return not theirs.got.empty()
-
-        await eventually(both_have_subscribed, "both have subscribed")
-        for number in numbers[1:]:
+        await eventually(lambda: here.layer_up and there.layer_up, "both have subscribed")
+        for number in numbers:
             (here if number % 2 else there).publish(publish(number))
         orders = [[await member.next() for _ in numbers] for member in (mine, theirs)]
         assert orders[0] == orders[1]

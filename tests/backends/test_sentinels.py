@@ -29,7 +29,7 @@ async def is_stored(url: str) -> None:
 
 async def is_heard(url: str) -> None:
     """Assert that processes that start now receive each other's hints through the Redis at `url`."""
-    config = backends.redis(url, None, ttl=60).layers["default"]["CONFIG"]
+    config = backends.redis(url, None, "", ttl=60).layers["default"]["CONFIG"]
     here, there = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
     async with asyncio.timeout(SOON):
         channel = await here.new_channel()

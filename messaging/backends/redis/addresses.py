@@ -44,7 +44,7 @@ class RedisAddresses(MemoryAddresses):
     After an outage a process takes a new name and writes all its counts; it also writes them all if Redis has lost its
     name. All changes during a pipeline share the next one, so 1,000 handshakes at once cost only a few pipelines.
 
-    `timeout`: seconds for one command. `beat`: seconds between two signs of life of a
+    `prefix`: of all these keys. `timeout`: seconds for one command. `beat`: seconds between two signs of life of a
     process. `lost`: seconds without a sign of life after which the sockets of a process no longer count. `patience`:
     seconds for which a handshake waits for the other processes' counts.
     """
@@ -54,6 +54,7 @@ class RedisAddresses(MemoryAddresses):
         *,
         url: str,
         password: str | None = None,
+        prefix: str = "",
         timeout: float = ADDRESSES_SECONDS,
         beat: float = 5,
         lost: int = 15,
@@ -63,6 +64,7 @@ class RedisAddresses(MemoryAddresses):
         self._beat = beat
         self._lost = lost
         self._patience = patience
+        self._prefix = prefix
         beats, counts = self._key("probe"), self._key("probe:counts")
         self._client = RedisClient(
             url,
@@ -95,7 +97,7 @@ class RedisAddresses(MemoryAddresses):
         self._change(address)
 
     def _key(self, name: str) -> str:
-        return f"sockets:{name}"
+        return f"{self._prefix}sockets:{name}"
 
     async def rehearse(self) -> None:
         await self._client.rehearse()

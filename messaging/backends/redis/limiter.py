@@ -26,7 +26,7 @@ class RedisLimiter(Limiter):
     While Redis is down, this process limits by buckets of its own, in memory. If one bucket of several refuses, tokens
     may have been taken from the others.
 
-    `probe_seconds`: between two rehearsals of a Redis that failed.
+    `prefix`: of all these keys. `probe_seconds`: between two rehearsals of a Redis that failed.
     """
 
     def __init__(
@@ -34,21 +34,25 @@ class RedisLimiter(Limiter):
         *,
         url: str,
         password: str | None = None,
+        prefix: str = "",
         timeout: float = LIMITER_SECONDS,
         probe_seconds: float = 1.0,
     ) -> None:
+        self._prefix = prefix
         self._client = RedisClient(
             url,
             password,
             timeout=timeout,
             purpose="limits",
-            rehearsal=(("EVAL", _TAKE, 1, "limit:probe", 1_000, 0.001),),  # full again in a millisecond
+            rehearsal=(("EVAL", _TAKE, 1, f"{prefix}limit:probe", 1_000, 0.001),),  # full again in a millisecond
             probe_seconds=probe_seconds,
         )
         self._fallback = MemoryLimiter()
 
     async def take(self, buckets: Sequence[Bucket]) -> float:
-        take = (("EVAL", _TAKE, 1, f"limit:{one.key}", one.rate.burst, one.rate.seconds) for one in buckets)
+        take = (
+            ("EVAL", _TAKE, 1, f"{self._prefix}limit:{one.key}", one.rate.burst, one.rate.seconds) for one in buckets
+        )
         try:
             answers = await self._client.run(*take)
         except StoreUnavailable:

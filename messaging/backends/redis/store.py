@@ -33,10 +33,12 @@ class RedisStore(ConnectionStore):
     """Layout (each command has one key, so that it works on Redis Cluster too):
 
     - `connection:{id}`: the row as JSON, with the time to live (SET EX)
-    - `connections:{group}`: sorted set of connection ids scored by the time until which they count, in seconds
+    - `connections:{site}:{group}`: sorted set of connection ids scored by the time until which they count, in seconds
       since 1970 by Redis' clock: SILENT_SECONDS from the last touch, so that the connections of a killed pod do not
       count for long. Stale members do not stay: the next reader drops those whose score has passed or whose row is
       gone, and the whole set expires with its last member. The next touch adds a dropped connection again.
+
+    `prefix`: of all these keys.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class RedisStore(ConnectionStore):
         *,
         url: str,
         password: str | None = None,
+        prefix: str = "",
         ttl: int = 86_400,
         timeout: float = STORE_SECONDS,
     ) -> None:
         super().__init__(ttl=ttl)
-        row, index = self._row("probe"), "connections:probe"
+        self._prefix = prefix
+        row, index = self._row("probe"), f"{prefix}connections:probe"
         self._client = RedisClient(
             url,
             password,
@@ -107,10 +111,10 @@ class RedisStore(ConnectionStore):
         await self._client.close()
 
     def _row(self, connection_id: str) -> str:
-        return f"connection:{connection_id}"
+        return f"{self._prefix}connection:{connection_id}"
 
     async def _index(self, group: str) -> str:
-        return f"connections:{group}"
+        return f"{self._prefix}connections:{await self.site()}:{group}"
 
 
 def _connection(text: bytes) -> StoredConnection:

@@ -15,8 +15,9 @@ from django.conf import settings
 from messaging.operations.health import DRAIN_HEADER
 from messaging.runtime import runtime
 from messaging.service.actions import CloseGroup, Publish
-from messaging.transports.base import MARK, Holder, NotDrained, T, Trip
-from messaging.transports.channels.hub import Hub
+from messaging.transports.base import MARK, Holder, NotDrained, T, Trip, TripFailed
+from messaging.transports.channels.hub import HEAR_SECONDS, Hub
+from messaging.transports.channels.swallowed import swallowed
 
 DRAIN_SECONDS = 5.0  # for one answer of the server that drains
 LOOK_SECONDS = 0.2  # between two looks at whether it has stopped
@@ -82,6 +83,9 @@ async def _through_the_layer() -> None:
     await layer.group_add(group, channel)
     try:
         await layer.group_send(group, {"type": MARK})
-        await layer.receive(channel)
+        async with asyncio.timeout(HEAR_SECONDS):
+            await layer.receive(channel)
+    except TimeoutError:
+        raise TripFailed(swallowed.reason or f"no own message within {HEAR_SECONDS:g} s") from None
     finally:
         await layer.group_discard(group, channel)

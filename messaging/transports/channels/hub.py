@@ -2,6 +2,9 @@
 
 A subscription per socket would cost a Redis round trip at every connect and disconnect, and a copy per receiver.
 All that is published in one turn of the event loop travels in one message of the layer.
+
+The group of the layer is named after the site, because Redis' publishing knows no databases: two sites on one Redis
+would receive each other's hints.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from messaging.backends import availability
 from messaging.background import lasting
 from messaging.observability.meter import Meter
 from messaging.observability.tracer import Tracer
@@ -22,12 +26,15 @@ from messaging.service.contracts import ADMINS, START, Cursor, JournalRestored, 
 from messaging.service.presence import PRESENCE_SECONDS
 from messaging.service.service import MessagingService
 from messaging.transports.base import HeldTransport
-from messaging.transports.channels.hints import Ending, Hint, hint
+from messaging.transports.channels.hints import Bundle, Ending, Hint, bundle, hint
+from messaging.transports.channels.swallowed import swallowed
 
 logger = logging.getLogger(__name__)
 
 LAYER_GROUP = "messaging"
 PUBLISH_SECONDS = 1.0  # how long one publish may take before the layer counts as down
+HEAR_SECONDS = 3.0  # how long a process may take to hear itself before it subscribes anew
+LISTEN_SECONDS = 2.0  # between two tests whether it hears itself
 DOWN_SECONDS = 1.0  # the pause before a layer that is down is tried again
 WAITING = 10_000  # the most hints that wait for the layer; beyond that, messages are found in the journal
 WATCH_SECONDS = 3.0  # between two checks of the rights of connected staff
@@ -58,16 +65,31 @@ class Hub:
         self._newest = ""  # the cursor of the newest message that was delivered
         self._floor: Cursor | None = None  # the journal is asked for the messages after this one
         self._joined = False  # whether a member has joined since the last presence frames
-        self._down_until = 0.0
-        self._deaf = False
+        self._site = ""  # the identity of the journal, once it was read
+        self._channel = ""  # the channel of the layer that is this process's own, while it is subscribed
+        self._subscribed, self._heard = asyncio.Event(), asyncio.Event()
+        self._down_until = 0.0  # on the clock of the loop: until then, nothing is published
+        self._down = False  # whether the last publish, or the last test of the subscription, failed
         self._wake = asyncio.Event()
-        work = (self._receive, self._flush, self._catch_up, self._watch, self._count)
+        work = (self._listen, self._flush, self._catch_up, self._watch, self._count)
         self._tasks = [asyncio.create_task(lasting(run)) for run in work]
 
     @property
     def layer_up(self) -> bool:
         """Return whether this process receives what is published, and its last publish reached the channel layer."""
-        return self._down_until == 0.0 and not self._deaf
+        return self._subscribed.is_set() and not self._down
+
+    async def fault(self, seconds: float) -> str:
+        """Return why what this process publishes to itself now does not arrive within `seconds`; "" if it does."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._subscribed.wait()
+                await self._layer.send(self._channel, bundle(self._site))
+                await self._heard.wait()
+        except Exception as error:  # any error of a layer
+            return _why(error)
+        return ""
 
     def join(self, member: HeldTransport, groups: Iterable[str]) -> None:
         """Add `member` to `groups`: from now on it gets what is published to them."""
@@ -118,51 +140,104 @@ class Hub:
         traces, self._traces = self._traces, {}
         if not hints and not endings:
             return
+        try:
+            site = self._site or await self._journal_site()
+        except StoreUnavailable as error:
+            logger.warning("hints not published", extra={"error": str(error)})
+            return self._deliver(hints, endings, traces)
         if asyncio.get_running_loop().time() < self._down_until:
             return self._deliver(hints, endings, traces)
-        message = {"type": "hub.hints", "hints": hints, "endings": endings, "traces": traces}
+        deaf = not self._subscribed.is_set()
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
-                await self._layer.group_send(LAYER_GROUP, message)
+                await self._layer.group_send(_group(site), bundle(site, hints, endings, traces))
         except Exception as error:  # any error of a layer: other processes find the messages in the journal
-            if self.layer_up:
-                logger.warning("channel layer down", extra={"error": repr(error)})
+            self._goes_down(_why(error))
             self._down_until = asyncio.get_running_loop().time() + DOWN_SECONDS
             self._meter.publish_failed()
             self._deliver(hints, endings, traces)
         else:
-            if not self.layer_up:
-                logger.info("channel layer up")
-            self._down_until = 0.0
+            if deaf:
+                self._deliver(hints, endings, traces)
+            else:
+                self._goes_up()
 
-    async def _receive(self) -> None:
-        channel = await self._subscribed()
+    def _goes_down(self, why: str) -> None:
+        if not self._down:
+            self._down = True
+            logger.warning("channel layer down", extra={"error": why})
+
+    def _goes_up(self) -> None:
+        if self._down:
+            self._down = False
+            logger.info("channel layer up")
+
+    async def _journal_site(self) -> str:
+        """Return the identity of the journal. Raise StoreUnavailable if it was never read and the journal is down."""
+        if not self._site:
+            self._site = await self._service.site()
+        return self._site
+
+    async def _listen(self) -> None:
+        """Stay subscribed. Begin anew if nothing is heard, or if the site or the layer's server has changed."""
         while True:
             try:
-                message = await self._layer.receive(channel)
-                self._deliver(message["hints"], message.get("endings", ()), message.get("traces", {}))
+                site, moves = await self._journal_site(), availability.moves()
+            except StoreUnavailable:  # the search of the journal logs it
+                await asyncio.sleep(DOWN_SECONDS)
+                continue
+            receiving = asyncio.create_task(lasting(self._receive))
+            try:
+                why = await self._until_silent(site, moves)
+                self._subscribed.clear()
+                await self._layer.flush()  # first: to unsubscribe over a dead connection takes long
+            finally:
+                receiving.cancel()
+                await asyncio.wait([receiving])
+            if why:
+                self._goes_down(why)
+                await asyncio.sleep(DOWN_SECONDS)
+
+    async def _until_silent(self, site: str, moves: int) -> str:
+        """Wait until nothing is heard, and return the reason; "" if the site or the layer's server has changed."""
+        while (self._site, availability.moves()) == (site, moves):
+            if why := await self.fault(HEAR_SECONDS):
+                return why
+            self._goes_up()
+            await asyncio.sleep(LISTEN_SECONDS)
+        return ""
+
+    async def _receive(self) -> None:
+        await self._subscribe()
+        while True:
+            try:
+                message: Bundle = await self._layer.receive(self._channel)
+                self._heard.set()
+                if message.get("site") == self._site:
+                    self._deliver(message["hints"], message["endings"], message["traces"])
+                else:
+                    self._meter.foreign()
             except Exception:
                 logger.exception("channel layer receive failed")
                 await asyncio.sleep(DOWN_SECONDS)
 
-    async def _subscribed(self) -> str:
-        """Subscribe this process, trying until the layer answers, and return its channel."""
+    async def _subscribe(self) -> None:
+        """Subscribe this process, trying until the layer answers."""
+        swallowed.reason = ""
         while True:
             try:
-                channel: str = await self._layer.new_channel()
-                await self._layer.group_add(LAYER_GROUP, channel)
+                self._channel = await self._layer.new_channel()
+                await self._layer.group_add(_group(self._site), self._channel)
             except Exception as error:  # any error of a layer: until it is back, messages are found in the journal
-                if not self._deaf:
-                    logger.warning("channel layer not subscribed", extra={"error": repr(error)})
-                self._deaf = True
+                self._goes_down(_why(error))
                 await asyncio.sleep(DOWN_SECONDS)
             else:
-                self._deaf = False
-                return channel
+                return self._subscribed.set()
 
     async def _catch_up(self) -> None:
         while True:
             try:
+                await self._notice_site()
                 if self._floor is None:
                     # Clients that connect from now on get the messages that already exist through `history`.
                     present, self._floor = await self._service.present()
@@ -192,8 +267,18 @@ class Hub:
         """If the journal was restored, let every client reconnect: it drops messages that the journal lacks."""
         if self._restored:
             self._restored = False
-            for member in {member: None for members in self._groups.values() for member in members}:
+            for member in self._members():
                 member.restart()
+
+    async def _notice_site(self) -> None:
+        """Follow the journal to another server: subscribe there (`_listen`), and count this process's members there."""
+        before, self._site = self._site, await self._service.site(again=True)
+        if before not in ("", self._site):
+            logger.info("journal on another server, or restarted")
+            await self._service.register([member.connection for member in self._members()])
+
+    def _members(self) -> list[HeldTransport]:
+        return list({member: None for group in self._groups.values() for member in group})
 
     async def _watch(self) -> None:
         """Close this process's connections of staff who have signed out (anywhere) or lost the right to read."""
@@ -219,7 +304,7 @@ class Hub:
             if counts is None or (counts == known and not self._joined):
                 continue
             known, self._joined = counts, False
-            members = {member.connection.id: member for group in self._groups.values() for member in group}
+            members = {member.connection.id: member for member in self._members()}
             for connection, actions in self._service.presence([m.connection for m in members.values()], counts):
                 members[connection.id].perform(actions)
 
@@ -255,3 +340,12 @@ class Hub:
         """Forget the messages up to number `floor`: the journal is no longer asked for those."""
         while self._known and next(iter(self._known)) <= floor:
             self._known.popitem(last=False)
+
+
+def _why(error: Exception) -> str:
+    """Return the reason of `error`: if only time is up, that of the refusal that the layer has swallowed."""
+    return (isinstance(error, TimeoutError) and swallowed.reason) or availability.reason(error)
+
+
+def _group(site: str) -> str:
+    return f"{LAYER_GROUP}-{site}"
