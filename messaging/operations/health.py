@@ -1,16 +1,19 @@
 """The probes `/health` (is the process alive?) and `/ready` (may it get traffic?), and `/metrics`."""
 
+import asyncio
 import json
 import re
 import signal
 from ipaddress import ip_address
 from typing import Any
 
+from messaging.backends.base import Addresses, ConnectionStore, Limiter
 from messaging.observability import audit
 from messaging.observability.state import readings
 from messaging.runtime import runtime
 from messaging.service.contracts import StoreUnavailable
 
+PATIENCE_SECONDS = 1.0  # for Redis: the database has 2, and a probe of Kubernetes waits for 3
 PATHS = ("/health", "/ready", "/metrics")
 # `messaging_drain` sends this header. A web page can't: a browser would ask first, and the answer is 404.
 DRAIN_HEADER = "X-Messaging-Drain"
@@ -22,13 +25,31 @@ async def readiness() -> tuple[bool, dict[str, str | bool]]:
     """Return whether this process may get traffic, and the state of each part that it depends on.
 
     A draining process gets none. The database must answer within the journal's time-out, with the migrations of this
-    version. The channel layer is only reported: if every pod left the load balancer while Redis is down, late messages
-    would become an outage.
+    version. Redis is only reported: if every pod left the load balancer while it is down, late messages would become an
+    outage. It is asked at the same time, for all that this process needs of it.
     """
-    state = await database()
-    layer = "ok" if runtime.hub.layer_up else "degraded"
+    state, fault = await asyncio.gather(database(), _fault_of_redis())
     draining = runtime.sockets.draining
-    return state == "ok" and not draining, {"database": state, "redis": layer, "draining": draining}
+    parts = {"database": state, "redis": "degraded" if fault else "ok", "draining": draining}
+    return state == "ok" and not draining, parts
+
+
+async def _fault_of_redis() -> bool:
+    """Return whether the channel layer, the connection store, the limits or the addresses fail."""
+    backends = (runtime.store, runtime.limiter, runtime.addresses)
+    deaf, *faults = await asyncio.gather(
+        runtime.hub.fault(PATIENCE_SECONDS), *(_fault(backend) for backend in backends)
+    )
+    return bool(deaf) or any(faults)
+
+
+async def _fault(backend: ConnectionStore | Limiter | Addresses) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await backend.rehearse()
+    except (StoreUnavailable, TimeoutError):
+        return True
+    return False
 
 
 async def database() -> str:

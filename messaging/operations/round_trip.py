@@ -3,15 +3,14 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal
-from uuid import uuid4
 
+from messaging.backends.availability import reason
 from messaging.operations import health
 from messaging.runtime import runtime
-from messaging.service.contracts import StoredConnection, conversation_group
+from messaging.service.contracts import StoreUnavailable
 from messaging.transports import base
-from messaging.transports.base import MARK, TRIP_SECONDS, TripFailed
+from messaging.transports.base import TRIP_SECONDS, TripFailed
 
 State = Literal["ok", "degraded", "failed"]
 
@@ -31,6 +30,8 @@ async def trips() -> list[Trip]:
     missed: State = "failed" if runtime.holder.needs_store else "degraded"
     try:
         found = [await _trip("database", _database, "failed"), await _trip("connection_store", _store, missed)]
+        # Without these two, each process limits by itself.
+        found += [await _trip(name, trip, "degraded") for name, trip in _limits().items()]
         found += [await _trip(name, trip, missed) for name, trip in runtime.holder.trips().items()]
     finally:
         await runtime.close()
@@ -45,7 +46,8 @@ async def readiness() -> tuple[bool, dict[str, str]]:
         if holder.needs_store:
             parts["connections"] = (await _trip("connection_store", _store, "degraded")).state
         else:
-            found = [await _trip(name, trip, "degraded") for name, trip in holder.trips().items()]
+            trips = {"connection_store": _store, **_limits(), **holder.trips()}
+            found = [await _trip(name, trip, "degraded") for name, trip in trips.items()]
             parts["redis"] = "ok" if all(trip.state == "ok" for trip in found) else "degraded"
     finally:
         await runtime.close()
@@ -63,13 +65,13 @@ async def _trip(backend: str, trip: base.Trip, otherwise: State) -> Trip:
     except TimeoutError:
         why = f"no answer within {TRIP_SECONDS:g} s"
     except Exception as error:  # any error of a backend's client is a result
-        why = _said(error.__cause__ or error)
+        why = _said(error)
     return Trip(backend, state, round((time.monotonic() - began) * 1000, 1), why)
 
 
-def _said(error: BaseException) -> str:
-    text = next(iter(str(error).splitlines()), "")
-    return text if isinstance(error, TripFailed) else f"{type(error).__name__}: {text}"
+def _said(error: Exception) -> str:
+    known = isinstance(error, TripFailed | StoreUnavailable) and error.__cause__ is None
+    return str(error) if known else reason(error.__cause__ or error)
 
 
 async def _database() -> None:
@@ -82,13 +84,10 @@ async def _database() -> None:
 
 
 async def _store() -> None:
-    store, id = runtime.store, uuid4().hex
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    connection = StoredConnection(id, "user", f"{MARK}-{id}", f"{MARK}-{id}", 2, MARK, now)
-    await store.store_connection(connection)
-    try:
-        found = await store.get_connections(conversation_group(f"{MARK}-{id}"))
-    finally:
-        await store.remove_connection(connection)
-    if found != [connection]:
-        raise TripFailed("the stored connection was not found")
+    if outdated := await runtime.store.outdated():
+        raise TripFailed(outdated)
+    await runtime.store.rehearse()
+
+
+def _limits() -> dict[str, base.Trip]:
+    return {"limits": runtime.limiter.rehearse, "addresses": runtime.addresses.rehearse}

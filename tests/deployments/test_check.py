@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, Postgres, free_port
 
-OK = {"database": "ok", "connection_store": "ok", "channel_layer": "ok"}
+OK = {"database": "ok", "connection_store": "ok", "limits": "ok", "addresses": "ok", "channel_layer": "ok"}
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> tuple[int, str, str]:
@@ -46,7 +46,7 @@ def pod(kubernetes: Kubernetes) -> Iterator[tuple[Pod, Redis]]:
 def test_every_backend_is_tried_and_timed(local_deployment: Deployment) -> None:
     code, report = checked(local_deployment.servers[0].environment, "--online")
     assert (code, report["status"], states(report)) == (0, "ok", OK)
-    assert all(0 < part["ms"] < 5_000 for part in report["online"].values())
+    assert all(0 <= part["ms"] < 5_000 for part in report["online"].values())
 
 
 def test_in_pods_as_well_and_nothing_stays_behind(pod: tuple[Pod, Redis]) -> None:
@@ -66,6 +66,8 @@ def test_in_a_function_the_table_and_the_management_api_are_tried(aws_deployment
     assert states({"online": json.loads(found[1])}) == {
         "database": "ok",
         "connection_store": "ok",
+        "limits": "ok",
+        "addresses": "ok",
         "management_api": "ok",
     }
     assert '{"status": "ready", "database": "ok", "connections": "ok"}' in aws_deployment.manage("messaging_health")
@@ -80,8 +82,9 @@ def test_without_redis_messages_are_late_and_none_is_lost(pod: tuple[Pod, Redis]
     finally:
         redis.start()
     assert (code, report["status"]) == (0, "degraded")
-    assert states(report) == {"database": "ok", "connection_store": "degraded", "channel_layer": "degraded"}
-    assert report["online"]["channel_layer"]["why"].startswith("ConnectionError: ")
+    assert states(report) == dict.fromkeys(OK, "degraded") | {"database": "ok"}
+    for backend in OK.keys() - {"database"}:
+        assert report["online"][backend]["why"].startswith("ConnectionError: Error 111 connecting to ")
     assert health[:2] == (0, '{"status": "ready", "database": "ok", "redis": "degraded"}\n')
 
 
