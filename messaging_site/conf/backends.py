@@ -34,7 +34,13 @@ def memory(*, ttl: int) -> Backends:
         store={"BACKEND": "messaging.backends.memory.MemoryStore", "OPTIONS": {"ttl": ttl}},
         limiter={"BACKEND": "messaging.backends.memory.MemoryLimiter"},
         addresses={"BACKEND": "messaging.backends.memory.MemoryAddresses"},
-        layers={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}},
+        layers={
+            "default": {
+                "BACKEND": "channels.layers.InMemoryChannelLayer",
+                # By default the layer forgets who is in a group after a day, and a server may run for longer.
+                "CONFIG": {"capacity": 10_000, "group_expiry": 100 * 365 * 86_400},
+            }
+        },
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -22,14 +23,15 @@ from messaging.protocol import frames
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import CloseCode
 from messaging.service.actions import Close, CloseGroup, Connection, Publish
-from messaging.service.contracts import ADMINS, USERS, Cursor, NewMessage
+from messaging.service.contracts import ADMINS, USERS, Cursor, NewMessage, StoreUnavailable
 from messaging.service.service import MessagingService
 from messaging.service.throttle import Rates
 from messaging.transports.base import HeldTransport
 from messaging.transports.channels.hub import Hub
+from messaging_site.conf import backends
 from tests.support.redis_services import Redis
 from tests.support.services import started
-from tests.support.waiting import eventually
+from tests.support.waiting import SOON, eventually
 
 UNLIMITED = Rates(visitor=None, address=None, admin=None, identify=None)
 
@@ -219,6 +221,41 @@ async def test_a_fault_of_ours_ends_no_background_work(
 
 def failures(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.message == "background work failed"]
+
+
+async def test_a_laptop_that_runs_for_days_still_hears_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = InMemoryChannelLayer(**backends.memory(ttl=60).layers["default"]["CONFIG"])
+    channel = await layer.new_channel()
+    await layer.group_add("everybody", channel)
+    later = time.time() + 30 * 86_400
+    monkeypatch.setattr("channels.layers.time.time", lambda: later)
+    await layer.group_send("everybody", {"type": "hint"})
+    async with asyncio.timeout(SOON):
+        assert await layer.receive(channel) == {"type": "hint"}
+
+
+async def test_without_a_journal_a_process_serves_its_own_and_subscribes_when_it_has_read_one(
+    service: MessagingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a start before the database answers, or before it was migrated."""
+    site, missing = service.site, True
+
+    async def unknown(*, again: bool = False) -> str:
+        if missing:
+            raise StoreUnavailable("no table")
+        return await site(again=again)
+
+    monkeypatch.setattr(service, "site", unknown)
+    hub, member = opened(service, InMemoryChannelLayer()), Member()
+    hub.join(member, [ADMINS])
+    hub.publish(publish(1))
+    assert await member.next() == cursor(1)
+    assert not hub.layer_up
+    missing = False
+    await eventually(lambda: hub.layer_up, "the hub has subscribed")
+    hub.publish(publish(2))
+    assert await member.next() == cursor(2)
+    await hub.close()
 
 
 async def test_two_processes_hand_on_the_same_order_and_go_on_without_redis(service: MessagingService) -> None:

@@ -204,6 +204,7 @@ class Hub:
             if why := await self.fault(HEAR_SECONDS):
                 return why
             self._goes_up()
+            swallowed.reason = ""
             await asyncio.sleep(LISTEN_SECONDS)
         return ""
 
