@@ -117,6 +117,7 @@ messages: services $(VENV)/.runtime ## collect the texts of pages into locale/ a
 
 services: ## install the programs that the tests start: Redis, PostgreSQL, nginx, Chromium, gettext, podman
 	@scripts/services $(CONTAINERS)
+	@scripts/valkey
 
 # With `-r`, pip freeze lists the named packages first, and their dependencies after a comment line.
 constraints: ## pin the indirect dependencies again (use the oldest supported Python)

@@ -23,7 +23,7 @@ from tests.support.dynamodb_table import DynamoDBTable
 from tests.support.ministack import Ministack
 from tests.support.moving_site import site  # noqa: F401  a fixture
 from tests.support.pgbouncer import PgBouncer
-from tests.support.redis_services import Redis, RedisCluster, RedisSentinel
+from tests.support.redis_services import Redis, RedisCluster, RedisSentinel, Valkey
 from tests.support.services import HOST, MissingProgram, Postgres, Service, program, running, started, stopped
 from tests.support.workers import once_a_run
 
@@ -170,6 +170,17 @@ def redis_server() -> Iterator[Redis]:
     redis = Redis()
     with started(redis):
         yield redis
+
+
+@pytest.fixture(scope="module")
+def valkey_server() -> Iterator[Valkey]:
+    try:
+        program(Valkey.program)
+    except MissingProgram as missing:
+        pytest.skip(f"on Redis alone: {missing}")
+    valkey = Valkey()
+    with started(valkey):
+        yield valkey
 
 
 @pytest.fixture(scope="session")

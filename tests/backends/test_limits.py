@@ -23,6 +23,7 @@ from tests.support.waiting import eventually
 LIMITERS = {
     "memory": None,
     "redis": "redis_server",
+    "valkey": "valkey_server",
     "redis_cluster": "redis_cluster",
     "dynamodb": "dynamodb_table",
 }
@@ -85,7 +86,7 @@ async def test_refusals_do_not_make_the_wait_longer(limiter: Limiter) -> None:
     assert max(waits) <= 60
 
 
-@pytest.mark.parametrize("make_limiter", ["redis", "redis_cluster", "dynamodb"], indirect=True)
+@pytest.mark.parametrize("make_limiter", ["redis", "valkey", "redis_cluster", "dynamodb"], indirect=True)
 async def test_processes_share_a_limit(make_limiter: Callable[[], Limiter]) -> None:
     here, there, mine = make_limiter(), make_limiter(), bucket()
     assert [await here.take([mine]), await there.take([mine]), await here.take([mine])] == [0, 0, 0]

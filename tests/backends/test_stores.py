@@ -21,6 +21,7 @@ STORES: dict[str, str | None] = {
     # name of the store: fixture of its server, if it needs one
     "memory": None,
     "redis": "redis_server",
+    "valkey": "valkey_server",
     "redis_sentinel": "redis_sentinel",
     "redis_cluster": "redis_cluster",
     "dynamodb": "dynamodb_table",

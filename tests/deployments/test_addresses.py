@@ -19,7 +19,7 @@ from tests.support.redis_services import Redis
 from tests.support.services import started
 from tests.support.waiting import SOON, eventually
 
-BACKENDS = {"memory": None, "redis": "redis_server", "redis_cluster": "redis_cluster"}
+BACKENDS = {"memory": None, "redis": "redis_server", "valkey": "valkey_server", "redis_cluster": "redis_cluster"}
 LOST_SECONDS = 1  # without a heartbeat, after which a process does not count
 MakeAddresses = Callable[[], Addresses]
 
@@ -45,7 +45,7 @@ def address() -> str:
     return uuid4().hex
 
 
-shared = pytest.mark.parametrize("make_addresses", ["redis", "redis_cluster"], indirect=True)
+shared = pytest.mark.parametrize("make_addresses", ["redis", "valkey", "redis_cluster"], indirect=True)
 
 
 async def until_one_more_is(number: int, addresses: Addresses, address: str) -> None:

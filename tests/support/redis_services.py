@@ -17,6 +17,7 @@ class Redis(Service):
     """
 
     name = "Redis"
+    program = "redis-server"
 
     def __init__(self, *options: str, certificate: Path | None = None) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class Redis(Service):
         settings = [word for name, value in self.settings().items() for word in (f"--{name}", value)]
         # Without the delay of 0 a new replica waits 5 s for more replicas before it gets its copy.
         settings += ["--save", "", "--repl-diskless-sync-delay", "0"]
-        return [program("redis-server"), *settings, *self._options]
+        return [program(self.program), *settings, *self._options]
 
     def settings(self) -> dict[str, str]:
         """Return the configuration of every Redis, including a Sentinel."""
@@ -67,6 +68,13 @@ class Redis(Service):
     @property
     def url(self) -> str:
         return f"{self.scheme}://{HOST}:{self.port}/0"
+
+
+class Valkey(Redis):
+    """One Valkey, which forked from Redis 7.2 and speaks to the same clients."""
+
+    name = "Valkey"
+    program = "valkey-server"
 
 
 class Secured(Redis):

@@ -22,11 +22,19 @@ from typing import TypedDict
 import psutil
 import psycopg
 
+from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
 
 HOST = "127.0.0.1"
 # Debian and Homebrew keep PostgreSQL's own programs off the PATH, and Debian keeps nginx off that of all but root.
-PROGRAM_DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/*/bin", "/usr/local/opt/*/bin", "/usr/sbin")
+# The last one is where scripts/valkey puts it.
+PROGRAM_DIRECTORIES = (
+    "/usr/lib/postgresql/*/bin",
+    "/opt/homebrew/opt/*/bin",
+    "/usr/local/opt/*/bin",
+    "/usr/sbin",
+    str(ROOT / ".venv-valkey/usr/bin"),
+)
 # Libraries that shift the wall clock of a process, and the variable that makes a program load each of them.
 CLOCK_LIBRARIES = {
     "/usr/lib/*/faketime/libfaketimeMT.so.1": "LD_PRELOAD",
@@ -35,6 +43,7 @@ CLOCK_LIBRARIES = {
 }
 PACKAGES = {  # program: Debian's package, Homebrew's package
     "redis-server": ("redis-server", "redis"),
+    "valkey-server": ("valkey-server", "valkey"),
     "postgres": ("postgresql", "postgresql"),
     "initdb": ("postgresql", "postgresql"),
     "nginx": ("nginx-light", "nginx"),
