@@ -84,7 +84,9 @@ def test_without_redis_messages_are_late_and_none_is_lost(pod: tuple[Pod, Redis]
     assert (code, report["status"]) == (0, "degraded")
     assert states(report) == dict.fromkeys(OK, "degraded") | {"database": "ok"}
     for backend in OK.keys() - {"database"}:
-        assert report["online"][backend]["why"].startswith("ConnectionError: Error 111 connecting to ")
+        # On a busy machine, the limits and the addresses give up before they have tried thrice.
+        expected = "ConnectionError: Error 111 connecting to |TimeoutError: no answer within 0.2 s"
+        assert re.match(expected, report["online"][backend]["why"])
     assert health[:2] == (0, '{"status": "ready", "database": "ok", "redis": "degraded"}\n')
 
 

@@ -122,9 +122,12 @@ class RedisClient:
         pipeline = self.redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        async with asyncio.timeout(self._patience):
-            results: list[Any] = await pipeline.execute(raise_on_error=False)
-            return results
+        try:
+            async with asyncio.timeout(self._patience):
+                results: list[Any] = await pipeline.execute(raise_on_error=False)
+                return results
+        except TimeoutError:
+            raise TimeoutError(f"no answer within {self._patience:g} s") from None
 
     async def _until_it_serves(self) -> None:
         serves = False
@@ -209,7 +212,8 @@ def _connect(url: RedisURL, timeout: float) -> tuple[Redis | RedisCluster, _Sent
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "protocol": 2,  # understood by every server and proxy: Redis knows the third from version 6 on
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2),
+        # The pauses take at most half of the client's patience, so that the reason is known before it ends.
+        "retry": Retry(ExponentialWithJitterBackoff(base=timeout / 10, cap=timeout / 2), 2),
     }
     match url.kind:
         case "cluster":
