@@ -157,8 +157,7 @@ class MessagingService:
         """Return Publish actions for messages after `floor` that are not in `known`, and the next floor.
 
         `known`: message numbers; `newest`: the newest message among them. Raise JournalRestored if the journal is an
-        older copy than at the call before,
-        StoreUnavailable if it is unavailable.
+        older copy than at the call before, StoreUnavailable if it is unavailable.
         """
         numbers, floor = await self._journal.positions(floor, newest)
         lost = [number for number in numbers if number not in known]
