@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from messaging.backends.dynamodb.addresses import DynamoDBAddresses
+from messaging.backends.dynamodb.limiter import DynamoDBLimiter
 from messaging.backends.dynamodb.states import ConnectionStates
 from messaging.backends.dynamodb.store import DynamoDBStore
 from messaging.service.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable, conversation_group
@@ -216,6 +218,19 @@ async def test_requests_that_wait_for_a_thread_end_in_time_as_well(
         ended = await asyncio.gather(*(store.store_connection(row) for row in rows), return_exceptions=True)
     assert {type(error) for error in ended} == {StoreUnavailable}
     await store.close()
+
+
+async def test_what_serving_needs_is_rehearsed_for_each_purpose_and_leaves_nothing(
+    dynamodb_table: DynamoDBTable,
+) -> None:
+    for make in (DynamoDBStore, DynamoDBLimiter, DynamoDBAddresses):
+        backend, lost = make(**dynamodb_table.options, timeout=5), make(table="nowhere", region="eu-central-1")
+        await backend.rehearse()
+        with pytest.raises(StoreUnavailable, match="ResourceNotFoundException"):
+            await lost.rehearse()
+        await backend.close()
+        await lost.close()
+    assert dynamodb_table.items() == []
 
 
 async def test_a_table_that_is_missing_is_unavailable_and_the_error_says_why(dynamodb_table: DynamoDBTable) -> None:
