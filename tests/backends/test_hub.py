@@ -23,7 +23,7 @@ from messaging.protocol import frames
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import CloseCode
 from messaging.service.actions import Close, CloseGroup, Connection, Publish
-from messaging.service.contracts import ADMINS, USERS, Cursor, NewMessage, StoreUnavailable
+from messaging.service.contracts import ADMINS, USERS, Cursor, NewMessage, StoreUnavailable, conversation_group
 from messaging.service.service import MessagingService
 from messaging.service.throttle import Rates
 from messaging.transports.base import HeldTransport
@@ -201,7 +201,7 @@ async def test_a_fault_of_ours_ends_no_background_work(
     hub: Hub, log: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     member, visitor = Member(), str(uuid4())
-    hub.join(member, [ADMINS])
+    hub.join(member, [conversation_group(visitor)])
     positions = log.positions
 
     async def fails(floor: Cursor, newest: Cursor) -> None:
