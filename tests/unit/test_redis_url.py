@@ -25,3 +25,10 @@ def test_redis_urls_name_a_server_sentinels_or_a_cluster(text: str, expected: Re
 def test_a_wrong_redis_url_names_the_forms_that_are_right(text: str) -> None:
     with pytest.raises(ValueError, match="must have the form redis"):
         parse_redis_url(text)
+
+
+@pytest.mark.parametrize("character", "#?/")
+def test_an_unencoded_character_in_a_password_is_told_with_the_remedy(character: str) -> None:
+    with pytest.raises(ValueError, match="percent-encoded") as refused:
+        parse_redis_url(f"redis://:se{character}cret@host:6379/0")
+    assert "cret" not in str(refused.value)

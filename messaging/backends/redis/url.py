@@ -6,7 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 FORMS = (
     "redis[s]://[:password@]host:port/db, redis[s]+sentinel://[:password@]host:port,host:port/master/db "
-    "or redis[s]+cluster://[:password@]host:port,host:port"
+    "or redis[s]+cluster://[:password@]host:port,host:port, special characters in the password percent-encoded (# as "
+    "%23, ? as %3F, / as %2F)"
 )
 
 
