@@ -14,10 +14,12 @@ from messaging.observability.http import measured  # noqa: E402
 from messaging.operations import health  # noqa: E402
 from messaging.runtime import runtime  # noqa: E402
 from messaging.transports.channels.consumer import MessagingConsumer  # noqa: E402
+from messaging_site import page_connections  # noqa: E402
 from messaging_site.page_requests import bounded  # noqa: E402
 
 __all__ = ["application", "health"]
 
+page_connections.share(settings.PAGE_REQUESTS)
 http_application = runtime.tracer.http(measured(bounded(django_application, settings.PAGE_REQUESTS)))
 websocket_application = MessagingConsumer.as_asgi()
 WEBSOCKET_PATHS = ("/ws", "/ws/") if settings.SERVICE_ROLE in ("all", "websocket") else ()

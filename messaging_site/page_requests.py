@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
-from django.db import DEFAULT_DB_ALIAS, connections
 from django.template.loader import render_to_string
 from django.utils.translation import get_language_from_request, override
 
@@ -15,16 +14,10 @@ ASGIApplication = Callable[[Any, Any, Any], Awaitable[None]]
 WAIT_SECONDS = 10.0  # for a turn, before the answer is 503
 WAITING = 500  # requests that may wait for a turn; more get 503 at once
 RETRY_SECONDS = 5  # after which a refused browser tries again
-POOL_SECONDS = 2.0  # how long a request waits for a connection of the pool
-FRESH_SECONDS = 10.0  # after which the pool replaces a connection: after a failover it may lead to the old server
 
 
 def bounded(application: ASGIApplication, most: int) -> ASGIApplication:
-    """Return `application`, for HTTP, with at most `most` requests at work; the others wait for their turn in order.
-
-    The requests share as many connections to PostgreSQL. Call this before any is opened.
-    """
-    _share_connections(most)
+    """Return `application`, for HTTP, with at most `most` requests at work; the others wait for their turn in order."""
     turns = asyncio.Semaphore(most)
     waiting = 0
 
@@ -46,15 +39,6 @@ def bounded(application: ASGIApplication, most: int) -> ASGIApplication:
             turns.release()
 
     return serve
-
-
-def _share_connections(most: int) -> None:
-    """Have the threads of this process take their connections from a pool: a request has a thread of its own."""
-    database = connections.settings[DEFAULT_DB_ALIAS]
-    if "postgresql" in database["ENGINE"]:
-        pool = {"min_size": 0, "max_size": most, "timeout": POOL_SECONDS, "max_lifetime": FRESH_SECONDS}
-        database["OPTIONS"] = database["OPTIONS"] | {"pool": pool}
-        database["CONN_MAX_AGE"] = 0  # a request gives its connection back at its end
 
 
 async def refuse(scope: Any, send: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 
+from messaging.observability.metrics import SECONDS
 from messaging.service.throttle import Rates
 from messaging_site.conf import backends, endpoints, env, files, logs
 
@@ -139,6 +140,9 @@ if AWS:
         "messaging.transports.apigateway.revocation.close_revoked",
         *MIDDLEWARE,
     ]
+else:
+    MIDDLEWARE = [*MIDDLEWARE[:-1], "messaging_site.page_metrics.measured", MIDDLEWARE[-1]]
+PROMETHEUS_LATENCY_BUCKETS = SECONDS  # django-prometheus' setting for its histograms: those of our own
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
 
 FRESH_SECONDS = 10.0  # after which a thread replaces its connection
 AGAIN_SECONDS = 2.0  # after which it tries again if that failed
@@ -140,7 +141,7 @@ def _replace(own: BaseDatabaseWrapper) -> None:
 
 
 def _own() -> BaseDatabaseWrapper:
-    own = connections.create_connection(DEFAULT_DB_ALIAS)
-    options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
-    own.settings_dict = own.settings_dict | {"OPTIONS": options}
+    """Return a new connection as it is configured; those of page requests have a pool, and are counted."""
+    configured = connections.configure_settings(None)[DEFAULT_DB_ALIAS]
+    own: BaseDatabaseWrapper = load_backend(configured["ENGINE"]).DatabaseWrapper(configured, DEFAULT_DB_ALIAS)
     return own

@@ -123,6 +123,7 @@ class Journal:
     signed_in = _reading(logins.signed_in)
     wrong_encoding = _reading(reader.wrong_encoding)
     takes_writes = _reading(takes_writes)
+    database_state = _reading(reader.database_state)
     states = _reading(conversations.states)
     changed = _reading(conversations.changed)
     read_by_staff = _reading(conversations.read_by_staff)

@@ -5,7 +5,9 @@ reader therefore re-reads an OVERLAP before its cursor. It covers the longest tr
 after 2 s) and the time in which a process finds a lost hint (2 s).
 """
 
+import math
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection
@@ -18,6 +20,13 @@ from messaging.service.contracts import START, Cursor, JournalRestored, Page, St
 
 OVERLAP = timedelta(seconds=8)
 HINT = timedelta(seconds=1)  # how long a hint may take to arrive
+# A role without special rights sees of the others' sessions only to which database and user they belong.
+_CLIENTS = """
+    SELECT count(*), current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        - coalesce(current_setting('reserved_connections', true), '0')::int  -- from PostgreSQL 16
+    FROM pg_stat_activity
+    WHERE datid IS NOT NULL AND usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
+"""
 SETTLED = "s"  # the `page_of` of a page that ends before the overlap: any connection may continue directly after it
 
 
@@ -175,9 +184,36 @@ def site() -> str:
 
 def missing_migrations() -> list[str]:
     """Return the migrations of this version that the database lacks, in order. Others are ignored."""
-    loader = MigrationLoader(connection)
+    return _missing(MigrationLoader(connection))
+
+
+def _missing(loader: MigrationLoader) -> list[str]:
     known = (node for leaf in loader.graph.leaf_nodes() for node in loader.graph.forwards_plan(leaf))
     return [f"{app}.{name}" for app, name in dict.fromkeys(known) if (app, name) not in loader.applied_migrations]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """The state of the database for operators. NaN: not known; connections never are with SQLite.
+
+    `applied`, `unapplied`: the migrations that it has, and those of this version that it lacks. `connections`: those of
+    all clients of the server; `connections_limit`: as many as it accepts.
+    """
+
+    applied: float = math.nan
+    unapplied: float = math.nan
+    connections: float = math.nan
+    connections_limit: float = math.nan
+
+
+def database_state() -> DatabaseState:
+    loader = MigrationLoader(connection)
+    migrations = len(loader.applied_migrations or ()), len(_missing(loader))
+    if connection.vendor != "postgresql":
+        return DatabaseState(*migrations)
+    with connection.cursor() as cursor:
+        cursor.execute(_CLIENTS)
+        return DatabaseState(*migrations, *cursor.fetchone())
 
 
 def stored(row: Message) -> StoredMessage:

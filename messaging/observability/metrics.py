@@ -98,6 +98,24 @@ CONNECTIONS_LIMIT = Gauge("messaging_websocket_connections_limit", "The most Web
 OUTBOX_BYTES = Gauge("messaging_outbound_queue_bytes", "Bytes in this process that wait for slow readers.")
 LOG_WAITING = Gauge("messaging_log_waiting_messages", "Messages that wait for a transaction.")
 DATABASE_UP = Gauge("messaging_database_up", "1 if the database answers.")
+DATABASE_CONNECTIONS = Gauge(
+    "messaging_database_connections", "Connections that PostgreSQL serves, of all its clients; NaN if it is not known."
+)
+DATABASE_CONNECTIONS_LIMIT = Gauge(
+    "messaging_database_connections_limit",
+    "The most connections that PostgreSQL accepts, without those for superusers; NaN if it is not known.",
+)
+# Under django-prometheus' names: messaging/observability/prometheus.py takes the objects of that library.
+MIGRATIONS_APPLIED = Gauge(
+    "django_migrations_applied_total",
+    "Migrations that the database has; NaN if it is not known.",
+    (("connection", ("default",)),),
+)
+MIGRATIONS_UNAPPLIED = Gauge(
+    "django_migrations_unapplied_total",
+    "Migrations of this version that the database lacks; NaN if it is not known.",
+    (("connection", ("default",)),),
+)
 LAYER_UP = Gauge("messaging_layer_up", "1 if this process receives what others publish, and its own publishes arrive.")
 STORE_UP = Gauge(
     "messaging_store_up",

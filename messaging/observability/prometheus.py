@@ -1,11 +1,13 @@
 """Metrics for Prometheus. Loaded only if the settings name it: Lambda functions should not pay for its memory."""
 
 from collections.abc import Iterable
+from functools import cache
 from itertools import product
 from typing import Any
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, ProcessCollector
+from django_prometheus.migrations import applied_migrations, unapplied_migrations
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from messaging.observability import metrics
@@ -15,17 +17,24 @@ from messaging.observability.recorder import Reading, Recorder
 Series = tuple[Metric, *tuple[str, ...]]
 
 
-class PrometheusRecorder(Recorder):
-    """A recorder with every series at 0 from the start, so that alerts see the first error as an increase."""
+# Gauges that django-prometheus registers itself.
+REGISTERED: dict[Metric, Any] = {
+    metrics.MIGRATIONS_APPLIED: applied_migrations,
+    metrics.MIGRATIONS_UNAPPLIED: unapplied_migrations,
+}
 
-    def __init__(self, *, version: str) -> None:
+
+class PrometheusRecorder(Recorder):
+    """A recorder with every series at 0 from the start, so that alerts see the first error as an increase.
+
+    `registry`: all that is exposed. In the default one are django-prometheus' metrics, and those of the process.
+    """
+
+    def __init__(self, *, version: str, registry: CollectorRegistry = REGISTRY) -> None:
         super().__init__(version=version)
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the number of series
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._series: dict[Series, Any] = {}
-        for metric in metrics.METRICS:
-            self._add(metric)
+        self._registry = registry
+        self._series = _series(registry, version)
 
     def count(self, metric: Counter, *labels: str, by: int = 1) -> None:
         self._series[metric, *labels].inc(by)
@@ -40,16 +49,23 @@ class PrometheusRecorder(Recorder):
         text: bytes = encode(self._registry)
         return content_type, text
 
-    def _add(self, metric: Metric) -> None:
-        labels = [name for name, _ in metric.labels]
-        match metric:
-            case Counter():
-                made: Any = prometheus_client.Counter(metric.name, metric.help, labels, registry=self._registry)
-            case Histogram(buckets=buckets):
-                made = prometheus_client.Histogram(
-                    metric.name, metric.help, labels, registry=self._registry, buckets=buckets
-                )
-            case _:
-                made = prometheus_client.Gauge(metric.name, metric.help, labels, registry=self._registry)
-        for values in product(*((self.version,) if name == "version" else given for name, given in metric.labels)):
-            self._series[metric, *values] = made.labels(*values) if values else made
+
+@cache  # a registry takes each metric once
+def _series(registry: CollectorRegistry, version: str) -> dict[Series, Any]:
+    series: dict[Series, Any] = {}
+    for metric in metrics.METRICS:
+        made = REGISTERED.get(metric) or _made(metric, registry)
+        for values in product(*((version,) if name == "version" else given for name, given in metric.labels)):
+            series[metric, *values] = made.labels(*values) if values else made
+    return series
+
+
+def _made(metric: Metric, registry: CollectorRegistry) -> Any:
+    labels = [name for name, _ in metric.labels]
+    match metric:
+        case Counter():
+            return prometheus_client.Counter(metric.name, metric.help, labels, registry=registry)
+        case Histogram(buckets=buckets):
+            return prometheus_client.Histogram(metric.name, metric.help, labels, registry=registry, buckets=buckets)
+        case _:
+            return prometheus_client.Gauge(metric.name, metric.help, labels, registry=registry)

@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from django.db import DEFAULT_DB_ALIAS
+
 from messaging.backends import availability
+from messaging.journal.reader import DatabaseState
 from messaging.observability import metrics
 from messaging.observability.recorder import Reading
 from messaging.runtime import runtime
 
 
-def readings(*, database_up: bool) -> Iterator[Reading]:
-    """Yield the value of every gauge. `database_up`: whether the database answered just now."""
+def readings(*, database_up: bool, database: DatabaseState) -> Iterator[Reading]:
+    """Yield the value of every gauge. `database_up`: whether the database answered just now; `database`: its answer."""
     sockets, hub = runtime.sockets, runtime.hub
     roles = Counter(socket.connection.role or metrics.NOBODY for socket in sockets)
     for role in metrics.CONNECTED:
@@ -19,6 +22,10 @@ def readings(*, database_up: bool) -> Iterator[Reading]:
     yield metrics.OUTBOX_BYTES, (), sum(socket.outbox_bytes for socket in sockets)
     yield metrics.LOG_WAITING, (), runtime.journal.waiting
     yield metrics.DATABASE_UP, (), database_up
+    yield metrics.DATABASE_CONNECTIONS, (), database.connections
+    yield metrics.DATABASE_CONNECTIONS_LIMIT, (), database.connections_limit
+    yield metrics.MIGRATIONS_APPLIED, (DEFAULT_DB_ALIAS,), database.applied
+    yield metrics.MIGRATIONS_UNAPPLIED, (DEFAULT_DB_ALIAS,), database.unapplied
     yield metrics.LAYER_UP, (), hub.layer_up
     states = availability.states()
     for store in metrics.STORES:

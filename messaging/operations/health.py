@@ -1,6 +1,7 @@
 """The probes `/health` (is the process alive?) and `/ready` (may it get traffic?), and `/metrics`."""
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -8,6 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from messaging.backends.base import Addresses, ConnectionStore, Limiter
+from messaging.journal.reader import DatabaseState
 from messaging.observability import audit
 from messaging.observability.state import readings
 from messaging.runtime import runtime
@@ -82,7 +84,11 @@ def _is_drain(scope: dict[str, Any]) -> bool:
 async def metrics(accept: str) -> tuple[str, bytes]:
     """Return the content type and the text for a scraper, within the time of a probe even if a backend is down."""
     _, parts = await readiness()
-    return runtime.meter.recorder.expose(readings(database_up=parts["database"] != "unavailable"), accept)
+    up, state = parts["database"] != "unavailable", DatabaseState()
+    if up:
+        with contextlib.suppress(StoreUnavailable):  # its values are unknown then, and exposed as such
+            state = await runtime.journal.database_state()
+    return runtime.meter.recorder.expose(readings(database_up=up, database=state), accept)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -411,3 +411,19 @@ async def test_closing_commits_what_waits() -> None:
     await journal.close()
     await asyncio.gather(*appends)
     assert await rows() == 101
+
+
+async def test_a_role_without_rights_counts_the_connections_of_others_as_well(journal: Journal) -> None:
+    def counts() -> tuple[float, float]:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE ROLE plain IN ROLE pg_read_all_data")
+            seen_by_owner = reader.database_state().connections
+            cursor.execute("SET ROLE plain")
+            seen_by_role = reader.database_state().connections
+            cursor.execute("RESET ROLE")
+            cursor.execute("DROP ROLE plain")
+        return seen_by_owner, seen_by_role
+
+    await journal.head(None)  # the journal has a connection, too
+    seen_by_owner, seen_by_role = await sync_to_async(counts)()
+    assert seen_by_owner == seen_by_role >= 2

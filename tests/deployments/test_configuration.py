@@ -17,6 +17,7 @@ NOT_ON_LAMBDA = (
     "channels",
     "channels_redis",
     "daphne",
+    "django_prometheus",
     "hiredis",
     "prometheus_client",
     "redis",

@@ -100,6 +100,7 @@ def test_a_line_for_cloudwatch_has_what_one_invocation_measured(caplog: pytest.L
 
 def test_every_metric_is_named_as_prometheus_asks_for() -> None:
     assert len({metric.name for metric in metrics.METRICS}) == len(metrics.METRICS) > 20
-    for metric in metrics.METRICS:
+    named_by_library = {metrics.MIGRATIONS_APPLIED, metrics.MIGRATIONS_UNAPPLIED}
+    for metric in {*metrics.METRICS} - named_by_library:
         assert metric.name.startswith("messaging_")
         assert metric.name.endswith("_total") == isinstance(metric, metrics.Counter)

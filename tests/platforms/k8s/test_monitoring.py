@@ -21,6 +21,8 @@ COMPONENT = ROOT / "k8s" / "components" / "monitoring"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 # Metrics of other programs, which have to run: kube-state-metrics, the blackbox exporter, prometheus-client itself.
 FOREIGN = re.compile(r"kube_|probe_|process_")
+# Those of django-prometheus, as documented: tests/deployments/test_metrics.py compares them with a running server.
+LIBRARY = re.findall(r"^\| `(django_\w+)` \|", (ROOT / "docs" / "observability.md").read_text(), re.MULTILINE)
 
 POD = {"namespace": "here", "pod": "a"}
 HERE = {"namespace": "here"}
@@ -78,6 +80,7 @@ def replicas(number: int) -> dict[str, str]:
     }
 
 
+DATABASE_LIMIT = gauge("messaging_database_connections_limit", 97)
 FIRST_LIMIT = gauge("messaging_websocket_connections_limit", 1000)
 CONNECTS = series("messaging_websocket_connects_total", result="accepted", **POD)
 RESTARTS = series("kube_pod_container_status_restarts_total", container="messaging", **POD)
@@ -104,6 +107,11 @@ CASES = {
         FIRST_LIMIT | gauge("messaging_websocket_connections", 900, role="user"),
         FIRST_LIMIT | gauge("messaging_websocket_connections", 800, role="user"),
         POD,
+    ),
+    "DatabaseConnectionsNearLimit": Case(
+        DATABASE_LIMIT | gauge("messaging_database_connections", 78),
+        DATABASE_LIMIT | gauge("messaging_database_connections", 77),
+        HERE,
     ),
     "AutoscalerMaxedOut": Case(
         replicas(10), replicas(9), {"horizontalpodautoscaler": "websocket-service-hpa", **HERE}, after="20m"
@@ -218,7 +226,8 @@ def test_nobody_asks_for_what_is_not_measured() -> None:
     for metric in metrics.METRICS:
         histogram = isinstance(metric, metrics.Histogram)
         measured |= {f"{metric.name}{end}" for end in (("_bucket", "_sum", "_count") if histogram else ("",))}
-    words = re.compile(r"\b(?:messaging|kube|probe|process)[_:][\w:]+")
+    measured |= {f"{name}{end}" for name in LIBRARY for end in ("", "_bucket", "_sum", "_count")}
+    words = re.compile(r"\b(?:messaging|django|kube|probe|process)[_:][\w:]+")
     asked = {word for expression in expressions() for word in words.findall(expression)}
     assert len(asked) > 25
     assert {word for word in asked if not FOREIGN.match(word)} - measured == set()
