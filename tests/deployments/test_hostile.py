@@ -161,10 +161,8 @@ async def test_answers_that_nobody_reads_cost_bounded_memory_and_are_dropped(
     await eventually(lambda: psutil.Process(pod.pid).num_fds() <= open_before, "no connection is left")
 
 
-@pytest.mark.parametrize(
-    "attack", ["body", "endless_body", "short_chunks", "trailers", "headers", "empty_fragments"], indirect=True
-)
-async def test_a_request_or_message_without_end_costs_bounded_memory(attack: Attacker, pod: WatchedPod) -> None:
+@pytest.mark.parametrize("attack", ["body", "endless_body", "trailers", "headers"], indirect=True)
+async def test_a_request_without_end_costs_bounded_memory(attack: Attacker, pod: WatchedPod) -> None:
     ends = time.monotonic() + 5
     assert await peak_growth(pod, attack, lambda: time.monotonic() > ends) < 16
 
@@ -225,6 +223,8 @@ async def test_a_message_that_does_not_end_is_closed_though_pings_go_on(pod: Wat
         await page.wait_closed()
 
     async with websocket(pod.websocket_url, proxy=None) as page:
+        await page.recv()
+        await page.send('{"action":"ping"}')  # a client that sends no frame for 10 s is closed with the same code
         await page.recv()
         sending = asyncio.create_task(page.send(unfinished()))
         with contextlib.suppress(ConnectionClosed):

@@ -200,18 +200,6 @@ def test_a_request_is_answered_though_its_client_has_finished_sending(pods: Depl
         assert client.makefile("rb").read() == b""
 
 
-def test_head_has_the_headers_of_get_and_no_body_however_large_it_would_be(pods: Deployment[Pod]) -> None:
-    pod, (path, content) = pods.servers[0], largest_file(pods.servers[0])
-    for asked_for in (path, "/user/"):
-        request = f"HEAD {asked_for} HTTP/1.1\r\nHost: {HOST}:{pod.port}\r\nConnection: close\r\n\r\n"
-        with socket.create_connection((HOST, pod.port), SOON) as client:
-            client.sendall(request.encode())
-            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert body == b""
-    assert fetch(f"{pod.origin}{path}")[2] == content
-
-
 @pytest.mark.parametrize("environment", [{"SHUTDOWN_TIMEOUT": "3600"}])
 async def test_a_second_signal_ends_the_process_at_once(pods: Deployment[Pod]) -> None:
     pod = pods.servers[0]

@@ -31,7 +31,23 @@ class Answered(Request):
         self.finish()
 
 
-SERVER = SimpleNamespace(protocol_connected=lambda request: None, protocol_disconnected=lambda request: None)
+SERVER = SimpleNamespace(
+    protocol_connected=lambda request: None,
+    protocol_disconnected=lambda request: None,
+    log_action=lambda *_: None,
+    server_name="",
+)
+
+
+class InParts(Request):
+    """A request whose application answers in two parts."""
+
+    client_addr = None
+
+    def process(self) -> None:
+        self.handle_reply({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        self.handle_reply({"type": "http.response.body", "body": b"one", "more_body": True})
+        self.handle_reply({"type": "http.response.body", "body": b"two"})
 
 
 class Transport(StringTransport):
@@ -255,3 +271,12 @@ def test_an_answer_goes_to_a_client_that_has_finished_sending() -> None:
         client.channel.readConnectionLost()  # as Twisted does when it reads again
     assert client.is_cut
     assert client.answers() == 2
+
+
+def test_an_answer_to_head_has_no_body_even_if_it_comes_in_parts(client: Client) -> None:
+    client.channel.requestFactory = InParts
+    client.send(GET.replace(b"GET", b"HEAD"))
+    head = client.transport.read
+    assert head.endswith(b"\r\n\r\n")
+    client.send(GET)
+    assert client.transport.read == head * 2 + b"onetwo"
