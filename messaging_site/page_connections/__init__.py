@@ -1,7 +1,7 @@
 """The database connections of page requests: few, shared, and counted by django-prometheus.
 
-The journal's connections are configured without all this (messaging/journal/connection.py). They are the path of a
-message, and their statements go out together in a pipeline, so the time of one of them would mean nothing.
+The journal's connections are configured without all this (messaging/journal/connection.py): their statements go out
+together, in a pipeline, so the time of a single one would mean nothing.
 """
 
 from typing import Any
