@@ -83,7 +83,7 @@ def measured(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[H
     """Return a middleware that measures views. Place it last, or before others that are asynchronous as well.
 
     It is synchronous and has no hook but these two calls. So Django runs every middleware before it on one thread:
-    between asynchronous ones, each request would change its thread some fourteen times more.
+    between asynchronous ones, each request would change its thread at least eight times more.
     """
     if not urlpatterns:
         raise MiddlewareNotUsed
