@@ -83,7 +83,7 @@ def mark_read(conversation: str, message_id: str, by: Role) -> tuple[Cursor, boo
     return Cursor.of(*place), bool(moved)
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def change(conversation: str, op: Op, staff: StaffId, lease: timedelta) -> tuple[ConversationState, bool]:
     """Do `op` for a staff member. Return the state after it, and whether anything has changed.
 
@@ -148,14 +148,14 @@ def lapsed_claims() -> tuple[ConversationState, ...]:
     over = Conversation.objects.filter(claimed_until__lte=Now())
     if not over.exists():
         return ()
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         ids = [str(id) for id in over.select_for_update(skip_locked=True).values_list("pk", flat=True)]
         ended = {"claimed_by": None, "claimed_until": None, "changed_at": next_version(F("changed_at"))}
         Conversation.objects.filter(pk__in=ids).update(**ended)
         return states(ids)
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def erase(conversation: str) -> ConversationState | None:
     """Erase a conversation with all that belongs to it. Return its state; None if there is no such conversation."""
     row = Conversation.objects.select_for_update().filter(pk=conversation).first()
@@ -169,7 +169,7 @@ def erase(conversation: str) -> ConversationState | None:
     return state
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def rehearse() -> None:
     """Write a row and roll it back.
 
