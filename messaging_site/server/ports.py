@@ -6,6 +6,8 @@ from typing import Any
 
 from daphne.http_protocol import HTTPFactory
 from twisted.internet import tcp
+from twisted.internet.main import CONNECTION_LOST
+from twisted.python.failure import Failure
 
 from messaging_site.server.http import Channel, Request
 
@@ -46,6 +48,14 @@ class Connection(UntypedConnection):  # type: ignore[misc]
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.server.factory.open += 1
+
+    def startWriting(self) -> None:
+        try:
+            super().startWriting()
+        except RuntimeError:
+            # The connection has failed: uvloop has closed its watcher, and Twisted has not been told yet.
+            failure = Failure(CONNECTION_LOST)  # type: ignore[no-untyped-call]
+            self.reactor.callLater(0, self.connectionLost, failure)
 
     def connectionLost(self, reason: Any) -> None:
         if hasattr(self, "socket"):  # else Twisted calls this a second time

@@ -25,7 +25,7 @@ INTERNALS: dict[str, set[str]] = {
     # What waits to be written: if nothing does, frames go directly to the kernel. The size of one read.
     "twisted.internet.abstract": {
         "dataBuffer", "offset", "_tempDataBuffer", "_tempDataLen", "writeSomeData", "producerPaused", "bufferSize",
-        "loseWriteConnection",
+        "loseWriteConnection", "startWriting",
     },
     # The connections of a port.
     "twisted.internet.tcp": {"transport", "factory", "connectionLost", "socket"},
