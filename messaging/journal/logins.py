@@ -30,7 +30,8 @@ def digest(session_key: str) -> str:
 
 def recorded(session_key: str) -> str:
     """Return the digest of a login session, and record it, so that `signed_in` finds the session."""
-    login, _ = LoginSession.objects.get_or_create(digest=digest(session_key), defaults={"session_key": session_key})
+    login = LoginSession(digest=digest(session_key), session_key=session_key)
+    LoginSession.objects.bulk_create([login], ignore_conflicts=True)
     return login.digest
 
 

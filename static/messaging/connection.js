@@ -158,8 +158,8 @@ export class Connection {
   /** @param {Link} link @param {{token?: string, lang?: string}} credentials */
   async #join(link, credentials) {
     const { since, seen } = this.#place;
-    const place = { since, seen: seen || undefined };
-    const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, ...place });
+    const who = { v: 2, type: this.#options.role, ...credentials };
+    const answer = await link.request({ action: "identify", ...who, since, seen });
     if (!answer) return;
     if (answer.type === "error") {
       // A new link starts from a clean state. If the error closes the link by itself, that has already happened.

@@ -9,7 +9,7 @@ test("a new page identifies itself and loads the newest messages before it says 
   assert.equal(page.socket.url, "ws://server/ws");
   await page.socket.open();
   const [identify] = page.socket.take();
-  assert.deepEqual(identify, { action: "identify", v: 2, type: "user", token: "token", id: identify.id });
+  assert.deepEqual(identify, { action: "identify", v: 2, type: "user", token: "token", seen: "", id: identify.id });
 
   await page.socket.answer({ type: "identified", id: identify.id, recovered: false, conversation: "c" });
   assert.deepEqual(page.take(), ["connecting", "reset"]);
