@@ -6,6 +6,7 @@ not name the settings: pytest-django would load them before it loads this file.
 
 import contextlib
 import os
+import signal
 from collections.abc import Generator, Iterator
 from uuid import uuid4
 
@@ -79,6 +80,7 @@ postgres_key = pytest.StashKey[Postgres]()
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.option.version or distributes(config):
         return
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under `nohup` it is ignored, and servers would inherit that
     try:
         for name in ("postgres", "initdb", "pgbouncer", "redis-server", "nginx"):
             program(name)

@@ -37,8 +37,9 @@ class Compose:
 
     def log_in(self) -> None:
         """Read the operator's password from the output of the first start."""
-        found = re.search(r"with the password\s+([\w-]+)", self("logs", "prepare"))
-        assert found
+        said = self("logs", "prepare")
+        found = re.search(r"with the password\s+([\w-]+)", said)
+        assert found, said
         self.smoke.environment |= {"SMOKE_USERNAME": "operator", "SMOKE_PASSWORD": found[1]}
 
     def delivers(self) -> bool:
