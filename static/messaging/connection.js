@@ -157,9 +157,8 @@ export class Connection {
 
   /** @param {Link} link @param {{token?: string, lang?: string}} credentials */
   async #join(link, credentials) {
-    const { since, seen } = this.#place;
-    const who = { v: 2, type: this.#options.role, ...credentials };
-    const answer = await link.request({ action: "identify", ...who, since, seen });
+    const place = this.#place; // since, seen
+    const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, ...place });
     if (!answer) return;
     if (answer.type === "error") {
       // A new link starts from a clean state. If the error closes the link by itself, that has already happened.
