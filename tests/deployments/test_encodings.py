@@ -11,6 +11,8 @@ from tests.support.connections import error, visitor
 from tests.support.deployments import Kubernetes, Pod, ended, prepare_database
 from tests.support.services import Postgres, started
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "manage.py", "messaging_migrate"]
 ENCODINGS = ("SQL_ASCII", "LATIN1")  # SQL_ASCII is what `initdb` makes where LANG is C
 

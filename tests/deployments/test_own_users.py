@@ -14,6 +14,8 @@ from tests.support.services import Postgres, started
 from tests.support.smoke import Smoke
 
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.support.own_user_settings"}
+pytestmark = pytest.mark.slow
+
 ADA, EVE = "ada@example.org", "eve@example.org"
 HIRE = f"""
 import json
