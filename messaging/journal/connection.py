@@ -17,7 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError,
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-FRESH_SECONDS = 10.0  # after which a thread replaces its connection
+FRESH_SECONDS = 10.0  # after which a connection is replaced: that of a thread, and those of the pool for pages
 AGAIN_SECONDS = 2.0  # after which it tries again if that failed
 
 READ_ONLY = "25006"  # PostgreSQL's code for a write that a read-only server refuses (its documentation, appendix A)
@@ -68,8 +68,12 @@ def distrust() -> None:
 
 def is_lost(error: Error) -> bool:
     """Return whether a new connection may help: after any operational error, or if the server is read-only."""
-    code = getattr(error.__cause__, "sqlstate", None)
-    return isinstance(error, OperationalError | InterfaceError) or code == READ_ONLY
+    return isinstance(error, OperationalError | InterfaceError) or sqlstate(error) == READ_ONLY
+
+
+def sqlstate(error: Error) -> str | None:
+    """Return PostgreSQL's code for `error`; None if the error is not PostgreSQL's."""
+    return getattr(error.__cause__, "sqlstate", None)
 
 
 @contextlib.contextmanager

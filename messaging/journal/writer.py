@@ -13,7 +13,7 @@ from enum import Enum
 from django.db import DataError, Error, NotSupportedError, connection
 
 from messaging.journal.batch import Outcome, commit
-from messaging.journal.connection import is_lost
+from messaging.journal.connection import is_lost, sqlstate
 from messaging.service.contracts import Appended, NewMessage, NotStorable, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,6 @@ def _retrying(batch: list[NewMessage]) -> Sequence[Outcome | _Refusal]:
 
 def _refusal(error: Error) -> _Refusal:
     """Return the outcome of a message that the database refuses. The log gets only a code: `error` may quote it."""
-    reason = {"error": type(error).__name__, "sqlstate": getattr(error.__cause__, "sqlstate", None)}
+    reason = {"error": type(error).__name__, "sqlstate": sqlstate(error)}
     logger.error("message refused by the database", extra=reason)
     return NotStorable() if isinstance(error, DataError | NotSupportedError) else StoreUnavailable(type(error).__name__)

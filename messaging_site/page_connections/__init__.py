@@ -16,9 +16,10 @@ from django_prometheus.db import (
 )
 from psycopg import Connection
 
+from messaging.journal.connection import FRESH_SECONDS
+
 COUNTED = (connections_total, connection_errors_total, execute_total, execute_many_total, query_duration_seconds)
 POOL_SECONDS = 2.0  # how long a request waits for a connection of the pool
-FRESH_SECONDS = 10.0  # after which the pool replaces a connection: after a failover it may lead to the old server
 
 
 class CountedConnection(Connection[Any]):

@@ -79,18 +79,6 @@ class Hub:
         """Return whether this process receives what is published, and its last publish reached the channel layer."""
         return self._subscribed.is_set() and not self._down
 
-    async def fault(self, seconds: float) -> str:
-        """Return why what this process publishes to itself now does not arrive within `seconds`; "" if it does."""
-        self._heard.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._subscribed.wait()
-                await self._layer.send(self._channel, bundle(self._site))
-                await self._heard.wait()
-        except Exception as error:  # any error of a layer
-            return _why(error)
-        return ""
-
     def join(self, member: HeldTransport, groups: Iterable[str]) -> None:
         """Add `member` to `groups`: from now on it gets what is published to them."""
         self._joined = True
@@ -141,7 +129,7 @@ class Hub:
         if not hints and not endings:
             return
         try:
-            site = self._site or await self._journal_site()
+            site = await self._journal_site()
         except StoreUnavailable as error:
             logger.warning("hints not published", extra={"error": str(error)})
             return self._deliver(hints, endings, traces)
@@ -201,11 +189,23 @@ class Hub:
     async def _until_silent(self, site: str, moves: int) -> str:
         """Wait until nothing is heard, and return the reason; "" if the site or the layer's server has changed."""
         while (self._site, availability.moves()) == (site, moves):
-            if why := await self.fault(HEAR_SECONDS):
+            if why := await self._fault():
                 return why
             self._goes_up()
             swallowed.reason = ""
             await asyncio.sleep(LISTEN_SECONDS)
+        return ""
+
+    async def _fault(self) -> str:
+        """Return why what this process publishes to itself now does not arrive in HEAR_SECONDS; "" if it does."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(HEAR_SECONDS):
+                await self._subscribed.wait()
+                await self._layer.send(self._channel, bundle(self._site))
+                await self._heard.wait()
+        except Exception as error:  # any error of a layer
+            return _why(error)
         return ""
 
     async def _receive(self) -> None:
