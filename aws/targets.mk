@@ -22,6 +22,6 @@ aws-cold-start: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.inst
 .venv-aws/.installed: requirements-aws.txt requirements.txt constraints.txt
 	@test -x .venv-aws/bin/python || $(PYTHON) -m venv .venv-aws
 	@echo 'Installing $<'
-	@sed -e '/^-c /d' -e 's/\[[a-z]*\]//' requirements.txt > .venv-aws/versions.txt
+	@sed -e '/^-c /d' -e 's/\[[^]]*\]//' requirements.txt > .venv-aws/versions.txt
 	@.venv-aws/bin/pip install --quiet --disable-pip-version-check -r $< -c .venv-aws/versions.txt
 	@touch $@
