@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
@@ -24,6 +25,9 @@ LIMITS = {f"RATE_LIMIT_{who}": "10000/0.001" for who in ("VISITOR", "ADDRESS", "
 LIMITS |= {"SOCKETS_PER_ADDRESS": "1000", "TRUSTED_PROXY_COUNT": "1"}
 # Gauges: each is 1 if Redis answered a pod's last request for one of the purposes that the pod has Redis for.
 ANSWERED = [("messaging_layer_up", ()), *(("messaging_store_up", (s,)) for s in ("addresses", "connections", "limits"))]
+# For how long a table stays locked until a pod is in the middle of a transaction. If all clients' messages are in the
+# transactions that wait, no more arrive, and each resends its own after the same time: a longer wait would not help.
+LOCK_SECONDS = 1.0
 # Transactions that have written and wait for a lock, with the pod that each belongs to. Only those that have waited for
 # less than a second: after 2 s they are given up and roll back.
 WAITING_TRANSACTIONS = (
@@ -113,9 +117,14 @@ class FragileStage(Stage):
             psycopg.connect(self.deployment.database, autocommit=True) as observer,
             psycopg.connect(self.deployment.database) as locking,
         ):
-            locking.execute("LOCK TABLE messaging_message IN SHARE MODE")
+            locked_at = -LOCK_SECONDS
 
             async def held() -> tuple[Pod, str] | None:
+                nonlocal locked_at
+                if time.monotonic() - locked_at >= LOCK_SECONDS:
+                    locking.rollback()
+                    await asyncio.to_thread(locking.execute, "LOCK TABLE messaging_message IN SHARE MODE")
+                    locked_at = time.monotonic()
                 waiting: dict[str, str] = dict(observer.execute(WAITING_TRANSACTIONS).fetchall())
                 for name, pod in self.pods.items():
                     if name in waiting and await asyncio.to_thread(_has_more, pod):
