@@ -86,7 +86,8 @@ BAD_REQUESTS = [
         BadRequest(f"a list with {parameters[:40]}", f"{LISTS}/message/?{parameters}", status=302)
         for parameters in (
             "created_at__year=9999", "created_at__year=99999999999999999999", "created_at__year__gte=99999999999",
-            "created_at__gte=yesterday", "seq__range=1", "seq=x", "conversation=x",
+            "created_at__gte=yesterday", "seq__range=1", "seq__range=2024",
+            "seq=x", "conversation=x",
             "conversation__id__exact=x",
         )
     ),
