@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -46,7 +47,7 @@ def register_all() -> None:
         private_files,
     ):
         checks.register(check, TAG)
-    for check in (any_host, plain_origins, one_address):
+    for check in (any_host, plain_origins, one_address, any_proxy):
         checks.register(check, TAG, deploy=True)
 
 
@@ -276,12 +277,26 @@ def plain_origins() -> Iterator[CheckMessage]:
 
 @setting
 def one_address() -> Iterator[CheckMessage]:
-    if settings.HTTPS_ONLY and not settings.TRUSTED_PROXY_COUNT:
+    if settings.HTTPS_ONLY and not settings.TRUSTED_PROXY_COUNT and not settings.TRUSTED_PROXIES:
         yield Warning(
-            "TRUSTED_PROXY_COUNT=0, but HTTPS_ONLY implies a proxy: all clients would seem to have its address.",
-            hint="They would share SOCKETS_PER_ADDRESS and RATE_LIMIT_ADDRESS. Set it to the number of proxies that "
-            "append to X-Forwarded-For.",
+            "No proxy is trusted, but HTTPS_ONLY implies one: all clients would seem to have its address, and no "
+            "request would seem to have come by https.",
+            hint="Set TRUSTED_PROXY_COUNT to the number of proxies that append to X-Forwarded-For, or TRUSTED_PROXIES "
+            "to their networks (docs/proxies.md).",
             id="messaging.W003",
+        )
+
+
+@setting
+def any_proxy() -> Iterator[CheckMessage]:
+    anyone = settings.TRUSTED_PROXY_COUNT and not settings.TRUSTED_PROXIES
+    if anyone and settings.WEBSOCKET_API_ENDPOINT is None and ip_address(settings.HOST).is_unspecified:
+        yield Warning(
+            f"Everybody who reaches port {settings.PORT} can choose an address: TRUSTED_PROXY_COUNT="
+            f"{settings.TRUSTED_PROXY_COUNT}, MESSAGING_HOST={settings.HOST}, and TRUSTED_PROXIES is not set.",
+            hint="Set TRUSTED_PROXIES to the networks of the proxies, such as 10.0.0.0/8, or let the server listen on "
+            "127.0.0.1 if they run on this machine (docs/proxies.md).",
+            id="messaging.W005",
         )
 
 

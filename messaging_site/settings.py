@@ -219,6 +219,8 @@ MESSAGING_RATES = Rates(
 SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10, most=1_000_000)  # 0: no limit
 # How many proxies' X-Forwarded-For entries are trusted. API Gateway appends one, Zappa's only source of the address.
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 1 if AWS else 0, most=10)
+# Whose headers are believed at all. Functions have no peers: only the gateway calls them.
+TRUSTED_PROXIES = [] if AWS else env.networks("TRUSTED_PROXIES")
 
 CONNECTIONS_TABLE_NAME = AWS_REGION = ""
 WEBSOCKET_API_ENDPOINT = None  # None: no gateway holds the WebSockets

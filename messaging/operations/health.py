@@ -5,7 +5,6 @@ import contextlib
 import json
 import re
 import signal
-from ipaddress import ip_address
 from typing import Any
 
 from messaging.backends.base import Addresses, ConnectionStore, Limiter
@@ -14,12 +13,13 @@ from messaging.observability import audit
 from messaging.observability.state import readings
 from messaging.runtime import runtime
 from messaging.service.contracts import StoreUnavailable
+from messaging.transports.client_address import parsed
 
 PATIENCE_SECONDS = 1.0  # for Redis: the database has 2, and a probe of Kubernetes waits for 3
 PATHS = ("/health", "/ready", "/metrics")
 # `messaging_drain` sends this header. A web page can't: a browser would ask first, and the answer is 404.
 DRAIN_HEADER = "X-Messaging-Drain"
-LOCAL_HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
+LOCALHOST = re.compile(r"localhost(:\d+)?")
 JSON = "application/json"
 
 
@@ -67,18 +67,24 @@ async def database() -> str:
 
 
 def _is_local(scope: dict[str, Any]) -> bool:
-    """Return whether the client is on this machine (in a pod: in this pod). Only such a client may stop the process."""
-    client = scope.get("client")
-    return client is not None and ip_address(client[0]).is_loopback
+    """Return whether the client is on this machine (in a pod: in this pod). Only such a client may stop the process.
+
+    Its address is a loopback one, or the address of this machine to which it has connected.
+    """
+    if not scope.get("client") or not scope.get("server"):
+        return False
+    client, server = parsed(scope["client"][0]), parsed(scope["server"][0])
+    return client is not None and (client.is_loopback or client == server)
 
 
 def _is_drain(scope: dict[str, Any]) -> bool:
     """Return whether this is the request of `messaging_drain` on this machine, and not of a web page in a browser.
 
-    The page could be of any site, and its host name could lead to this machine.
+    The page could be of any site, and its host name could lead to this machine; an address leads to no other one.
     """
     headers = dict(scope["headers"])
-    named = LOCAL_HOST.fullmatch(headers.get(b"host", b"")) is not None
+    host = headers.get(b"host", b"").decode("latin-1")
+    named = LOCALHOST.fullmatch(host) is not None or parsed(host) is not None
     by_command = DRAIN_HEADER.lower().encode() in headers and b"origin" not in headers
     return scope["method"] == "POST" and _is_local(scope) and named and by_command
 

@@ -2,10 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from messaging.protocol.frames import ServerFrame
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish, Reply
+
+if TYPE_CHECKING:
+    from messaging.transports.client_address import Client
 
 T = TypeVar("T")
 
@@ -52,10 +55,11 @@ class Transport(ABC):
 class HeldTransport(Transport):
     """A connection that this process holds: the hub publishes to it, and a drain ends it.
 
-    `outbox_bytes`: the size of the frames that wait for its client.
+    `outbox_bytes`: the size of the frames that wait for its client. `client`: who that is; None until it is known.
     """
 
     outbox_bytes: int
+    client: "Client | None" = None
 
     @abstractmethod
     def push(self, text: str, cursor: str = "") -> None:

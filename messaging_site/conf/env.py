@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar, overload
 from urllib.parse import urlsplit
@@ -90,6 +90,19 @@ def host_names(name: str, default: Sequence[str] = ()) -> list[str]:
 def origins(name: str) -> list[str]:
     """Return origins in the form of a browser's `Origin`; in the variable, commas separate them."""
     return _several(name, (), _ORIGIN, "origins separated by commas, such as https://chat.example.org")
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Return networks in CIDR notation; in the variable, commas separate them."""
+    texts = [part.strip() for part in (_given(name) or "").split(",") if part.strip()]
+    found = []
+    for text in texts:
+        try:
+            found.append(ip_network(text))
+        except ValueError as error:
+            return _wrong(name, f": {error}; the value must be networks separated by commas, such as 10.0.0.0/8", [])
+    _taken(name, texts)
+    return found
 
 
 def secrets(name: str) -> list[str]:

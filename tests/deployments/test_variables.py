@@ -47,6 +47,7 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "PORT": ("http", "must be a whole number from 1 to 65535", POD),
     "HEALTH_CHECK_PORT": ("8080", "from 1 to 65535, other than 8080", POD),
     "HEARTBEAT_MS": ("25", "must be a whole number from 1000 to 240000", BOTH),
+    "TRUSTED_PROXIES": ("10.0.0.1/8", "10.0.0.1/8 has host bits set; the value must be networks", POD),
     "TRUSTED_PROXY_COUNT": ("all", "must be a whole number from 0 to 10", BOTH),
     "SOCKETS_PER_ADDRESS": ("-1", "must be a whole number from 0 to 1000000", BOTH),
     "MAX_CONNECTIONS": ("0", "must be a whole number from 1 to 1000000", BOTH),
@@ -100,6 +101,7 @@ ELSEWHERE: list[tuple[str, Kind, dict[str, str], str]] = [
         "must be false: its pages show settings and code",
     ),
     ("VAR_DIR", "pod", {"DEPLOYMENT_MODE": "local", "VAR_DIR": "/proc/var"}, "a writable directory"),
+    ("TRUSTED_PROXIES", "pod", {"TRUSTED_PROXIES": "10.0.0.0/8,ingress"}, "such as 10.0.0.0/8"),
 ]
 
 CASES: list[tuple[str, Kind, dict[str, str], str]] = [

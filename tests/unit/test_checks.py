@@ -1,6 +1,7 @@
 """The checks of `manage.py check --tag messaging`, each with wrong and with right settings."""
 
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,8 @@ def test_a_server_of_pages_needs_static_files(settings: SettingsWrapper, tmp_pat
             {"CSRF_TRUSTED_ORIGINS": ["https://a.example.org", "http://localhost:8000", "http://chat.example.org"]},
         ),
         ("messaging.W003", "all clients would seem to have its address", {"TRUSTED_PROXY_COUNT": 0}),
+        ("messaging.W005", "MESSAGING_HOST=0.0.0.0, and TRUSTED_PROXIES is not set.", {"HOST": "0.0.0.0"}),  # noqa: S104
+        ("messaging.W005", "Everybody who reaches port 8080 can choose an address", {"HOST": "::"}),
     ],
 )
 def test_what_is_unwise_in_production_is_told_with_deploy_alone(
@@ -152,6 +155,13 @@ def test_what_is_unwise_in_production_is_told_with_deploy_alone(
     assert (warning.id, warning.is_serious()) == (id_, False)
     assert complaint in warning.msg
     assert warning.hint
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_server_that_trusts_networks_may_listen_everywhere(settings: SettingsWrapper, count: int) -> None:
+    settings.HTTPS_ONLY, settings.HOST, settings.TRUSTED_PROXY_COUNT = True, "::", count
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
+    assert run_checks(tags=["messaging"], include_deployment_checks=True) == []
 
 
 def test_a_private_file_that_others_can_read_is_a_warning(settings: SettingsWrapper, tmp_path: Path) -> None:

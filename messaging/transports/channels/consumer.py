@@ -17,7 +17,7 @@ from messaging.protocol.limits import IDENTIFY_SECONDS
 from messaging.runtime import runtime
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
 from messaging.transports.base import HeldTransport
-from messaging.transports.client_address import pseudonym
+from messaging.transports.client_address import client
 from messaging.transports.origin import allowed_origin
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,8 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
         self.sends_many = "websocket.send_many" in scope.get("extensions", {})
         bind(connection=self.connection.id)
         self.service, self.hub, self.sockets = runtime.service, runtime.hub, runtime.sockets
-        self.connection.address = pseudonym(scope)
+        self.client = client(scope)
+        self.connection.address = self.client.key
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         event: dict[str, Any] = {}
