@@ -19,6 +19,7 @@ from messaging.observability.lag import LoopLag
 from messaging.observability.meter import Meter
 from messaging.observability.tracer import Tracer
 from messaging.service.service import MessagingService
+from messaging.transports.channels.crowd import CrowdWatch
 from messaging.transports.channels.sockets import Sockets
 
 # Modules that only some deployments need are imported on first use: Channels, or boto3 with its 20 MB.
@@ -57,6 +58,7 @@ class LoopParts:
 
         self.sockets = Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS, process.addresses)
         self.lag = LoopLag(asyncio.get_running_loop())
+        self.crowd = CrowdWatch(asyncio.get_running_loop(), self.sockets)
         self.hub = Hub(
             process.service,
             get_channel_layer(),
@@ -160,6 +162,7 @@ class Runtime:
             await asyncio.to_thread(self.tracer.close)
         if here is not None:
             here.lag.close()
+            here.crowd.close()
         # Removed last, as probes still ask for them: new ones would not know of the drain, and would start to work.
         self._loops.pop(loop, None)
         for name in set(made) - {"_loops"}:

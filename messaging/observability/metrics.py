@@ -95,6 +95,11 @@ FOREIGN = Counter(
 
 CONNECTIONS = Gauge("messaging_websocket_connections", "Open WebSockets of this process.", (("role", CONNECTED),))
 CONNECTIONS_LIMIT = Gauge("messaging_websocket_connections_limit", "The most WebSockets that this process accepts.")
+ADDRESSES = Gauge("messaging_websocket_addresses", "Client addresses with open WebSockets of this process.")
+ADDRESS_CONNECTIONS_MAX = Gauge(
+    "messaging_websocket_address_connections_max",
+    "Open WebSockets of the client address that has the most of this process.",
+)
 OUTBOX_BYTES = Gauge("messaging_outbound_queue_bytes", "Bytes in this process that wait for slow readers.")
 LOG_WAITING = Gauge("messaging_log_waiting_messages", "Messages that wait for a transaction.")
 DATABASE_UP = Gauge("messaging_database_up", "1 if the database answers.")

@@ -10,6 +10,7 @@ from messaging.journal.reader import DatabaseState
 from messaging.observability import metrics
 from messaging.observability.recorder import Reading
 from messaging.runtime import runtime
+from messaging.transports.channels.crowd import crowd
 
 
 def readings(*, database_up: bool, database: DatabaseState) -> Iterator[Reading]:
@@ -19,6 +20,9 @@ def readings(*, database_up: bool, database: DatabaseState) -> Iterator[Reading]
     for role in metrics.CONNECTED:
         yield metrics.CONNECTIONS, (role,), roles[role]
     yield metrics.CONNECTIONS_LIMIT, (), sockets.limit
+    seen = crowd(sockets)
+    yield metrics.ADDRESSES, (), seen.addresses
+    yield metrics.ADDRESS_CONNECTIONS_MAX, (), seen.most
     yield metrics.OUTBOX_BYTES, (), sum(socket.outbox_bytes for socket in sockets)
     yield metrics.LOG_WAITING, (), runtime.journal.waiting
     yield metrics.DATABASE_UP, (), database_up

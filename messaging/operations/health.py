@@ -1,10 +1,11 @@
-"""The probes `/health` (is the process alive?) and `/ready` (may it get traffic?), and `/metrics`."""
+"""The probes `/health` (is the process alive?) and `/ready` (may it get traffic?), `/metrics` and `/addresses`."""
 
 import asyncio
 import contextlib
 import json
 import re
 import signal
+from dataclasses import asdict
 from typing import Any
 
 from messaging.backends.base import Addresses, ConnectionStore, Limiter
@@ -13,10 +14,11 @@ from messaging.observability import audit
 from messaging.observability.state import readings
 from messaging.runtime import runtime
 from messaging.service.contracts import StoreUnavailable
+from messaging.transports.channels.crowd import crowd
 from messaging.transports.client_address import parsed
 
 PATIENCE_SECONDS = 1.0  # for Redis: the database has 2, and a probe of Kubernetes waits for 3
-PATHS = ("/health", "/ready", "/metrics")
+PATHS = ("/health", "/ready", "/metrics", "/addresses")
 # `messaging_drain` sends this header. A web page can't: a browser would ask first, and the answer is 404.
 DRAIN_HEADER = "X-Messaging-Drain"
 LOCALHOST = re.compile(r"localhost(:\d+)?")
@@ -117,6 +119,9 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         case "/metrics":
             accept = dict(scope["headers"]).get(b"accept", b"").decode("latin1")
             status, (content_type, body) = 200, await metrics(accept)
+        case "/addresses":
+            seen = crowd(runtime.sockets)
+            status, body = 200, _json(**asdict(seen), warning=seen.warning(seen.sign()))
         case _:
             status, body = 404, _json(status=f"unknown path; the paths are {', '.join(PATHS)}")
     headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
@@ -124,5 +129,5 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _json(**parts: str | bool) -> bytes:
+def _json(**parts: str | float | None) -> bytes:
     return json.dumps(parts).encode()

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+from http.client import HTTPException
 from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
 from django.core.checks import run_checks
@@ -11,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from messaging import checks
 from messaging.operations import round_trip
+from messaging.runtime import runtime
+from messaging.transports.base import TRIP_SECONDS
 from messaging_site.conf import env
 from messaging_site.server import descriptors
 
@@ -30,7 +34,7 @@ class Command(BaseCommand):
         "messaging`. With --online, also test each backend and print how long it took: the database and the "
         "connection store by writing and removing a row, the limits and the counts of addresses by each of their "
         "commands, the channel layer by a message to itself, and on AWS the management API by a post to a connection "
-        "that does not exist. "
+        "that does not exist; and ask the server on this machine how many addresses its clients have. "
         "ok: it works. degraded: messages are late, but none is lost. failed: no client is served. The exit code is 1 "
         "if a check finds an error or a backend fails. It is safe at any time, and runs wherever a server's settings "
         "are available."
@@ -52,6 +56,8 @@ class Command(BaseCommand):
         }
         wrong = [str(message.id) for message in found if message.is_serious()]
         if options["online"]:
+            if probes := runtime.holder.probes:
+                report["clients"] = _clients(probes)
             trips = asyncio.run(round_trip.trips())
             report["online"] = {trip.backend: _part(trip) for trip in trips}
             wrong += [trip.backend for trip in trips if trip.state == "failed"]
@@ -72,6 +78,17 @@ def _connections() -> dict[str, dict[str, int]]:
         return {}
     room = descriptors.room(settings.MAX_CONNECTIONS)
     return {"connections_if_started_here": {"most": room.sockets, "open_files": room.limit}}
+
+
+def _clients(probes: str) -> dict[str, Any]:
+    """Return what the server on this machine knows of its clients' addresses, or why it is not known."""
+    opener = build_opener(ProxyHandler({}))  # probes are internal: never through a proxy
+    try:
+        with opener.open(f"{probes}/addresses", timeout=TRIP_SECONDS) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
+    except (OSError, HTTPException, ValueError) as error:
+        return {"why": f"no server answers on {probes}: {getattr(error, 'reason', error)}"}
 
 
 def masked(name: str, value: object) -> object:
