@@ -36,12 +36,13 @@ WORKDIR /app
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DEPLOYMENT_MODE=kubernetes \
+    HOST=0.0.0.0 \
     MESSAGING_VERSION=${VERSION}
 # A number, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 EXPOSE 8080 8081
 # For Docker and Podman; Kubernetes has probes of its own.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('HEALTH_CHECK_PORT', '8081') + '/ready', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import http.client as c, os, sys; e = os.environ.get; probe = c.HTTPConnection(e('MESSAGING_HOST') or e('HOST'), int(e('HEALTH_CHECK_PORT') or 8081), timeout=2); probe.request('GET', '/ready'); sys.exit(probe.getresponse().status != 200)"]
 # PID 1 forwards SIGTERM to the server, which drains, exits with the server's code, and reaps orphans of `exec`. No shell.
 ENTRYPOINT ["dumb-init", "--"]
 CMD ["python", "-m", "messaging_site.server"]

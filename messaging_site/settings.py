@@ -259,7 +259,7 @@ MESSAGING_METRICS = {"BACKEND": _backends.metrics, "OPTIONS": {"version": VERSIO
 # --- The server ---------------------------------------------------------------------------------------------
 
 env.judge_when_used("MESSAGING_HOST", "PORT", "HEALTH_CHECK_PORT")  # `runserver` gets its address as an argument
-HOST = env.address("MESSAGING_HOST", "0.0.0.0")  # noqa: S104  a pod is reached on its own address
+HOST = env.address("MESSAGING_HOST", "127.0.0.1")  # the image sets 0.0.0.0: a container is reached on its own address
 PORT = env.number("PORT", 8080, least=1, most=65_535)
 HEALTH_CHECK_PORT = env.number("HEALTH_CHECK_PORT", 8081, least=1, most=65_535, other_than="PORT")
 MAX_CONNECTIONS = env.number("MAX_CONNECTIONS", 10_000, least=1, most=1_000_000)  # of one process

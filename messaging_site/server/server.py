@@ -223,6 +223,6 @@ def main() -> None:
         *build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
         *build_endpoint_description_strings(host=settings.HOST, port=settings.HEALTH_CHECK_PORT),
     ]
-    logger.info("server starts on %s, probes on %s", settings.PORT, settings.HEALTH_CHECK_PORT)
+    logger.info("server starts on %s: port %s, probes %s", settings.HOST, settings.PORT, settings.HEALTH_CHECK_PORT)
     chosen = by_port(application, health.application, settings.HEALTH_CHECK_PORT)
     Server(chosen, shutdown_timeout=settings.SHUTDOWN_TIMEOUT, endpoints=endpoints).run()

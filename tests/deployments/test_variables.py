@@ -196,7 +196,7 @@ def test_a_command_that_asks_the_server_needs_the_port_of_its_probes(command: st
 
 
 def test_a_server_refuses_a_wrong_value_under_the_name_that_was_set() -> None:
-    said = "must be an IP address, such as 0.0.0.0 or ::"
+    said = "must be an IP address, such as 127.0.0.1 or ::"
     old, new, both = started(
         [
             ("pod", PRODUCTION | {"HOST": "conda"}),

@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if runtime.holder.probes:
-            stop_on_bad_configuration("HEALTH_CHECK_PORT")
+            stop_on_bad_configuration("MESSAGING_HOST", "HEALTH_CHECK_PORT")
         try:
             self.stdout.write(runtime.holder.drain())
         except NotDrained as error:

@@ -35,7 +35,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         url = options["url"]
         if not url and not options["here"] and (url := runtime.holder.probes):
-            stop_on_bad_configuration("HEALTH_CHECK_PORT")
+            stop_on_bad_configuration("MESSAGING_HOST", "HEALTH_CHECK_PORT")
         if not url:
             ready, parts = asyncio.run(round_trip.readiness())
             answer = json.dumps({"status": "ready" if ready else "not ready", **parts})

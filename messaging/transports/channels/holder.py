@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
@@ -29,7 +30,7 @@ class ServerHolder(Holder):
     needs_store = False
 
     def __init__(self) -> None:
-        self.probes = f"http://127.0.0.1:{settings.HEALTH_CHECK_PORT}"
+        self.probes = f"http://{_own_host(settings.HOST)}:{settings.HEALTH_CHECK_PORT}"
 
     def run(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
         result: T = async_to_sync(work)(*arguments)
@@ -69,6 +70,14 @@ class ServerHolder(Holder):
     async def _publish_and_close(self, told: Sequence[Publish | CloseGroup]) -> None:
         await self.publish(told)
         await runtime.close()
+
+
+def _own_host(host: str) -> str:
+    """Return the host of URLs that lead to the server on this machine that listens on the address `host`."""
+    address = ip_address(host)
+    if address.is_unspecified:  # "localhost" is tried in both families: a machine may lack one of them
+        return "localhost" if address.version == 6 else "127.0.0.1"
+    return f"[{host}]" if address.version == 6 else host
 
 
 def _publish(hub: Hub, told: Sequence[Publish | CloseGroup]) -> None:
