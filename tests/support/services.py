@@ -47,6 +47,8 @@ PACKAGES = {  # program: Debian's package, Homebrew's package
     "postgres": ("postgresql", "postgresql"),
     "initdb": ("postgresql", "postgresql"),
     "nginx": ("nginx-light", "nginx"),
+    "caddy": ("caddy", "caddy"),
+    "haproxy": ("haproxy", "haproxy"),
     "pgbouncer": ("pgbouncer", "pgbouncer"),
     "promtool": ("prometheus", "prometheus"),
     "libfaketime": ("libfaketime", "libfaketime"),
