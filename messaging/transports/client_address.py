@@ -128,8 +128,13 @@ def _key(address: Address) -> str:
 
 
 def _peer(scope: dict[str, Any]) -> Address:
+    """Return the address that the connection comes from. Raise ValueError if the server reports something else."""
     peer = scope.get("client")
-    return (parsed(peer[0]) if peer else None) or NO_ADDRESS
+    if not peer or not peer[0]:
+        return NO_ADDRESS
+    if (address := parsed(peer[0])) is None:
+        raise ValueError(f"no address: {_form(peer[0])}")
+    return address
 
 
 def _is_proxy(peer: Address) -> bool:

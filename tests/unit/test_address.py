@@ -217,5 +217,6 @@ def test_a_page_a_socket_and_axes_have_the_same_key(settings: SettingsWrapper) -
 
 
 def test_what_is_no_address_has_no_key() -> None:
-    with pytest.raises(ValueError, match=r"no address: a-0"):
-        pseudonym_of("canary-17")
+    for ask in (pseudonym_of, lambda text: believed(scope(text, "6.6.6.6")), lambda text: pseudonym(scope(text))):
+        with pytest.raises(ValueError, match=r"no address: a-0"):
+            ask("canary-17")

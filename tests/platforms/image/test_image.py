@@ -82,6 +82,7 @@ def test_it_says_what_it_is_and_who_runs_it() -> None:
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] + config["Cmd"] == ["dumb-init", "--", "python", "-m", "messaging_site.server"]
     assert {"8080/tcp", "8081/tcp"} <= set(config["ExposedPorts"])
+    assert "HOST=0.0.0.0" in config["Env"]  # it is reached on the address of its container
     assert {"title", "description", "licenses", "version"} <= {
         label.removeprefix("org.opencontainers.image.") for label in config["Labels"]
     }
