@@ -48,6 +48,7 @@ if AWS:
         "WEBSOCKET_PUBLIC_URL", "the URL that pages connect to, wss://{api}.execute-api.{region}.amazonaws.com/{stage}"
     )
 WEBSOCKET_PUBLIC_URL = env.url("WEBSOCKET_PUBLIC_URL", ("wss", "ws"), "wss://chat.example.org/ws")
+VISITORS_URL = env.url("VISITORS_URL", ("https", "http"), "https://chat.example.org/user/")
 
 # --- Security -----------------------------------------------------------------------------------------------
 

@@ -19,10 +19,10 @@ from messaging.journal import logins
 from messaging.pages.configuration import configuration, strict_scripts
 from messaging.pages.staff_texts import TEXTS
 from messaging.pages.tally import tally as tally_now
+from messaging.pages.visitors_url import leads_to_this_machine, visitors_url
 from messaging.service.contracts import staff_id
 
 RIGHT_TO_READ = "messaging.view_message"
-VISITORS_PAGE = "/user/"  # no `reverse`: a process that serves only staff has no such route
 
 
 @require_safe
@@ -31,6 +31,7 @@ def live(request: HttpRequest) -> HttpResponse:
     """Render the live page, which shows every message as it arrives. Only for staff with the right to read messages.
 
     With `?view=stage`: render the stage view for a projector, which hides visitors' messages unless asked to show them.
+    An address that leads only to this machine gets no QR code: no phone could open it.
     """
     if not request.user.has_perm(RIGHT_TO_READ):
         raise PermissionDenied
@@ -50,9 +51,10 @@ def live(request: HttpRequest) -> HttpResponse:
     }
     if request.GET.get("view") != "stage":
         return render(request, "messaging/live.html", context)
-    visitors_page = request.build_absolute_uri(VISITORS_PAGE)
+    visitors_page = visitors_url(request)
     qr = segno.make(visitors_page, micro=False).svg_data_uri(omitsize=True, border=2, light="#fff")
-    return render(request, "messaging/stage.html", {**context, "visitors_page": visitors_page, "qr": qr})
+    invitation = {"visitors_page": visitors_page, "qr": "" if leads_to_this_machine(visitors_page) else qr}
+    return render(request, "messaging/stage.html", {**context, **invitation})
 
 
 @never_cache

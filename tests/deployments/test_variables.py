@@ -40,6 +40,7 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "AWS_REGION": ("Frankfurt", "eu-central-1", FUNCTION),
     "WEBSOCKET_API_ENDPOINT": ("wss://host/stage", "https://{api}.execute-api", FUNCTION),
     "WEBSOCKET_PUBLIC_URL": ("https://chat.example.org/ws", "must be a URL such as wss://chat.example.org/ws", BOTH),
+    "VISITORS_URL": ("chat.example.org", "must be a URL such as https://chat.example.org/user/", BOTH),
     "VAR_DIR": ("var", "must be the absolute path of a writable directory", BOTH),
     "STATIC_ROOT": ("static", "must be the absolute path of a writable directory", BOTH),
     "MESSAGE_RETENTION_DAYS": ("0", "must be a whole number from 1 to 36500", BOTH),

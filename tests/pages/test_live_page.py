@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support.browser import (
     open_conversation,
     recorded_tasks,
     sent,
+    serving,
     status,
     try_now,
     wait_for_thread,
@@ -678,16 +680,31 @@ def test_the_tally_counts_what_was_tapped_before_and_after_it_was_opened(
     wait_for_figures(page, ["Please speak German", "123", "123"])
 
 
-def test_the_stage_shows_figures_and_the_way_here_and_no_words_of_visitors(
-    people: People, own_deployment: Deployment[LocalServer]
-) -> None:
-    origin = own_deployment.servers[0].origin
+def test_the_stage_says_if_no_phone_can_open_its_address(people: People, own_deployment: Deployment) -> None:
+    origin = own_deployment.servers[0].origin  # on 127.0.0.1
     page = people.staff(origin)
+    page.get_by_role("link", name="Stage").click()
+    wait_until_live(page)
+    expect(page.get_by_text(f"{origin}/user/")).to_be_visible()
+    expect(page.get_by_text("Phones can’t open this address")).to_be_visible()
+    expect(page.get_by_role("img")).to_have_count(0)
+    look_at(page, "stage-unreachable")
+
+
+def test_the_stage_shows_figures_and_the_way_here_and_no_words_of_visitors(
+    people: People, prepared_database: Path
+) -> None:
+    with serving(prepared_database, VISITORS_URL="https://chat.example.org/user/") as deployment:
+        _shows_figures_and_the_way_here(people, deployment)
+
+
+def _shows_figures_and_the_way_here(people: People, own_deployment: Deployment[LocalServer]) -> None:
+    page = people.staff(own_deployment.servers[0].origin)
     crowd_writes(own_deployment, 2, quick="speak-german")
     page.get_by_role("link", name="Stage").click()
     wait_until_live(page)
     wait_for_figures(page, ["Please speak German", "2", "2"])
-    expect(page.get_by_text(f"{origin}/user/")).to_be_visible()
+    expect(page.get_by_text("https://chat.example.org/user/")).to_be_visible()
     expect(page.get_by_role("img", name="QR code for the address below")).to_have_js_property("complete", value=True)
     assert page.get_by_role("img").evaluate("image => image.naturalWidth > 0")
     visitor_writes(own_deployment, "not for everybody")

@@ -3,9 +3,11 @@
 import json
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
+import segno
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.backends.db import SessionStore
@@ -191,12 +193,48 @@ def test_the_live_page_tells_its_script_where_tokens_are() -> None:
     assert texts["notLiveSince"] == "Not live since {time}."
 
 
-def test_the_stage_view_names_the_visitors_page_and_draws_its_code() -> None:
+def stage(host: str, language: str = "en") -> str:
     client = signed_in(staff("view_message"))
-    page = client.get("/admin/live/?view=stage", headers={"host": "localhost"}).content.decode()
-    assert "http://localhost/user/" in page
-    assert 'src="data:image/svg+xml' in page
+    headers = {"host": host, "accept-language": language}
+    return client.get("/admin/live/?view=stage", headers=headers).content.decode()
+
+
+def invitation(page: str) -> tuple[str, str | None]:
+    """Return the address that the stage shows, and the picture of its QR code, if there is one."""
+    address = re.search(r'<p class="address" translate="no">([^<]*)</p>', page)
+    picture = re.search(r'<img class="qr"\s+src="([^"]*)"', page)
+    assert address
+    return address[1], unescape(picture[1]) if picture else None
+
+
+def code(url: str) -> str:
+    return segno.make(url, micro=False).svg_data_uri(omitsize=True, border=2, light="#fff")
+
+
+def test_the_stage_view_names_the_visitors_page_and_draws_its_code() -> None:
+    page = stage("testserver")
+    assert invitation(page) == ("http://testserver/user/", code("http://testserver/user/"))
     assert configuration(page)["loginUrl"] == "/admin/login/?next=%2Fadmin%2Flive%2F%3Fview%3Dstage"
+    assert "unreachable" not in page
+
+
+def test_the_stage_view_shows_the_visitors_own_address_if_staff_use_another(settings: Settings) -> None:
+    settings.VISITORS_URL = "https://chat.example.org/user/"
+    for host in ("testserver", "localhost"):
+        User.objects.filter(username="staff").delete()
+        assert invitation(stage(host)) == (settings.VISITORS_URL, code(settings.VISITORS_URL))
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000"])
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", "Phones can’t open this address"), ("de", "Handys können diese Adresse nicht öffnen")],
+)
+def test_the_stage_view_draws_no_code_that_no_phone_could_open(host: str, language: str, words: str) -> None:
+    page = stage(host, language)
+    assert invitation(page) == (f"http://{host}/user/", None)
+    assert words in page
+    assert "<code>make run LAN=1</code>" in page
 
 
 def said(minutes_ago: float, quick: str, sender: str = "user") -> Message:
