@@ -6,6 +6,8 @@ PYTHON ?= $(or $(shell for python in python3.13 python3.12 python3.11 python3; d
 	$(error Python 3.11 or newer is needed: install it, or give its path with `make PYTHON=/path/to/python3`))
 RUN := $(VENV)/bin/python
 ADDRESS ?= 127.0.0.1:8000
+LAN ?=
+LISTEN = $(if $(LAN),--lan $(LAN)) $(ADDRESS)
 BENCH ?=
 
 # Plausible values of production, so that `check --deploy` judges the configuration that production would have.
@@ -24,11 +26,11 @@ ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host:port overrides)
+run: $(VENV)/.runtime ## serve everything on http://localhost:8000 (ADDRESS=host:port overrides; LAN=1: for phones on this Wi-Fi)
 	@$(RUN) manage.py migrate --verbosity 0
 	@$(RUN) manage.py messaging_prune > /dev/null
 	@$(RUN) manage.py messaging_operator
-	@$(RUN) manage.py runserver $(ADDRESS)
+	@$(RUN) manage.py runserver $(LISTEN)
 
 # Containers with the limits of the manifests need Linux and root. Elsewhere, `make test` runs the other tests and says so.
 CONTAINERS := $(shell test "$$(uname -s) $$(id -u)" = 'Linux 0' && echo containers)

@@ -359,9 +359,9 @@ def probe(pod: Pod, path: str) -> tuple[int, dict[str, object]]:
     return status, json.loads(body)
 
 
-def says_ready(port: int) -> bool:
+def says_ready(port: int, host: str = HOST) -> bool:
     """Return whether the readiness probe on `port` answers with 200."""
-    with contextlib.suppress(OSError), opener().open(f"http://{HOST}:{port}/ready", timeout=5):
+    with contextlib.suppress(OSError), opener().open(f"http://{host}:{port}/ready", timeout=5):
         return True
     return False
 
