@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bench import aws_mode, docs, plots, workloads
+from bench import aws_mode, docs, hall, plots, workloads
 from bench.contenders import (
     CONTENDERS,
     NODE,
@@ -69,6 +69,7 @@ def tasks(plan: Plan, around: Surroundings) -> Iterator[Task]:
     yield from on("admins", workloads.fan_out, STOCK_PUBSUB, NODE, PRODUCT)
     for count in plan.processes:
         yield Task("processes", PRODUCT, count, partial(serving, PROCESSES, count, processes))
+    yield Task("hall", PRODUCT, 0, partial(hall.rows, plan, around))
     yield Task("aws", PRODUCT, 0, partial(aws_mode.warm_frames, plan))
     yield Task("cold start", PRODUCT, 0, partial(aws_mode.cold_starts, plan))
 

@@ -90,6 +90,12 @@ def ready_on_half_a_core(found: Found) -> float | None:
     return None if seconds is None or cpu is None else max(seconds, cpu / HALF_A_CORE)
 
 
+def not_served(found: Found) -> float | None:
+    """Return how many people of all halls got no page, were refused, or could not sign in."""
+    values = [value for name in ("page_errors", "refused") for _, value in found.all("hall", name)]
+    return sum(values) if values else None
+
+
 RATE = "highest sustained rate"
 GOALS = (
     Goal(RATE, "≥ 20 × stock, core layer", compared("rate", "rate", STOCK_CORE, "{:,.0f}/s", at_least=20)),
@@ -147,6 +153,14 @@ GOALS = (
     ),
     Goal("Lambda package", "< 6 MB", below(lambda f: f.first("package", "bytes"), 6, "{:.1f} MB", 1e-6)),
     Goal("warm frame on the emulator, p95", "< 50 ms", below(lambda f: f.first("aws", "ack_p95"), 50, "{:.1f} ms")),
+    Goal("a hall on one address: page errors and refused", "0", below(not_served, 0, "{:.0f}")),
+    Goal(
+        "a hall within 30 s: page complete, p95",
+        "≤ 3 s",
+        below(lambda f: f.last("hall", "page_p95"), 3, "{:.1f} s", 1e-3),
+    ),
+    Goal("a hall within 10 s: ack p99", "< 2 s", below(lambda f: f.first("hall", "acked_p99"), 2, "{:.1f} s", 1e-3)),
+    Goal("CPU of a first visit, pages", "≤ 5 ms", below(lambda f: f.first("hall", "user_cpu"), 5, "{:.1f} ms")),
     Goal(
         "cold start to the first frame", "< 2.5 s", below(lambda f: f.first("cold start", "seconds"), 2.5, "{:.2f} s")
     ),

@@ -31,6 +31,8 @@ class Plan:
     processes: tuple[int, ...]
     frames: float  # how long frames are sent to the function of mode `aws`
     cold_starts: int
+    hall: int  # visitors who come, all on one address
+    hall_seconds: tuple[int, ...]  # within which they come: the sizes of this workload
 
 
 FULL = Plan(
@@ -52,6 +54,8 @@ FULL = Plan(
     processes=(1, 2, 4),
     frames=10,
     cold_starts=5,
+    hall=1000,
+    hall_seconds=(10, 30),
 )
 QUICK = Plan(
     name="quick",
@@ -72,4 +76,6 @@ QUICK = Plan(
     processes=(1, 2),
     frames=2,
     cold_starts=1,
+    hall=50,
+    hall_seconds=(5,),
 )

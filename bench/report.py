@@ -100,7 +100,22 @@ COSTS = Column("CPU s per 1,000: server / Redis / PostgreSQL", ("server_cpu", "r
 RATE = Column("messages/s", ("rate",), WHOLE)
 BUSY = Column("busy, %: server's core / generator / other cores", ("server_core", "cpu", "other_cores"), PERCENT)
 
+HALL = Table(
+    "A hall on one address comes within so many seconds",
+    "hall",
+    (
+        Column("people / page errors / refused", ("people", "page_errors", "refused"), WHOLE),
+        Column("page complete p50 / p95 / p99, ms", ("page_p50", "page_p95", "page_p99"), WHOLE),
+        Column("connected p50 / p95 / p99, ms", ("connected_p50", "connected_p95", "connected_p99"), WHOLE),
+        Column("ack p50 / p95 / p99, ms", ("acked_p50", "acked_p95", "acked_p99"), WHOLE),
+        Column("staff signed in / login p50 / slowest, s", ("signed_in", "login_seconds", "login_slowest")),
+        Column("CPU per visitor, ms: page / socket", ("user_cpu", "websocket_cpu")),
+        Column("memory at most, MB: page / staff / socket", ("user_peak", "admin_peak", "websocket_peak"), MEGABYTES),
+    ),
+    sizes="seconds",
+)
 TABLES = (
+    HALL,
     Table("Highest sustained rate", "rate", (RATE, DELIVERY, ACK, COSTS, BUSY), "rate"),
     Table("200 messages/s", "steady", (DELIVERY, ACK, LOST, COST), "server_cpu"),
     Table("All visitors write at once", "burst", (DELIVERY, ACK, LOST), "delivery_p99"),

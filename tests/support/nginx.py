@@ -16,7 +16,8 @@ daemon off;
 {user}  # of whoever runs the tests; one process alone could not take up new routes
 worker_processes 1;
 pid {directory}/pid;
-events {{ worker_connections 1024; }}
+worker_rlimit_nofile 16384;
+events {{ worker_connections 16384; }}  # a hall: two for each socket, and those of the pages that load
 http {{
     access_log off;
     client_body_temp_path {directory}/body;

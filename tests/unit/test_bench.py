@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import docs, goals, growth, plots
+from bench import docs, goals, growth, hall, plots
 from bench.__main__ import Task, done
 from bench.contenders import PRODUCT, STOCK_BACKLOG, STOCK_CORE, STOCK_PUBSUB
 from bench.exchange import COMMANDS, Command, Outcome, decode, encode
 from bench.metering import Row
 from bench.plan import QUICK
 from bench.report import Run, markdown
+from tests.support.hall import Hall, Visit
 
 ROWS = [
     Row("rate", STOCK_CORE, 0, {"rate": 100.0, "delivery_p50": 8.0, "delivery_p99": 90.0}),
@@ -113,6 +114,17 @@ def test_the_load_generator_reads_what_it_is_asked(kind: type[Command]) -> None:
     command = decode(json.dumps({kind.__name__: {field.name: 3.5 for field in fields(kind)}}))
     assert isinstance(command, kind)
     assert decode(encode(command)) == command
+
+
+def test_the_figures_of_a_hall_count_everybody_who_was_not_served() -> None:
+    late = [Visit(failure="/user/: HTTP/1.1 503 Service Unavailable"), Visit(page=2.0, failure="rate_limited")]
+    found = Hall([Visit(page=1.0, connected=0.5, acked=0.1), *late], [Visit(login=3.0, connected=0.2), Visit()])
+    figures = hall.figures(found)
+    counts = {name: figures[name] for name in ("people", "page_errors", "refused", "acked", "signed_in")}
+    assert counts == {"people": 3, "page_errors": 1, "refused": 1, "acked": 1, "signed_in": 1}
+    assert (figures["page_p50"], figures["acked_p99"], figures["login_slowest"]) == (1000, 100, 3)
+    assert hall.note(found, 0.5) == "1 × /user/: HTTP/1.1 503 Service Unavailable; 1 × rate_limited"
+    assert hall.note(Hall(), 0.97) == "all cores were 97% busy, and the machine was the limit"
 
 
 def test_there_is_a_plot_for_each_workload_that_has_figures(tmp_path: Path) -> None:
