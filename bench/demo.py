@@ -6,6 +6,11 @@ lose their connection reconnect, and send again what was not acknowledged: you c
 message is lost. The deployment's limits apply: one address may have SOCKETS_PER_ADDRESS connections and write at
 RATE_LIMIT_ADDRESS. The messages stay until they are erased (--forget does that at the end), so a site on another
 machine needs --yes. The exit code is 1 if no message was acknowledged.
+
+With --hall, all visitors come within so many seconds instead, as a hall does when it sees the QR code: each loads the
+page with its files, connects and taps the first quick message once. --staff times the same account signs in meanwhile.
+All share the address of this machine, as a hall shares one. The exit code is 1 if anybody got no page, was refused or
+could not sign in; the reasons are printed.
 """
 
 import argparse
@@ -22,10 +27,12 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from bench.rehearsal import rehearse, report, succeeded
 from messaging.client.frames import Frame, request
 from messaging.client.person import Person
 from messaging.operations.smoke import Browser, Page, SmokeFailed
 from messaging_site.conf import env
+from tests.support.hall import Accounts
 
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
@@ -195,6 +202,10 @@ def main() -> None:
     parser.add_argument("--visitors", type=_people, default=5, help="number of visitors, at most 1000 (default: 5)")
     parser.add_argument("--seconds", type=_rate, help="duration (default: until Ctrl-C)")
     parser.add_argument("--answer", action="store_true", help="a staff account answers as well")
+    parser.add_argument(
+        "--hall", type=_rate, metavar="SECONDS", help="rehearse a hall that comes within so many seconds"
+    )
+    parser.add_argument("--staff", type=_people, default=0, help="with --hall: how often the staff account signs in")
     parser.add_argument("--forget", action="store_true", help="visitors erase their messages at the end")
     parser.add_argument("--yes", action="store_true", help="URL may be a site that real people use")
     options = parser.parse_args()
@@ -206,8 +217,13 @@ def main() -> None:
             f"{site.hostname} is not this machine: its staff would take the invented visitors for real ones, and the "
             "messages stay. If you want that, add --yes. Nothing was written."
         )
+    if options.staff and not options.hall:
+        parser.error("--staff needs --hall")
     counts: Counter[str] = Counter()
     try:
+        if options.hall:
+            _rehearse(options)
+            return
         with contextlib.suppress(KeyboardInterrupt):
             _run(options, counts)
     except (ImproperlyConfigured, SmokeFailed) as error:
@@ -224,10 +240,7 @@ def _run(options: argparse.Namespace, counts: Counter[str]) -> None:
     mint = None
     try:
         if options.answer:
-            username = env.required("SMOKE_USERNAME", "a staff account that may read and answer messages")
-            password = env.required("SMOKE_PASSWORD", "that account's password")
-            env.stop_on_problems()
-            live = staff.log_in(username, password)
+            live = staff.log_in(*_account())
             mint = partial(staff.token, live)
         plan = Plan(options.url, options.rate, options.visitors, options.seconds, options.forget, mint)
         print(f"{options.visitors} visitors write to {options.url}. Ctrl-C ends it.", flush=True)
@@ -236,6 +249,24 @@ def _run(options: argparse.Namespace, counts: Counter[str]) -> None:
         if live is not None:
             with contextlib.suppress(SmokeFailed):
                 staff.log_out(live)
+
+
+def _rehearse(options: argparse.Namespace) -> None:
+    """Let the hall come, and print what became of it. Exit with 1 if anybody was not served."""
+    username, password = _account() if options.staff else ("", "")
+    accounts = Accounts((username,) * options.staff, password)
+    print(f"{options.visitors} visitors come to {options.url} within {options.hall:g} s.", flush=True)
+    hall = rehearse(options.url, options.visitors, options.hall, accounts, forget=options.forget)
+    print(*report(hall), sep="\n", flush=True)
+    if not succeeded(hall):
+        sys.exit(1)
+
+
+def _account() -> tuple[str, str]:
+    username = env.required("SMOKE_USERNAME", "a staff account that may read and answer messages")
+    password = env.required("SMOKE_PASSWORD", "that account's password")
+    env.stop_on_problems()
+    return username, password
 
 
 def _rate(text: str) -> float:

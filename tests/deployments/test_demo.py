@@ -56,8 +56,14 @@ class Demo:
         assert self._process is not None
         if number is not None:
             self._process.send_signal(number)
+        code, lines = self.ended()
+        return code, lines[-1]
+
+    def ended(self) -> tuple[int, list[str]]:
+        """Return the exit code and the lines of output, when the program has ended."""
+        assert self._process is not None
         output, _ = self._process.communicate(timeout=60)
-        return self._process.returncode, output.splitlines()[-1]
+        return self._process.returncode, output.splitlines()
 
     def kill(self) -> None:
         if self._process is not None:
@@ -99,6 +105,32 @@ def test_visitors_write_staff_answer_and_ctrl_c_ends_it(server: Server, demo: De
     assert code == 0
     assert found["messages written"] == found["acknowledged"] > found["of these by staff"] > 0
     assert found_in(server, KEPT) == (conversations + 3, messages + found["messages written"])
+
+
+def test_a_hall_comes_while_staff_sign_in_and_the_outcome_is_printed(server: Server, demo: Demo) -> None:
+    before = found_in(server, KEPT)
+    demo.start(server.origin, "--visitors", "12", "--hall", "1", "--staff", "2", "--forget")
+    code, lines = demo.ended()
+    assert code == 0, lines
+    assert lines[1:3] == [
+        "acknowledged: 12 of 12 visitors, each a tap on the first quick message",
+        "signed in: 2 of 2 staff",
+    ]
+    assert [line.partition(":")[0] for line in lines[3:]] == [
+        "page complete", "connected", "tap acknowledged", "staff's login",
+    ]  # fmt: skip
+    assert found_in(server, KEPT) == before
+
+
+def test_a_hall_that_is_not_served_is_told_with_its_reasons(demo: Demo) -> None:
+    server = LocalServer(MAX_CONNECTIONS="4")
+    prepare_database(server.environment)
+    with started(server):
+        demo.start(server.origin, "--visitors", "9", "--hall", "1")
+        code, lines = demo.ended()
+    assert (code, lines[1:3]) == (
+        1, ["acknowledged: 4 of 9 visitors, each a tap on the first quick message", "failed: 5 with unavailable"],
+    )  # fmt: skip
 
 
 def test_what_they_wrote_is_erased_if_that_is_wanted(server: Server, demo: Demo) -> None:

@@ -7,6 +7,7 @@ and taps the first quick message. Nobody tries anything twice: the first refusal
 
 import asyncio
 import contextlib
+import gzip
 import re
 import ssl
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from messaging.client.frames import Frame, identify, new_id, request, send_message
 from messaging.client.socket import Socket, connect
@@ -25,6 +26,7 @@ from messaging.operations.smoke import LOGIN, Browser, Page, SmokeFailed
 Found = TypeVar("Found")
 
 PATIENCE = 120.0  # seconds for one answer, after which a person gives up
+REQUEST = "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\n\r\n"
 AT_ONCE = 6  # connections of one browser to one site over HTTP/1.1
 IMPORTED = re.compile(rb'\bfrom\s*"(\.[^"]+)"')  # by a script
 HISTORY = 100  # messages: as many as the page asks for
@@ -180,10 +182,14 @@ async def _connected(stack: contextlib.AsyncExitStack, url: str, site: str) -> S
 
 
 async def _ask(socket: Socket, frame: Frame) -> Frame:
-    """Return the answer to `frame`. Raise Refused if the server refuses it, or anything before it."""
-    await socket.send(frame)
+    """Return the answer to `frame`. Raise Refused if the server refuses it, or the connection."""
+    with contextlib.suppress(ConnectionClosed):  # the error frame that says why has arrived, and is read now
+        await socket.send(frame)
     while True:
-        answer = await socket.receive()
+        try:
+            answer = await socket.receive()
+        except ConnectionClosed as error:
+            raise Refused(f"close code {socket.close_code}") from error
         if answer["type"] == "error":
             raise Refused(answer["code"])
         if answer.get("id") == frame["id"] and answer["type"] != "message" and not answer.get("partial"):
@@ -228,7 +234,7 @@ class _Connections:
         async with self._gate:
             try:
                 reader, writer = self._idle.pop() if self._idle else await self._open()
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._site.netloc}\r\nAccept: */*\r\n\r\n".encode())
+                writer.write(REQUEST.format(path=path, host=self._site.netloc).encode())
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 status, *lines = head.split("\r\n")
                 headers = dict(line.lower().split(": ", 1) for line in lines if line)
@@ -239,7 +245,7 @@ class _Connections:
                 self._idle.append((reader, writer))
         if " 200 " not in status:
             raise PageError(f"{path}: {status}")
-        return body
+        return gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         secure = self._site.scheme == "https"
