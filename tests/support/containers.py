@@ -81,7 +81,7 @@ def inspect(name: str) -> Any:
 class Container(Pod):
     """A pod of `workload` on the network of this machine. `environment`: differences from the manifest's variables."""
 
-    ready_seconds = 180  # at a tenth of a core
+    ready_seconds = 180  # at a quarter of a core, on a busy machine
 
     def __init__(self, rendered: Manifests, workload: str, image: str, database: str, **environment: str) -> None:
         super().__init__(**environment)

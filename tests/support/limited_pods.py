@@ -144,7 +144,7 @@ def limited_site(
 ) -> Iterator[LimitedSite]:
     """Run WORKLOADS behind nginx. `cpu`: by role, another limit than the manifest's.
 
-    CPU is limited when all pods are ready: a start takes up to 12 seconds at a tenth of a core.
+    CPU is limited when all pods are ready: a start takes up to 5 seconds at a quarter of a core.
     """
     if os.geteuid() != 0:
         raise NoControlGroups("The limits of the manifests need root on Linux: this is another user.")

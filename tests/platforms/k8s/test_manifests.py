@@ -184,7 +184,7 @@ def test_the_controller_keeps_a_socket_open_much_longer_than_it_is_silent(render
 
 def test_resources_are_what_was_measured(rendered: Manifests) -> None:
     large = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}
-    small = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"cpu": "100m", "memory": "128Mi"}}
+    small = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"cpu": "250m", "memory": "128Mi"}}
     assert {name: rendered.container(name)["resources"] for name in SERVERS} == {
         "websocket-service": large,
         "user-frontend": small,
@@ -201,8 +201,39 @@ def test_no_container_is_without_limits(rendered: Manifests) -> None:
 def test_two_of_each_server_run_unless_the_autoscaler_says_how_many(rendered: Manifests, environment: str) -> None:
     replicas = {name: rendered.one("Deployment", name)["spec"].get("replicas") for name in SERVERS}
     scaled = None if environment != "development" else 2
-    assert replicas == {"websocket-service": scaled, "user-frontend": 2, "admin-frontend": 2}
-    assert len(rendered.all("HorizontalPodAutoscaler")) == (0 if environment == "development" else 1)
+    assert replicas == dict.fromkeys(SERVERS, scaled)
+    bounds = {
+        hpa["spec"]["scaleTargetRef"]["name"]: (hpa["spec"]["minReplicas"], hpa["spec"]["maxReplicas"])
+        for hpa in rendered.all("HorizontalPodAutoscaler")
+    }
+    most = {"websocket-service": (2, 10), "user-frontend": (2, 4), "admin-frontend": (2, 4)}
+    assert bounds == ({} if environment == "development" else most)
+
+
+@pytest.mark.parametrize("name", ["user-frontend", "admin-frontend"])
+def test_the_pods_of_pages_are_scaled_by_cpu_and_go_soon_as_they_hold_nobody(name: str) -> None:
+    spec = manifests("production").one("HorizontalPodAutoscaler", f"{name}-hpa")["spec"]
+    assert spec["metrics"] == [
+        {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
+    ]
+    up, down = spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"]
+    assert (up["stabilizationWindowSeconds"], up["policies"]) == (
+        0,
+        [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+    )
+    assert (down["stabilizationWindowSeconds"], down["policies"]) == (
+        300,
+        [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+    )
+
+
+def test_postgresql_in_the_cluster_takes_all_pods_of_the_autoscalers_and_those_of_a_rollout() -> None:
+    rendered = manifests("staging")
+    most = [hpa["spec"]["maxReplicas"] for hpa in rendered.all("HorizontalPodAutoscaler")]
+    pods = sum(count + -(-count // 4) for count in most)  # a rollout adds a quarter of each
+    (setting,) = (arg for arg in rendered.container("postgres")["args"] if arg.startswith("max_connections="))
+    reserved, commands = 3, 4 + 4  # for superusers; messaging_prune and one by hand: docs/operations.md
+    assert pods * 6 + commands + reserved <= int(setting.partition("=")[2])
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
