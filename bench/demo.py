@@ -193,7 +193,7 @@ async def _answer(staff: Invented, counts: Counter[str]) -> None:
             await staff.say(random.choice(ANSWERS), to=conversation)
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -208,6 +208,11 @@ def main() -> None:
     parser.add_argument("--staff", type=_people, default=0, help="with --hall: how often the staff account signs in")
     parser.add_argument("--forget", action="store_true", help="visitors erase their messages at the end")
     parser.add_argument("--yes", action="store_true", help="URL may be a site that real people use")
+    return parser
+
+
+def main() -> None:
+    parser = arguments()
     options = parser.parse_args()
     site = urlsplit(options.url)
     if site.scheme not in ("http", "https") or not site.hostname:
