@@ -34,10 +34,11 @@ class Presence:
         """
         if connection.held or connection.role is None:
             return []
+        # Before the counts: to count everyone at each of a thousand arrivals would read a million rows.
+        if await self._limiter.take([Bucket("presence", RATE)]) > 0:
+            return []
         counts = await self._registry.presence("admin")
         if not counts or not counts["admins"]:
-            return []
-        if await self._limiter.take([Bucket("presence", RATE)]) > 0:
             return []
         frame = frames.Presence(counts["admins"], timestamp(), counts["users"])
         return [Publish(ADMINS, frame, min_version=2, exclude=connection.id)]

@@ -23,8 +23,9 @@ from messaging.journal import logins
 from messaging.models import Message
 from messaging.protocol.codes import ErrorCode
 from messaging.runtime import runtime
+from messaging.service import presence
 from messaging.service.actions import Connection
-from messaging.service.contracts import ADMINS, UNREAD, StoredConnection, StoreUnavailable, conversation_group
+from messaging.service.contracts import ADMINS, UNREAD, USERS, StoredConnection, StoreUnavailable, conversation_group
 from messaging.transports.apigateway import gateway, handler, invocation
 from messaging.transports.apigateway.connection_state import dump, restore
 from messaging.transports.apigateway.posting import Posting
@@ -256,6 +257,22 @@ def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Setting
         assert errors(gate.send(visitor, "identify", type="user", v=2)) == []
     invocation.run(runtime.close())  # another process serves the next event
     assert errors(gate.send(visitor, "identify", type="user", v=2)) == ["rate_limited"]
+
+
+def test_visitors_who_arrive_just_after_someone_else_count_nobody(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    count = runtime.store.count
+
+    async def recorded(group: str) -> int:
+        counted.append(group)
+        return await count(group)
+
+    monkeypatch.setattr(presence, "RATE", Rate(1, 3600))  # they arrive within it, however slow this machine is
+    gate.admin()
+    monkeypatch.setattr(runtime.store, "count", recorded)
+    for _ in range(5):
+        gate.visitor()
+    assert USERS not in counted
 
 
 def test_a_plain_message_writes_no_state(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
