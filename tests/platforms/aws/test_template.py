@@ -1,6 +1,7 @@
 """The content of aws/template.yaml: rights as narrow as possible, and a table and routes as the code needs them."""
 
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -8,10 +9,15 @@ import pytest
 
 from messaging.backends.dynamodb.client import EXPIRY, PARTITION, SORT
 from tests.support.aws_template import load
+from tests.support.configurations import DJANGO
 from tests.support.kustomize import tool
 from tests.support.paths import ROOT
 
 RESOURCES: dict[str, Any] = load()["Resources"]
+PARAMETERS: dict[str, Any] = load()["Parameters"]
+VARIABLES: dict[str, Any] = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
+AWS = (ROOT / "docs" / "aws.md").read_text()
 ACTIONS = {
     "Logs": {"logs:CreateLogStream", "logs:PutLogEvents"},
     "Connections": {
@@ -107,17 +113,62 @@ def test_no_log_keeps_addresses_and_all_end() -> None:
     assert [group["RetentionInDays"] for group in logs] == [{"Ref": "LogRetentionDays"}] * 3
 
 
-def test_the_heartbeat_can_be_shorter_while_a_site_moves() -> None:
-    parameter = load()["Parameters"]["HeartbeatMs"]
-    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (240_000, 1_000, 240_000)
-    environment = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
-    assert environment["HEARTBEAT_MS"] == {"Ref": "HeartbeatMs"}
+def parameter_of(variable: str) -> str:
+    """Return the name of the parameter that sets `variable`."""
+    return "".join(part.capitalize() for part in variable.split("_"))
+
+
+def test_every_variable_has_a_parameter_or_a_reason_to_have_none() -> None:
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", CONFIGURATION, re.MULTILINE)) - DJANGO
+    reasons = {
+        name
+        for names in re.findall(r"^\| ((?:`[A-Z_]+`(?:, )?)+) \|", AWS, re.MULTILINE)
+        for name in names[1:-1].split("`, `")
+    }
+    without = documented - reasons
+    assert without == {name for name in without if parameter_of(name) in PARAMETERS}, (
+        f"add a parameter to aws/template.yaml, such as {parameter_of(min(without))}, or a reason to docs/aws.md"
+    )
+    assert reasons - documented == set(), "docs/aws.md has reasons for variables that do not exist"
+    for name in sorted(without):
+        parameter = parameter_of(name)
+        assert PARAMETERS[parameter] == {"Type": "String", "Default": ""}
+        assert load()["Conditions"][f"Has{parameter}"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
+        assert VARIABLES[name] == {"Fn::If": [f"Has{parameter}", {"Ref": parameter}, {"Ref": "AWS::NoValue"}]}
+    assert VARIABLES.keys() - without - reasons == {"INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT"}, "Zappa's own"
+
+
+def test_every_parameter_is_documented_with_its_default() -> None:
+    section = AWS.partition("## Parameters")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([A-Z][a-z][A-Za-z]*)`", section)) == PARAMETERS.keys()
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| .* \|$", section, re.MULTILINE)
+    defaults = {name: PARAMETERS[name].get("Default", "") for name, _ in rows if name in PARAMETERS}
+    assert defaults
+    assert {name: default for name, default in rows if name in PARAMETERS} == {
+        name: "–" if default == "" else f"`{default}`" for name, default in defaults.items()
+    }
+
+
+def test_the_throttles_let_a_hall_in() -> None:
+    people, at_once = 1000, 10  # they arrive within so many seconds
+    frames = 4  # the connection, `identify`, `history` and a tap
+    requests = 4  # of a first visit: the page and its files
+    stages = {name: RESOURCES[name]["Properties"]["DefaultRouteSettings"] for name in ("WebSocketStage", "HttpStage")}
+    names = {
+        name: (found["ThrottlingRateLimit"]["Ref"], found["ThrottlingBurstLimit"]["Ref"])
+        for name, found in stages.items()
+    }
+    assert names == {
+        "WebSocketStage": ("ThrottleRate", "ThrottleBurst"),
+        "HttpStage": ("PageThrottleRate", "PageThrottleBurst"),
+    }
+    assert PARAMETERS["ThrottleRate"]["Default"] * at_once >= people * frames
+    assert PARAMETERS["PageThrottleRate"]["Default"] * at_once >= people * requests
 
 
 def test_secrets_are_read_by_cloudformation_alone() -> None:
-    environment = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
     for name in ("SECRET_KEY", "DATABASE_URL"):
-        assert environment[name]["Fn::Sub"].startswith("{{resolve:secretsmanager:${SecretName}:")
-    condition, fallbacks, otherwise = environment["SECRET_KEY_FALLBACKS"]["Fn::If"]
+        assert VARIABLES[name]["Fn::Sub"].startswith("{{resolve:secretsmanager:${SecretName}:")
+    condition, fallbacks, otherwise = VARIABLES["SECRET_KEY_FALLBACKS"]["Fn::If"]
     assert (condition, otherwise) == ("HasSecretKeyFallbacks", {"Ref": "AWS::NoValue"})
-    assert fallbacks["Fn::Sub"] == environment["SECRET_KEY"]["Fn::Sub"].replace("SECRET_KEY", "SECRET_KEY_FALLBACKS")
+    assert fallbacks["Fn::Sub"] == VARIABLES["SECRET_KEY"]["Fn::Sub"].replace("SECRET_KEY", "SECRET_KEY_FALLBACKS")
