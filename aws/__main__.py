@@ -39,6 +39,7 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
         "Runtime": runtime(),
         "Architecture": processor(),
         "GatewayLogsRole": stack.gateway_logs(),
+        "StaticBucket": stack.static_bucket,
         "SecretName": secret,
         "SecretVersion": version,
     } | changes
@@ -46,6 +47,8 @@ def deploy(stage: str, changes: dict[str, str]) -> None:
         print(f"  {name} = {value}")
     stack.upload(archive, key)
     before = stack.release()
+    if changes.get("StaticFiles", before.value("StaticFiles") if before else "") == "cloudfront":
+        stack.publish(archive)  # before any page names them
     print("Waiting for CloudFormation", flush=True)
     stack.create_or_update(parameters)  # if it fails, CloudFormation itself rolls back
     outputs = stack.outputs()
@@ -73,7 +76,8 @@ def destroy(stage: str) -> None:
     stack = Stack(stage)
     print(f"Removing {stack.name} from {stack.place}:")
     print(
-        f"  its function, APIs, table of connections, logs and alarms, and its packages in s3://{stack.bucket}/{stage}/"
+        f"  its function, APIs, table of connections, logs and alarms, its packages in s3://{stack.bucket}/{stage}/,"
+        f" and its static files in s3://{stack.static_bucket}/"
     )
     print(f"  but not its database and the secret {stack.secret}, which this command did not create", flush=True)
     stack.delete()

@@ -1,6 +1,7 @@
 """The CloudFormation stack of one stage: the calls that create, update, restore and delete it."""
 
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError, WaiterError
+from whitenoise.media_types import MediaTypes
 
 from aws import Refused
 
@@ -15,6 +17,9 @@ TEMPLATE = Path(__file__).with_name("template.yaml")
 PROJECT = "messaging"  # as in zappa_settings.json: `zappa manage STAGE` looks for the function PROJECT-STAGE
 FORM = '{"SECRET_KEY": "…", "DATABASE_URL": "postgres://user:password@host:5432/name?sslmode=verify-full"}'
 NO_UPDATE = "No updates are to be performed"
+COLLECTED = "var/static/"  # the static files in a package
+NOT_FOR_BROWSERS = (".gz", "staticfiles.json")  # CloudFront compresses by itself
+FOR_EVER = "max-age=315360000, public, immutable"  # as the function says: a name contains the hash of its content
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,11 @@ class Release:
     parameters: list[dict[str, str]]  # as describe_stacks returns them
 
     def __str__(self) -> str:
-        return next(each["ParameterValue"] for each in self.parameters if each["ParameterKey"] == "CodeKey")
+        return self.value("CodeKey")
+
+    def value(self, name: str) -> str:
+        """Return the value of the parameter `name`; empty if the template has no such parameter."""
+        return next((each["ParameterValue"] for each in self.parameters if each["ParameterKey"] == name), "")
 
 
 class Stack:
@@ -47,6 +56,7 @@ class Stack:
         self._s3 = self._session.client("s3")
         account = self._session.client("sts").get_caller_identity()["Account"]
         self.bucket = f"{PROJECT}-code-{account}-{self._session.region_name}"
+        self.static_bucket = f"{PROJECT}-static-{stage}-{account}-{self._session.region_name}"
 
     @property
     def place(self) -> str:
@@ -55,16 +65,23 @@ class Stack:
         return f"account {self.bucket.split('-')[2]}, Region {self._session.region_name} ({endpoint})"
 
     def upload(self, package: Path, key: str) -> None:
-        """Upload the package to this account's bucket for packages. Create the bucket, not public, if it is missing."""
-        if not self._has_bucket():
-            where = {"LocationConstraint": self._session.region_name}
-            options = {} if self._session.region_name == "us-east-1" else {"CreateBucketConfiguration": where}
-            self._s3.create_bucket(Bucket=self.bucket, **options)
-            closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-            self._s3.put_public_access_block(
-                Bucket=self.bucket, PublicAccessBlockConfiguration=dict.fromkeys(closed, True)
-            )
+        """Upload the package to this account's bucket for packages. Create the bucket if it is missing."""
+        self._need_bucket(self.bucket)
         self._s3.upload_file(str(package), self.bucket, key)
+
+    def publish(self, package: Path) -> None:
+        """Upload the static files of `package` to this stage's bucket for them. Create the bucket if it is missing.
+
+        Files stay until the stage is removed: pages of an earlier version may be open for days, and may come back.
+        """
+        self._need_bucket(self.static_bucket)
+        there = set(self._keys(self.static_bucket))
+        with zipfile.ZipFile(package) as archive:
+            for name in archive.namelist():
+                key = f"static/{name.removeprefix(COLLECTED)}"
+                if name.startswith(COLLECTED) and not name.endswith(("/", *NOT_FOR_BROWSERS)) and key not in there:
+                    headers = {"ContentType": _media_type(name), "CacheControl": FOR_EVER}
+                    self._s3.put_object(Bucket=self.static_bucket, Key=key, Body=archive.read(name), **headers)
 
     def create_or_update(self, parameters: Mapping[str, str]) -> None:
         """Create or update the stack, and wait for it. Parameters missing in `parameters` keep their present values."""
@@ -111,19 +128,12 @@ class Stack:
         return {output["OutputKey"]: output["OutputValue"] for output in self._describe().get("Outputs", ())}
 
     def delete(self) -> None:
-        """Delete the stack and the packages of this stage; delete the bucket too if no other packages remain in it."""
+        """Delete the stack, the packages of this stage and its static files; delete the buckets if they are empty."""
         if self._describe():
             self._cloudformation.delete_stack(StackName=self.name)
             self._wait("stack_delete_complete")
-        if not self._has_bucket():
-            return
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        own = [key for key in keys if key.startswith(f"{self.stage}/")]
-        for key in own:
-            self._s3.delete_object(Bucket=self.bucket, Key=key)
-        if len(own) == len(keys):
-            self._s3.delete_bucket(Bucket=self.bucket)
+        self._empty(self.bucket, f"{self.stage}/")
+        self._empty(self.static_bucket)
 
     def secret_version(self, name: str) -> str:
         """Return the ID of the secret's current version. The secret's value is not read."""
@@ -175,8 +185,33 @@ class Stack:
         found = self._cloudformation.validate_template(TemplateBody=self._template)["Parameters"]
         return {parameter["ParameterKey"] for parameter in found}
 
-    def _has_bucket(self) -> bool:
-        return any(bucket["Name"] == self.bucket for bucket in self._s3.list_buckets()["Buckets"])
+    def _has_bucket(self, name: str) -> bool:
+        return any(bucket["Name"] == name for bucket in self._s3.list_buckets()["Buckets"])
+
+    def _need_bucket(self, name: str) -> None:
+        """Create a bucket, not public, if it is missing."""
+        if self._has_bucket(name):
+            return
+        where = {"LocationConstraint": self._session.region_name}
+        options = {} if self._session.region_name == "us-east-1" else {"CreateBucketConfiguration": where}
+        self._s3.create_bucket(Bucket=name, **options)
+        closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+        self._s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(closed, True))
+
+    def _keys(self, bucket: str) -> list[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    def _empty(self, bucket: str, prefix: str = "") -> None:
+        """Delete the objects of `bucket` that begin with `prefix`, and the bucket if none is left. It may not exist."""
+        if not self._has_bucket(bucket):
+            return
+        keys = self._keys(bucket)
+        own = [key for key in keys if key.startswith(prefix)]
+        for key in own:
+            self._s3.delete_object(Bucket=bucket, Key=key)
+        if len(own) == len(keys):
+            self._s3.delete_bucket(Bucket=bucket)
 
     def _wait(self, waiter: str) -> None:
         try:
@@ -200,6 +235,12 @@ class Stack:
         for event in reversed(events):
             if event["ResourceStatus"].endswith("_FAILED"):
                 yield f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+
+
+def _media_type(name: str) -> str:
+    """Return the media type of a file, as the function's own server names it."""
+    found: str = MediaTypes().get_type(name)
+    return f'{found}; charset="utf-8"' if found.startswith("text/") else found
 
 
 def stages(settings: Path) -> list[str]:

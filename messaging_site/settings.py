@@ -49,6 +49,8 @@ if AWS:
     )
 WEBSOCKET_PUBLIC_URL = env.url("WEBSOCKET_PUBLIC_URL", ("wss", "ws"), "wss://chat.example.org/ws")
 VISITORS_URL = env.url("VISITORS_URL", ("https", "http"), "https://chat.example.org/user/")
+STATIC_URL = env.directory_url("STATIC_URL", "/static/")  # a path of this host, unless the variable is set
+STATIC_SOURCES = [] if STATIC_URL.startswith("/") else [STATIC_URL]  # of the content security policy, besides SELF
 
 # --- Security -----------------------------------------------------------------------------------------------
 
@@ -84,9 +86,9 @@ LANGUAGE_COOKIE_SAMESITE = "Lax"  # as Django sets it for the other two
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
-        "script-src": [SELF],
-        "style-src": [SELF],
-        "img-src": [SELF, "data:"],  # Django admin's icons
+        "script-src": [SELF, *STATIC_SOURCES],
+        "style-src": [SELF, *STATIC_SOURCES],
+        "img-src": [SELF, *STATIC_SOURCES, "data:"],  # Django admin's icons
         "connect-src": [SELF, *endpoints.websocket_origins(WEBSOCKET_PUBLIC_URL)],
         "form-action": [SELF],
         "base-uri": [NONE],
@@ -268,7 +270,6 @@ SHUTDOWN_TIMEOUT = env.number("SHUTDOWN_TIMEOUT", 20, most=3_600)  # seconds in 
 PING_SECONDS = 20  # between two pings to a socket; a socket that does not answer for as long is closed
 OUTPUT_IS_LOGGED = AWS  # what a command prints stays in the log of the function that runs it
 HEALTH_ON_APPLICATION_PORT = LOCAL  # runserver has one port; elsewhere the probes are internal
-STATIC_URL = "/static/"
 STATIC_ROOT = (  # for collectstatic
     None if LOCAL and not env.text("STATIC_ROOT") else str(env.directory("STATIC_ROOT", VAR_DIR / "static"))
 )

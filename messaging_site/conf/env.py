@@ -25,6 +25,10 @@ TRUE, FALSE = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", 
 
 _VERSION = re.compile(r"[!-~]{1,128}")  # a tag, a digest, or the name of an image that has neither
 _HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
+# Without the characters that separate the parts of a content security policy.
+_DIRECTORY_URL = re.compile(
+    r"(https://[a-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:\d{1,5})?(/[\w.~-]+)*/", re.ASCII | re.IGNORECASE
+)
 _ORIGIN = re.compile(r"https?://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
 
 _platform: list[str] = []
@@ -170,6 +174,16 @@ def url(name: str, schemes: Sequence[str], example: str) -> str | None:
     value = text(name)
     if value is not None and not is_url(value, schemes):
         return _wrong(name, f" must be a URL such as {example}", None)  # its value may contain a password
+    return value
+
+
+def directory_url(name: str, default: str) -> str:
+    """Return the URL of a directory of files that browsers load: `https`, or `http` on this machine."""
+    value = text(name, default)
+    if value != default and not _DIRECTORY_URL.fullmatch(value):
+        return _wrong(
+            name, f"={value!r} must be an https URL that ends with a slash, such as https://files.example.org/", default
+        )
     return value
 
 

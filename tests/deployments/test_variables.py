@@ -43,6 +43,7 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
     "VISITORS_URL": ("chat.example.org", "must be a URL such as https://chat.example.org/user/", BOTH),
     "VAR_DIR": ("var", "must be the absolute path of a writable directory", BOTH),
     "STATIC_ROOT": ("static", "must be the absolute path of a writable directory", BOTH),
+    "STATIC_URL": ("https://files.example.org/a;b/", "must be an https URL that ends with a slash", BOTH),
     "MESSAGE_RETENTION_DAYS": ("0", "must be a whole number from 1 to 36500", BOTH),
     "MESSAGING_HOST": ("everywhere", "must be an IP address", POD),
     "PORT": ("http", "must be a whole number from 1 to 65535", POD),

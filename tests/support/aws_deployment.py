@@ -85,9 +85,30 @@ class AwsDeployment(Deployment[Function]):
         self._tools |= dict(ministack.environment_for_clients) | {"VIRTUAL_ENV": str(PROGRAMS.parent)}
         self._database = database
 
-    def deploy(self, directory: Path = ROOT, **smoke: str) -> str:
-        """Run `make aws-deploy` with the sources in `directory`. Return its output."""
-        return self.tool("python", "-m", "aws", "deploy", STAGE, directory=directory, **{"SMOKE": "true"} | smoke)
+    def deploy(self, directory: Path = ROOT, *parameters: str, **smoke: str) -> str:
+        """Run `make aws-deploy` with the sources in `directory` and with PARAMETERS. Return its output."""
+        command = ("python", "-m", "aws", "deploy", STAGE, *parameters)
+        return self.tool(*command, directory=directory, **{"SMOKE": "true"} | smoke)
+
+    @contextlib.contextmanager
+    def deployed_with(self, **parameters: str) -> Iterator[dict[str, str]]:
+        """Deploy with other values of `parameters` for the time of the body. Yield the variables of the function.
+
+        They are those of the template, with the addresses that the function has here.
+        """
+        environment, before = self.environment, self._parameters()
+        self.deploy(ROOT, *(f"{name}={value}" for name, value in parameters.items()))
+        self.configure(**self._addresses)
+        try:
+            yield self.environment
+        finally:
+            self.deploy(ROOT, *(f"{name}={before[name]}" for name in parameters))
+            self.set_environment(environment)
+            self._start_process()
+
+    def _parameters(self) -> dict[str, str]:
+        stack = self._ministack.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]
+        return {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
 
     def destroy(self) -> str:
         """Run `make aws-destroy`. Return its output."""
@@ -192,14 +213,14 @@ class AwsDeployment(Deployment[Function]):
         outputs = self.outputs
         front.leads_to(f"/_aws/execute-api/{outputs['HttpApiId']}/$default")
         gateway = f"{HOST}:{self._ministack.port}/_aws/execute-api/{outputs['WebSocketApiId']}/ws"
-        self.configure(
-            ALLOWED_HOSTS=HOST,
-            CSRF_TRUSTED_ORIGINS=front.origin,
-            HTTPS_ONLY="false",
-            WEBSOCKET_API_ENDPOINT=f"http://{gateway}",
-            WEBSOCKET_PUBLIC_URL=f"ws://{gateway}",
-            **FOR_TESTS,
-        )
+        self._addresses = {
+            "ALLOWED_HOSTS": HOST,
+            "CSRF_TRUSTED_ORIGINS": front.origin,
+            "HTTPS_ONLY": "false",
+            "WEBSOCKET_API_ENDPOINT": f"http://{gateway}",
+            "WEBSOCKET_PUBLIC_URL": f"ws://{gateway}",
+        }
+        self.configure(**self._addresses, **FOR_TESTS)
         environment = {"DEPLOYMENT_MODE": "aws", **self._tools, **self.environment}
         super().__init__([Function(self._ministack, environment, front.origin)], self._database)
 

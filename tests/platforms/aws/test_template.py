@@ -166,6 +166,40 @@ def test_the_throttles_let_a_hall_in() -> None:
     assert PARAMETERS["PageThrottleRate"]["Default"] * at_once >= people * requests
 
 
+def test_the_bucket_is_read_by_this_distribution_alone_and_browsers_use_tls_1_2() -> None:
+    (allowed,) = RESOURCES["StaticBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert allowed == {
+        "Sid": "CloudFront",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": "s3:GetObject",
+        "Resource": {"Fn::Sub": "arn:${AWS::Partition}:s3:::${StaticBucket}/static/*"},
+        "Condition": {
+            "StringEquals": {
+                "AWS:SourceArn": {
+                    "Fn::Sub": "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${StaticDistribution}"
+                }
+            }
+        },
+    }
+    distribution = RESOURCES["StaticDistribution"]["Properties"]["DistributionConfig"]
+    (origin,) = distribution["Origins"]
+    assert origin["OriginAccessControlId"] == {"Ref": "StaticAccess"}
+    assert distribution["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "https-only"
+    assert "AllowedMethods" not in distribution["DefaultCacheBehavior"], "CloudFront's default is GET and HEAD"
+    _, with_domain, _ = distribution["ViewerCertificate"]["Fn::If"]
+    assert with_domain["MinimumProtocolVersion"] == "TLSv1.2_2021"
+
+
+def test_without_cloudfront_nothing_of_it_is_created() -> None:
+    static = {name for name, found in RESOURCES.items() if name.startswith("Static")}
+    assert static == {name for name, found in RESOURCES.items() if found.get("Condition") == "HasCloudFront"}
+    condition, _, otherwise = VARIABLES["STATIC_URL"]["Fn::If"]
+    assert (condition, otherwise) == ("HasCloudFront", {"Ref": "AWS::NoValue"})
+    # Files can be read before the function names them.
+    assert "StaticBucketPolicy" in json.dumps(RESOURCES["Function"])
+
+
 def test_secrets_are_read_by_cloudformation_alone() -> None:
     for name in ("SECRET_KEY", "DATABASE_URL"):
         assert VARIABLES[name]["Fn::Sub"].startswith("{{resolve:secretsmanager:${SecretName}:")
