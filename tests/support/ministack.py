@@ -24,12 +24,16 @@ LIMITS: dict[Limit, signal.Signals] = {"idle": signal.SIGUSR1, "life": signal.SI
 
 
 class Ministack(Service):
-    """One emulated AWS account, empty at its start."""
+    """One emulated AWS account, empty at its start, in which functions have `processes`.
+
+    A new process occupies one of this machine's few cores for a second.
+    """
 
     name = "ministack"
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int = 3) -> None:
         super().__init__()
+        self.processes = processes
         self._clients: dict[str, Any] = {}
         self.environment |= {
             "BIND_HOST": HOST,  # it listens on every interface otherwise
@@ -37,6 +41,7 @@ class Ministack(Service):
             "MINISTACK_HOST": HOST,
             "MINISTACK_REGION": REGION,
             "AUTH": "true",
+            "FUNCTION_PROCESSES": str(processes),
             "IOT_MTLS_ENABLED": "0",
             "TMPDIR": str(self.directory),
             "STATE_DIR": str(self.directory / "state"),

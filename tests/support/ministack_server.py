@@ -4,8 +4,8 @@ These are the differences of version 1.5.33, and the corrections:
 - It served the frames of one WebSocket one after another, and all WebSockets of a function by one process, and it sent
   the function's answer to the client. API Gateway passes on each frame as it arrives, to any process, and sends no
   answer.
-- A function had as many processes as it had events at the same time. Here it has AT_ONCE; on AWS the account has a
-  limit.
+- A function had as many processes as it had events at the same time. Here it has FUNCTION_PROCESSES; on AWS the account
+  has a limit.
 - Every process unpacked the package for itself. Here all share one copy, as no process can write to it on AWS.
 - It failed if a function answered without a body, as Zappa does if the body is empty.
 - A function's log output was lost if the function served a WebSocket, or if the output came a few milliseconds late.
@@ -21,6 +21,7 @@ These are the differences of version 1.5.33, and the corrections:
 import asyncio
 import hashlib
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -37,8 +38,8 @@ from ministack.services import apigateway, dynamodb, eventbridge, lambda_svc
 from ministack.services.cloudformation import provisioners
 
 # The number of events that functions serve at the same time, each in its own process; others wait. AWS's limit is 10 or
-# more, and it refuses the others. This machine has fewer cores, and a new process occupies one for a second.
-AT_ONCE = 3
+# more, and it refuses the others.
+AT_ONCE = int(os.environ["FUNCTION_PROCESSES"])
 END = "\x1eend of the event"  # the last line that a function's process prints for each event
 GOING_AWAY = {"code": 1001, "reason": "Going away"}  # the close frame by which API Gateway ends a WebSocket
 
