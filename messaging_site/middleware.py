@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
@@ -39,10 +38,8 @@ def static_files_of_another_version(get_response: GetResponse) -> GetResponse:
     During a rollout a page and its files may come from different versions. Place it after the one that serves files.
     """
 
-    served = urlsplit(settings.STATIC_URL).path  # also if pages load their files from another host
-
     def respond(request: HttpRequest) -> HttpResponse:
-        if not request.path.startswith(served) or not HASHED.search(request.path):
+        if not request.path.startswith(settings.STATIC_URL) or not HASHED.search(request.path):
             return get_response(request)
         before = TRIED.fullmatch(request.META.get("QUERY_STRING", ""))
         tries = int(before[1]) + 1 if before else 1

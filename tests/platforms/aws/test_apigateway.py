@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import re
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,6 +21,7 @@ from zappa import websocket
 
 from messaging import tokens
 from messaging.backends.base import Rate
+from messaging.backends.dynamodb.client import Table
 from messaging.journal import logins
 from messaging.models import Message
 from messaging.protocol.codes import ErrorCode
@@ -35,6 +38,7 @@ from tests.support.connections import Frame, error
 from tests.support.gateway import Gate, staff
 from tests.support.gateway_events import HANG, ORIGIN, Context
 from tests.support.logins import admin_token
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -257,6 +261,37 @@ def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Setting
         assert errors(gate.send(visitor, "identify", type="user", v=2)) == []
     invocation.run(runtime.close())  # another process serves the next event
     assert errors(gate.send(visitor, "identify", type="user", v=2)) == ["rate_limited"]
+
+
+def test_an_event_costs_as_many_requests_to_dynamodb_as_documented(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[str] = Counter()
+    run = Table.run
+
+    async def recorded(table: Table, operation: str, **arguments: Any) -> dict[str, Any]:
+        counted["reads" if operation in ("get_item", "query") else "writes"] += 1
+        return await run(table, operation, **arguments)
+
+    def cost(event: Callable[[], Any]) -> tuple[int, int]:
+        counted.clear()
+        event()
+        return counted["writes"], counted["reads"]
+
+    monkeypatch.setattr(Table, "run", recorded)
+    monkeypatch.setattr(presence, "RATE", Rate(1, 3600))  # the staff member's arrival is the one that is counted
+    gate.admin()
+    opened: list[str] = []
+    events: dict[str, Callable[[], Any]] = {
+        "a connection begins": lambda: opened.append(gate.connect()),
+        "`identify`": lambda: gate.send(opened[0], "identify", type="user", v=2),
+        "`history`": lambda: gate.send(opened[0], "history", id="first", limit=50),
+        "a message": lambda: gate.say(opened[0]),
+        "a ping, every 4 minutes": lambda: gate.send(opened[0], "ping", id="ping"),
+        "the connection ends": lambda: gate.event(gateway_events.disconnect(opened[0])),
+    }
+    page = (ROOT / "docs" / "aws.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (?:(\d+)|–)[^|]* \| (?:(\d+)|–)[^|]* \|$", page, re.MULTILINE)
+    documented = {event: (int(writes or 0), int(reads or 0)) for event, writes, reads in rows if event in events}
+    assert {event: cost(happens) for event, happens in events.items()} == documented
 
 
 def test_visitors_who_arrive_just_after_someone_else_count_nobody(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,14 +15,14 @@ from tests.support.deployments import fetch
 
 VISITORS = 30
 # Everyone in a hall may have one address. These are parameters of the stack; the other limits are the product's own.
-FOR_A_HALL = {"SocketsPerAddress": "2000", "RateLimitAddress": "2000/0.01"}
+FOR_A_HALL = {"SocketsPerAddress": "2500", "RateLimitAddress": "100000/0.0004"}
 
 
 @pytest.fixture
 def hall(aws_deployment: AwsDeployment) -> Iterator[AwsDeployment]:
     with aws_deployment.deployed_with(**FOR_A_HALL) as variables:
         limits = {name: value for name, value in variables.items() if name.startswith(("RATE_LIMIT_", "SOCKETS_"))}
-        assert limits == {"SOCKETS_PER_ADDRESS": "2000", "RATE_LIMIT_ADDRESS": "2000/0.01"}
+        assert limits == {"SOCKETS_PER_ADDRESS": "2500", "RATE_LIMIT_ADDRESS": "100000/0.0004"}
         yield aws_deployment
 
 

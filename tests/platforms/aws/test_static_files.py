@@ -69,6 +69,8 @@ def test_a_page_loads_its_files_from_cloudfront_and_its_policy_allows_no_other_p
         assert (status, content != b"") == (200, True)
         assert {name: headers.get(name) for name in FOR_ANY_ORIGIN} == FOR_ANY_ORIGIN
         assert headers["Content-Type"] == TYPES[file.rpartition(".")[2]]
+        # Pages that were open before load the same files from the function.
+        assert aws_deployment.headers(urlsplit(file).path)["Content-Type"] == headers["Content-Type"]
 
 
 def test_only_cloudfront_may_read_the_bucket(static_url: str, ministack: Ministack) -> None:
