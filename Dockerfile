@@ -5,11 +5,11 @@ ARG BASE=docker.io/library/python:3.13-slim-trixie
 FROM ${BASE} AS build
 WORKDIR /app
 # Dependencies before code, because they change less often. dumb-init, a program of 18 kB, does the duties of PID 1.
-COPY requirements.txt requirements-otel.txt constraints.txt ./
+COPY requirements.txt requirements-build.txt requirements-otel.txt constraints.txt ./
 ARG EXTRAS=""
 RUN python3 -m venv /venv && \
     /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r requirements.txt \
-        ${EXTRAS:+-r "$EXTRAS"} dumb-init==1.2.5.post1 && \
+        -r requirements-build.txt ${EXTRAS:+-r "$EXTRAS"} dumb-init==1.2.5.post1 && \
     find /venv -name "*.po" -delete
 COPY manage.py ./
 COPY locale locale
@@ -22,7 +22,8 @@ RUN DEPLOYMENT_MODE=kubernetes SECRET_KEY=unused-while-collecting ALLOWED_HOSTS=
     DATABASE_URL=postgres://localhost/unused REDIS_URL=redis://localhost \
     /venv/bin/python manage.py collectstatic --noinput --verbosity=0 && \
     /venv/bin/python -m compileall -q manage.py messaging messaging_site && \
-    /venv/bin/pip uninstall --yes --quiet minify-go pip
+    /venv/bin/pip uninstall --yes --quiet -r requirements-build.txt && \
+    /venv/bin/pip uninstall --yes --quiet pip
 
 FROM ${BASE}
 ARG VERSION=dev

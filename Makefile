@@ -140,7 +140,7 @@ $(VENV)/.runtime: requirements.txt constraints.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.runtime requirements-build.txt requirements-dev.txt
 	@echo 'Installing requirements-dev.txt'
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

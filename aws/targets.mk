@@ -19,7 +19,7 @@ aws-cold-start: services $(VENV)/.dev .venv-aws/.installed .venv-ministack/.inst
 	@$(RUN) -m bench.cold_start
 
 # The same versions as everywhere: pip takes them from requirements.txt as constraints, which know no extras.
-.venv-aws/.installed: requirements-aws.txt requirements.txt constraints.txt
+.venv-aws/.installed: requirements-aws.txt requirements-build.txt requirements.txt constraints.txt
 	@test -x .venv-aws/bin/python || $(PYTHON) -m venv .venv-aws
 	@echo 'Installing $<'
 	@sed -e '/^-c /d' -e 's/\[[^]]*\]//' requirements.txt > .venv-aws/versions.txt

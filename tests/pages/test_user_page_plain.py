@@ -194,8 +194,13 @@ STILL_PLAIN = """() => {
         shown.append(...element.childNodes);
         element.replaceWith(shown);
     }
-    for (const { cssRules } of document.styleSheets)
-        for (const { media } of cssRules) if (media?.mediaText === "(scripting: none)") media.mediaText = "all";
+    const open = ({ cssRules }) => {
+        for (const { media, styleSheet } of cssRules) {
+            if (styleSheet) open(styleSheet); // an imported one
+            else if (media?.mediaText === "(scripting: none)") media.mediaText = "all";
+        }
+    };
+    [...document.styleSheets].forEach(open);
 }"""
 
 
