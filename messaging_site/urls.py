@@ -10,7 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = []
 
 if settings.SERVICE_ROLE in ("all", "user"):
     urlpatterns += [
-        path("", RedirectView.as_view(url="/user/")),
+        path("", RedirectView.as_view(url="/user/", http_method_names=["get", "head", "options"])),
         path("user/", include("messaging.pages.visitor_urls")),
     ]
 if settings.SERVICE_ROLE in ("all", "admin"):

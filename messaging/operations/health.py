@@ -125,6 +125,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         case _:
             status, body = 404, _json(status=f"unknown path; the paths are {', '.join(PATHS)}")
     headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
+    headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

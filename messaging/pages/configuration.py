@@ -34,13 +34,13 @@ TEXTS: Texts = {
 }
 
 
-def configuration(request: HttpRequest, texts: Texts = {}, **extra: object) -> dict[str, object]:  # noqa: B006
+def configuration(web_socket_url: str, texts: Texts = {}, **extra: object) -> dict[str, object]:  # noqa: B006
     """Return the values that both pages need, and `extra`, to be rendered with `json_script`.
 
     `texts`: the page's texts besides TEXTS, rendered in the language of the request; its script fills in each `{name}`.
     """
     return {
-        "webSocketUrl": settings.WEBSOCKET_PUBLIC_URL or _own_web_socket_url(request),
+        "webSocketUrl": web_socket_url,
         "heartbeatMs": settings.MESSAGING_HEARTBEAT_MS,
         "language": get_language() or settings.LANGUAGE_CODE,
         "texts": {key: str(text) for key, text in {**TEXTS, **texts}.items()},
@@ -48,5 +48,6 @@ def configuration(request: HttpRequest, texts: Texts = {}, **extra: object) -> d
     }
 
 
-def _own_web_socket_url(request: HttpRequest) -> str:
-    return f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}/ws"
+def web_socket_url(request: HttpRequest) -> str:
+    """Return the URL of the WebSocket for a page: the public one, or else that of the page's own host."""
+    return settings.WEBSOCKET_PUBLIC_URL or f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}/ws"

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from messaging import tokens
 from messaging.journal import logins
-from messaging.pages.configuration import configuration, strict_scripts
+from messaging.pages.configuration import configuration, strict_scripts, web_socket_url
 from messaging.pages.staff_texts import TEXTS
 from messaging.pages.tally import tally as tally_now
 from messaging.pages.visitors_url import leads_to_this_machine, visitors_url
@@ -41,7 +41,7 @@ def live(request: HttpRequest) -> HttpResponse:
         "languages": settings.LANGUAGES,  # not the template tag, which translates their names
         "is_nav_sidebar_enabled": False,  # the conversations need its room
         "configuration": configuration(
-            request,
+            web_socket_url(request),
             TEXTS,
             staff=staff_id(request.user.pk),
             tokenUrl=reverse("adminpage:token"),

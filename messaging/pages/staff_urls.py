@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import path
+from django.views.decorators.http import require_http_methods
 from django.views.i18n import set_language
 
 from messaging.pages import staff
@@ -12,5 +13,7 @@ urlpatterns = [
     # Without admin_view, which would redirect a signed-out script to the login page.
     path("live/token/", staff.token, name="token"),
     path("live/tally/", staff.tally, name="tally"),
-    path("language/", set_language, name="language"),  # a process that serves /admin/ may not serve /user/
+    path(
+        "language/", require_http_methods(["GET", "HEAD", "POST"])(set_language), name="language"
+    ),  # a process that serves /admin/ may not serve /user/
 ]

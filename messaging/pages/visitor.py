@@ -1,34 +1,42 @@
 """The visitor's page. static/messaging/user.js makes it live; without a script its forms work, one page at a time."""
 
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from uuid import uuid4
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.middleware.csrf import get_token
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.html import escape
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from messaging import tokens
-from messaging.journal.quick_messages import quick_messages
+from messaging.journal.quick_messages import quick_messages, recent_quick_messages
 from messaging.pages.configuration import TEXTS as SHARED_TEXTS
-from messaging.pages.configuration import configuration, strict_scripts
+from messaging.pages.configuration import configuration, strict_scripts, web_socket_url
 from messaging.pages.visitor_texts import TEXTS
 from messaging.protocol import frames
+from messaging.protocol.fields import Lang
 from messaging.transports import forms
 
 COOKIE = "messaging-visitor"  # user.js reads and writes it too: the visitor is the same with and without a script
 SHOWN = 50  # messages that a page without a script shows
+_ID, _TOKEN = f"id-{uuid4().hex}", f"token-{uuid4().hex}"  # stand for the values that differ at each visit
 STATUS = {"rate_limited": 429, "blocked": 403, "unavailable": 503}  # of the page that shows an error
 
 
 # Cached only by this browser, and revalidated at each use: the page names the host and is in one language. Browsers
 # still keep it for their back button, which `no-store` would forbid.
 _own = cache_control(private=True, no_cache=True)
+_form = require_http_methods(["GET", "HEAD", "POST"])  # GET: a person who reloads the answer to a form
 
 
 @require_safe
@@ -38,6 +46,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return _page(request)
 
 
+@_form
 @strict_scripts
 @_own
 def send(request: HttpRequest) -> HttpResponse:
@@ -48,7 +57,8 @@ def send(request: HttpRequest) -> HttpResponse:
     quick = request.POST.get("quick", "")
     content = request.POST.get("content", "").replace("\r\n", "\n")
     if quick:
-        content = next((button["content"] for button in _quick_messages() if button["key"] == quick), "")
+        buttons = quick_messages("visitor")["visitor", _lang()]
+        content = next((button["content"] for button in buttons if button["key"] == quick), "")
     # One id per page and content: the same form sent twice is one message; sent again with another text, it is two.
     id = sha256(f"{request.POST.get('id')}\n{content}".encode()).hexdigest()[:32]
     fields = {"quick": quick} if quick else {}
@@ -61,6 +71,7 @@ def send(request: HttpRequest) -> HttpResponse:
     return _as(visitor, redirect("userpage:page"))
 
 
+@_form
 @strict_scripts
 @_own
 def forget(request: HttpRequest) -> HttpResponse:
@@ -76,17 +87,45 @@ def forget(request: HttpRequest) -> HttpResponse:
 
 
 def _page(request: HttpRequest, error: frames.Error | None = None, content: str = "") -> HttpResponse:
+    look = _Look(
+        get_language() or settings.LANGUAGE_CODE,
+        web_socket_url(request),
+        tuple(tuple(button.items()) for button in recent_quick_messages()["visitor", _lang()]),
+    )
+    own = {"messages": _messages(request), "error": error and _words(error), "content": content}
+    # A refused message is sent again under the same id.
+    id, token = request.POST.get("id") or uuid4().hex, get_token(request)
+    if any(own.values()):
+        text = _rendered(look, id=id, csrf_token=token, **own)
+    else:
+        text = _blank(look).replace(_ID, escape(id)).replace(_TOKEN, token)
+    return HttpResponse(text, status=STATUS.get(error.code, 400) if error else 200)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """All that the page of a visitor who has not written yet depends on, but the values of its forms."""
+
+    language: str
+    web_socket_url: str
+    quick_messages: tuple[tuple[tuple[str, str], ...], ...]
+    retention_days: int = field(default_factory=lambda: settings.MESSAGE_RETENTION_DAYS)
+
+
+@lru_cache(maxsize=16)  # two languages, one or two hosts, and those before a change of the quick messages
+def _blank(look: _Look) -> str:
+    """Return the page without messages; its forms have _ID and _TOKEN, which no text contains by accident."""
+    return _rendered(look, id=_ID, csrf_token=_TOKEN)
+
+
+def _rendered(look: _Look, **own: object) -> str:
     context = {
-        "configuration": configuration(request, TEXTS, cookie=_cookie_attributes()),
-        "quick_messages": _quick_messages(),
-        "messages": _messages(request),
-        "error": error and _words(error),
-        "content": content,
-        "id": request.POST.get("id") or uuid4().hex,  # a refused message is sent again under the same id
+        "configuration": configuration(look.web_socket_url, TEXTS, cookie=_cookie_attributes()),
+        "quick_messages": [dict(button) for button in look.quick_messages],
         "languages": settings.LANGUAGES,  # not the template tag, which translates their names
-        "retention_days": settings.MESSAGE_RETENTION_DAYS,
+        "retention_days": look.retention_days,
     }
-    return render(request, "messaging/user.html", context, status=STATUS.get(error.code, 400) if error else 200)
+    return render_to_string("messaging/user.html", context | own)
 
 
 def _visitor(request: HttpRequest) -> str | None:
@@ -112,8 +151,8 @@ def _cookie_attributes() -> str:
     return f";Path={reverse('userpage:page')};SameSite=Lax;Max-Age={tokens.VISITOR_SECONDS}{secure}"
 
 
-def _quick_messages() -> tuple[dict[str, str], ...]:
-    return quick_messages("visitor")["visitor", "de" if get_language() == "de" else "en"]
+def _lang() -> Lang:
+    return "de" if get_language() == "de" else "en"
 
 
 def _messages(request: HttpRequest) -> list[dict[str, object]]:

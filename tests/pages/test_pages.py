@@ -4,6 +4,7 @@ import json
 import re
 from datetime import timedelta
 from html import unescape
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
 
 from messaging import tokens
 from messaging.journal import logins
@@ -61,6 +62,46 @@ def test_the_visitor_page_shows_the_active_quick_messages_in_their_order(client:
         ("slower", "Slower"),
         ("louder", "Louder"),
     ]
+
+
+def test_the_page_of_a_new_visitor_needs_no_query_and_differs_only_in_its_forms(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client.get("/user/")  # reads the quick messages
+    with django_assert_num_queries(0):
+        pages = [Client().get("/user/").content.decode() for _ in range(2)]
+    values = [re.findall(r'name="(id|csrfmiddlewaretoken)" value="(\w+)"', page) for page in pages]
+    assert [name for name, _ in values[0]] == [*["csrfmiddlewaretoken", "id"] * 2, *["csrfmiddlewaretoken"] * 2]
+    assert not {value for _, value in values[0]} & {value for _, value in values[1]}
+    for page, found in zip(range(2), values, strict=True):
+        for _, value in found:
+            pages[page] = pages[page].replace(value, "")
+    assert pages[0] == pages[1]
+
+
+def test_a_quick_message_that_another_process_has_changed_is_shown_a_little_later(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 1000.0)
+    monkeypatch.setattr("messaging.journal.quick_messages.time", clock)
+    client.get("/user/")
+    QuickMessage.objects.update(label="Louder")  # sends no signal, like a change by another process
+    clock.monotonic = lambda: 1004.9
+    assert ">Louder<" not in client.get("/user/").content.decode()
+    clock.monotonic = lambda: 1005.1
+    assert ">Louder<" in client.get("/user/").content.decode()
+
+
+def test_a_quick_message_that_this_process_has_changed_is_shown_at_once(
+    client: Client, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    client.get("/user/")
+    with django_capture_on_commit_callbacks(execute=True):
+        QuickMessage.objects.create(key="louder", label="Louder", content="speak up")
+    assert ">Louder<" in client.get("/user/").content.decode()
+    with django_capture_on_commit_callbacks(execute=True):
+        QuickMessage.objects.all().delete()
+    assert 'name="quick"' not in client.get("/user/").content.decode()
 
 
 def test_the_visitor_page_is_asked_for_anew_but_kept_for_the_back_button(client: Client) -> None:
