@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from messaging_site import page_requests
-from messaging_site.page_requests import bounded
+from messaging_site.page_requests import Turns, bounded
 from tests.support.waiting import eventually
 
 
@@ -25,9 +25,12 @@ class Pages:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-def scope(path: str, method: str = "GET", language: str = "en") -> dict[str, Any]:
-    headers = [(b"host", b"localhost"), (b"accept-language", language.encode())]
-    return {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+def scope(
+    path: str, method: str = "GET", language: str = "en", address: str = "192.0.2.1", cookie: str = "a=b"
+) -> dict[str, Any]:
+    headers = [(b"host", b"localhost"), (b"accept-language", language.encode()), (b"cookie", cookie.encode())]
+    client = (address, 50_000)
+    return {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers, "client": client}
 
 
 async def answer(application: Any, scope: dict[str, Any]) -> tuple[int, dict[bytes, bytes], str]:
@@ -52,6 +55,58 @@ async def test_no_more_than_allowed_are_at_work_and_the_others_follow_in_order()
     assert [status for status, _, _ in await asyncio.gather(*requests)] == [200] * 5
 
 
+async def served_in_turn(pages: Pages, requests: list[dict[str, Any]]) -> list[str]:
+    """Return the paths in the order in which one turn serves them. All wait while a first request is at work."""
+    application = bounded(pages, 1)
+    waiting = [asyncio.create_task(answer(application, request)) for request in [scope("/first"), *requests]]
+    served: list[str] = []
+    for _ in waiting:
+        await eventually(lambda: pages.at_work != [], "the next is at work")
+        served += (at_work := list(pages.at_work))
+        pages.go_on[at_work[0]].set()
+        await eventually(lambda: pages.at_work, "its turn is over", until=at_work.__ne__)
+    assert [status for status, _, _ in await asyncio.gather(*waiting)] == [200] * len(waiting)
+    return served[1:]
+
+
+async def test_a_flood_from_one_address_delays_no_other_address() -> None:
+    flood = [scope(f"/flood/{number}") for number in range(4)]
+    hall = [scope(f"/hall/{number}", address="192.0.2.2") for number in range(2)]
+    late = [scope("/late", address="2001:db8::1")]
+    assert await served_in_turn(Pages(), [*flood, *hall, *late]) == [
+        "/flood/0", "/hall/0", "/late", "/flood/1", "/hall/1", "/flood/2", "/flood/3",
+    ]  # fmt: skip
+
+
+async def test_staff_do_not_wait_behind_the_visitors_at_their_address() -> None:
+    visitors = [scope(f"/user/{number}") for number in range(3)]
+    staff = [scope(f"/admin/{number}", cookie=f"a=b; sessionid=forged{number}") for number in range(2)]
+    assert await served_in_turn(Pages(), [*visitors, *staff]) == [
+        "/user/0", "/admin/0", "/user/1", "/admin/1", "/user/2",
+    ]  # fmt: skip
+
+
+async def test_if_too_many_wait_the_address_with_the_most_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_requests, "WAITING", 3)
+    pages = Pages()
+    application = bounded(pages, 1)
+
+    def ask(path: str, address: str = "192.0.2.1") -> "asyncio.Task[tuple[int, dict[bytes, bytes], str]]":
+        pages.go_on.setdefault(path, asyncio.Event()).set()
+        return asyncio.create_task(answer(application, scope(path, address=address)))
+
+    first = asyncio.create_task(answer(application, scope("/first")))
+    await eventually(lambda: pages.at_work == ["/first"], "the first is at work")
+    flood = [ask(f"/flood/{number}") for number in range(4)]
+    assert (await flood[3])[0] == 503
+    hall = [ask("/hall/0", "192.0.2.2")]
+    assert (await flood[2])[0] == 503
+    hall.append(ask("/hall/1", "192.0.2.2"))  # would make the hall the one with the most
+    assert (await hall[1])[0] == 503
+    pages.go_on["/first"].set()
+    assert [(await task)[0] for task in (first, flood[0], flood[1], hall[0])] == [200] * 4
+
+
 async def test_one_that_waits_too_long_is_told_so_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_requests, "WAIT_SECONDS", 0.05)
     pages = Pages()
@@ -71,7 +126,7 @@ async def test_one_that_waits_too_long_is_told_so_and_delays_nobody(monkeypatch:
 
 async def test_a_form_is_not_sent_again_by_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_requests, "WAITING", 0)
-    status, _, body = await answer(bounded(Pages(), 1), scope("/user/send", "POST", "de"))
+    status, _, body = await answer(bounded(Pages(), 0), scope("/user/send", "POST", "de"))
     assert status == 503
     assert "refresh" not in body
     assert "Es wurde nichts gesendet." in body
@@ -93,3 +148,14 @@ async def test_who_gives_up_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     await eventually(lambda: pages.at_work == ["/last"], "the last is at work")
     pages.go_on["/last"].set()
     assert ((await first)[0], (await last)[0]) == (200, 200)
+
+
+async def test_a_turn_of_one_that_gives_up_as_it_comes_is_not_lost() -> None:
+    turns = Turns(1)
+    assert await turns.take(scope("/first"))
+    waits = asyncio.create_task(turns.take(scope("/gone")))
+    await asyncio.sleep(0)
+    turns.give_back()
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+    assert await turns.take(scope("/next"))
