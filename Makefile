@@ -19,7 +19,7 @@ ON_KUBERNETES := DEPLOYMENT_MODE=kubernetes $(SITE) REDIS_URL=redis://localhost:
 ON_AWS := DEPLOYMENT_MODE=aws $(SITE) AWS_REGION=eu-central-1 CONNECTIONS_TABLE_NAME=messaging-connections \
 	WEBSOCKET_API_ENDPOINT=https://$(GATEWAY) WEBSOCKET_PUBLIC_URL=wss://$(GATEWAY)
 
-.PHONY: help run test test-quick coverage faults fuzz lint format bench bench-quick bench-docs bench-database screenshots lighthouse messages \
+.PHONY: help run test test-quick coverage faults fuzz lint format bench bench-quick bench-docs bench-database bench-visit screenshots lighthouse messages \
 	services constraints clean
 .DEFAULT_GOAL := help
 
@@ -101,6 +101,9 @@ bench-docs: $(VENV)/.dev ## write the last run into docs/performance.md
 
 bench-database: services $(VENV)/.dev ## measure response times with a million messages (some minutes)
 	$(RUN) -m bench.database $(BENCH)
+
+bench-visit: services $(VENV)/.dev ## measure what a first visit costs the server (a minute)
+	$(RUN) -m bench.first_visit
 
 screenshots: services $(VENV)/.dev node_modules/.package-lock.json ## take screenshots of every state of the pages, into var/screenshots
 	rm -rf var/screenshots
