@@ -3,9 +3,9 @@
 They use real WebSockets, until Ctrl-C or for --seconds. With --answer, the staff account SMOKE_USERNAME with
 SMOKE_PASSWORD (or SMOKE_PASSWORD_FILE) answers some of them; without it, you can answer at /admin/live/. Visitors that
 lose their connection reconnect, and send again what was not acknowledged: you can stop a server meanwhile, and no
-message is lost. The deployment's limits apply: one address may have SOCKETS_PER_ADDRESS connections and write at
-RATE_LIMIT_ADDRESS. The messages stay until they are erased (--forget does that at the end), so a site on another
-machine needs --yes. The exit code is 1 if no message was acknowledged.
+message is lost. The deployment's limits apply (docs/limits.md): they leave room for a hall of 1,000 people. The
+messages stay until they are erased (--forget does that at the end), so a site on another machine needs --yes. The exit
+code is 1 if no message was acknowledged.
 
 With --hall, all visitors come within so many seconds instead, as a hall does when it sees the QR code: each loads the
 page with its files, connects and taps the first quick message once. --staff times the same account signs in meanwhile.
@@ -30,6 +30,7 @@ from django.core.exceptions import ImproperlyConfigured
 from bench.rehearsal import rehearse, report, succeeded
 from messaging.client.frames import Frame, request
 from messaging.client.person import Person
+from messaging.client.socket import Credentials
 from messaging.operations.smoke import Browser, Page, SmokeFailed
 from messaging_site.conf import env
 from tests.support.hall import Accounts
@@ -111,7 +112,7 @@ class Plan:
     """The parameters of a demo. `rate`: messages per second of all visitors together, on average.
 
     `seconds`: its duration; None: until it is cancelled. `forget`: visitors erase their conversations at the end.
-    `mint`: makes tokens for a staff member, who then answers.
+    `mint`: makes credentials for a staff member, who then answers.
     """
 
     site: str
@@ -119,7 +120,7 @@ class Plan:
     visitors: int
     seconds: float | None = None
     forget: bool = False
-    mint: Callable[[], str] | None = None
+    mint: Callable[[], Credentials] | None = None
 
 
 async def run(plan: Plan, counts: Counter[str]) -> None:
@@ -130,7 +131,7 @@ async def run(plan: Plan, counts: Counter[str]) -> None:
     browser = Browser(plan.site, 10)
     url = (await asyncio.to_thread(browser.get, "/")).websocket_url
 
-    def invent(mint: Callable[[], Awaitable[str]] | None = None) -> Invented:
+    def invent(mint: Callable[[], Awaitable[Credentials]] | None = None) -> Invented:
         return Invented(url, mint=mint, origin=browser.origin, longest_delay=AWAY_SECONDS, keep=KEPT, counts=counts)
 
     visitors = [invent() for _ in range(plan.visitors)]
@@ -152,7 +153,7 @@ async def run(plan: Plan, counts: Counter[str]) -> None:
             await asyncio.gather(*(person.stop() for person in people))
 
 
-async def _minted(mint: Callable[[], str]) -> str:
+async def _minted(mint: Callable[[], Credentials]) -> Credentials:
     try:
         return await asyncio.to_thread(mint)
     except SmokeFailed as error:
@@ -246,7 +247,7 @@ def _run(options: argparse.Namespace, counts: Counter[str]) -> None:
     try:
         if options.answer:
             live = staff.log_in(*_account())
-            mint = partial(staff.token, live)
+            mint = partial(staff.credentials, live)
         plan = Plan(options.url, options.rate, options.visitors, options.seconds, options.forget, mint)
         print(f"{options.visitors} visitors write to {options.url}. Ctrl-C ends it.", flush=True)
         asyncio.run(run(plan, counts))

@@ -19,6 +19,7 @@ from messaging.observability.lag import LoopLag
 from messaging.observability.meter import Meter
 from messaging.observability.tracer import Tracer
 from messaging.service.service import MessagingService
+from messaging.transports.admission import Admission
 from messaging.transports.channels.crowd import CrowdWatch
 from messaging.transports.channels.sockets import Sockets
 
@@ -56,7 +57,7 @@ class LoopParts:
 
         from messaging.transports.channels.hub import Hub
 
-        self.sockets = Sockets(settings.MAX_CONNECTIONS, settings.SOCKETS_PER_ADDRESS, process.addresses)
+        self.sockets = Sockets(settings.MAX_CONNECTIONS, process.admission)
         self.lag = LoopLag(asyncio.get_running_loop())
         self.crowd = CrowdWatch(asyncio.get_running_loop(), self.sockets)
         self.hub = Hub(
@@ -110,6 +111,11 @@ class Runtime:
             retention_days=settings.MESSAGE_RETENTION_DAYS,
             pod=socket.gethostname(),
         )
+
+    @cached_property
+    def admission(self) -> Admission:
+        """The limits on the WebSockets of one client address."""
+        return Admission(self.service, self.addresses, settings.SOCKETS_PER_ADDRESS)
 
     def here(self) -> LoopParts:
         """Return the parts of the running event loop; the first call starts them."""

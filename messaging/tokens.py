@@ -1,6 +1,7 @@
 """The signed tokens of `identify`: they name a visitor, or the staff member who asks for an admin connection.
 
-They are signed with SECRET_KEY and one salt per purpose, so that a token of one kind is not valid as the other.
+A pass comes before them, in the URL of a handshake: it keeps a place for a staff member, and identifies nobody. All are
+signed with SECRET_KEY and one salt per purpose, so that a token of one kind is not valid as another.
 """
 
 from uuid import UUID
@@ -12,6 +13,7 @@ ADMIN_SECONDS = 60
 
 VISITOR_SALT = "messaging.visitor"
 ADMIN_SALT = "messaging.admin"
+PASS_SALT = "messaging.pass"  # noqa: S105  not a secret
 
 
 def mint_visitor(visitor: str) -> str:
@@ -40,6 +42,16 @@ def read_admin(token: str) -> str | None:
     """Return the digest of the session in `token`; None if it is forged, expired or of another purpose."""
     value = _read(token, ADMIN_SALT, ADMIN_SECONDS)
     return value if isinstance(value, str) else None
+
+
+def mint_pass() -> str:
+    """Return a pass, valid for ADMIN_SECONDS: logs may hold it, because it opens nothing that others can't open."""
+    return signing.dumps("", salt=PASS_SALT)
+
+
+def is_pass(text: str) -> bool:
+    """Return whether `text` is a pass that is still valid."""
+    return text.isascii() and _read(text, PASS_SALT, ADMIN_SECONDS) == ""
 
 
 def _read(token: str, salt: str, seconds: int) -> object:

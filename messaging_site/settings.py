@@ -9,7 +9,7 @@ from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 
 from messaging.observability.metrics import SECONDS
-from messaging.service.throttle import Rates
+from messaging.service.throttle import LEAST, Rates
 from messaging_site.conf import backends, endpoints, env, files, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -215,11 +215,13 @@ MESSAGING_HEARTBEAT_MS = env.number("HEARTBEAT_MS", 240_000 if AWS else 25_000, 
 MESSAGING_CATCH_UP_SECONDS = 2.0  # between two searches of the journal for messages that no hint announced
 MESSAGING_RATES = Rates(
     visitor=env.rate("RATE_LIMIT_VISITOR", 5, 2.0),
-    address=env.rate("RATE_LIMIT_ADDRESS", 30, 0.5),
     admin=env.rate("RATE_LIMIT_ADMIN", 20, 0.05),
-    identify=env.rate("RATE_LIMIT_IDENTIFY", 10, 6.0),
+    # In units of processor time (docs/limits.md). An address has what a hall of 1,000 people needs.
+    connection=env.rate("RATE_LIMIT_CONNECTION", 3_000, 0.002, least=LEAST),
+    address=env.rate("RATE_LIMIT_ADDRESS", 100_000, 0.0004, least=LEAST),
+    conversations=env.rate("RATE_LIMIT_CONVERSATIONS", 1_500, 2.0),
 )
-SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 10, most=1_000_000)  # 0: no limit
+SOCKETS_PER_ADDRESS = env.number("SOCKETS_PER_ADDRESS", 2_500, most=1_000_000)  # 0: no limit
 # How many proxies' X-Forwarded-For entries are trusted. API Gateway appends one, Zappa's only source of the address.
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 1 if AWS else 0, most=10)
 # Whose headers are believed at all. Functions have no peers: only the gateway calls them.

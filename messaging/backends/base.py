@@ -79,10 +79,24 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The allowance of one key. Keys contain only pseudonyms of people and addresses."""
+    """The allowance of one key, from which `cost` tokens are taken, at most the burst of `rate`.
+
+    Keys contain only pseudonyms of people and addresses.
+    """
 
     key: str
     rate: Rate
+    cost: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """The seconds in which as many tokens come back as are taken."""
+        return self.cost * self.rate.seconds
+
+    @property
+    def most(self) -> float:
+        """The seconds in which the empty bucket is full again."""
+        return self.rate.burst * self.rate.seconds
 
 
 class Limiter(ABC):
@@ -93,7 +107,7 @@ class Limiter(ABC):
 
     @abstractmethod
     async def take(self, buckets: Sequence[Bucket]) -> float:
-        """Take one token from every bucket. Return 0 if that succeeds, else the seconds until every bucket has one.
+        """Take its cost from every bucket. Return 0 if that succeeds, else the seconds until every bucket has enough.
 
         If one bucket refuses, some backends may still have taken from the others. No error is raised if the backend is
         down: the limits then apply to this process alone.

@@ -59,14 +59,18 @@ class MemoryLimiter(Limiter):
 
     def take_now(self, buckets: Sequence[Bucket]) -> float:
         now = self._clock()
-        full_at = {b.key: max(self._full_at.get(b.key, now), now) + b.rate.seconds for b in buckets}
-        wait = max((full_at[b.key] - now - b.rate.burst * b.rate.seconds for b in buckets), default=0.0)
+        full_at = {one.key: max(self._full_at.get(one.key, now), now) + one.seconds for one in buckets}
+        wait = max((full_at[one.key] - now - one.most for one in buckets), default=0.0)
         if wait > 0:
             return wait
         if len(self._full_at) > KEYS:
             self._full_at = {key: at for key, at in self._full_at.items() if at > now}
         self._full_at |= full_at
         return 0.0
+
+    def owe_now(self, bucket: Bucket) -> None:
+        """Take the cost of `bucket` even if it has not enough: later takers wait until it has come back."""
+        self._full_at[bucket.key] = max(self._full_at.get(bucket.key, 0.0), self._clock()) + bucket.seconds
 
     async def close(self) -> None:
         self._full_at.clear()

@@ -11,14 +11,14 @@ from websockets.exceptions import WebSocketException
 
 from messaging.client.frames import Frame, stops
 from messaging.client.link import Link
-from messaging.client.socket import connect
+from messaging.client.socket import Credentials, connect
 from messaging.protocol.codes import CloseCode
 from messaging.protocol.fields import Role
 
 
 @dataclass(eq=False)
 class Reconnecting:
-    """A visitor, or a staff member if `mint` makes a token for each connection. `async with` connects.
+    """A visitor, or a staff member if `mint` makes credentials for each connection. `async with` connects.
 
     `mint` raises OSError if it fails. `heartbeat`: seconds between pings, instead of the server's. `proxy` None: ignore
     the environment's. A connection is dead if a request is unanswered and no frame comes for `silence_seconds`, or its
@@ -30,7 +30,7 @@ class Reconnecting:
 
     url: str
     _: KW_ONLY
-    mint: Callable[[], Awaitable[str]] | None = None
+    mint: Callable[[], Awaitable[Credentials]] | None = None
     origin: str | None = None
     proxy: Literal[True] | None = True
     heartbeat: float | None = None
@@ -123,8 +123,8 @@ class Reconnecting:
         """Connect and exchange frames; return the link when it has ended, None if there was no connection."""
         link = None
         with contextlib.suppress(OSError, WebSocketException):
-            token = await self.mint() if self.mint else self.token
-            async with connect(self.url, origin=self.origin, proxy=self.proxy) as socket:
+            token, with_pass = await self.mint() if self.mint else Credentials(self.token)
+            async with connect(self.url, origin=self.origin, proxy=self.proxy, with_pass=with_pass) as socket:
                 link = Link(socket, heartbeat=self.heartbeat, silence=self.silence_seconds, answer=self.answer_seconds)
                 self.on_connected()
                 try:

@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Literal, NamedTuple
+from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
@@ -12,6 +13,13 @@ from messaging.client.frames import Frame, answers, decode, encode
 
 OPEN_SECONDS = 10.0
 CLOSE_SECONDS = 1.0  # for the other side's close frame, which is not needed
+
+
+class Credentials(NamedTuple):
+    """A token, and a staff member's pass for the handshake before it, as the live page gets them."""
+
+    token: str | None
+    with_pass: str = ""
 
 
 class Socket:
@@ -45,14 +53,20 @@ class Socket:
 
 @contextlib.asynccontextmanager
 async def connect(
-    url: str, *, origin: str | None = None, proxy: Literal[True] | None = True, patience: float = OPEN_SECONDS
+    url: str,
+    *,
+    origin: str | None = None,
+    proxy: Literal[True] | None = True,
+    patience: float = OPEN_SECONDS,
+    with_pass: str = "",
 ) -> AsyncIterator[Socket]:
     """Open a WebSocket; close it on exit. `proxy` None: ignore the environment's. `patience`: seconds for opening.
 
+    `with_pass`: the pass with which staff have a place even when visitors take all others.
     Raise OSError (TimeoutError included) or websockets.exceptions.WebSocketException if that fails.
     """
     async with open_websocket(
-        url,
+        f"{url}?{urlencode({'pass': with_pass})}" if with_pass else url,
         origin=Origin(origin) if origin else None,
         proxy=proxy,
         open_timeout=patience,

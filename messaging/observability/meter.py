@@ -19,7 +19,9 @@ class Meter:
 
     def opened(self, refusal: Refusal | Literal["origin"] | None) -> None:
         """Count a new WebSocket. `refusal`: why it was refused, or None."""
-        self.recorder.count(metrics.CONNECTS, refusal or "accepted")
+        self.recorder.count(metrics.CONNECTS, "address" if refusal == "connections" else refusal or "accepted")
+        if refusal and refusal != "origin":
+            self.recorder.count(metrics.REFUSALS, "server" if refusal == "full" else refusal)
 
     def closed(self, connection: Connection, code: int, seconds: float) -> None:
         """Record the end of `connection` with the close code `code`, after `seconds`."""
@@ -35,8 +37,10 @@ class Meter:
                     pass
                 case Publish(frame=frames.Message()):
                     written = True
-                case Reply(frames.Error(code=code)):
+                case Reply(frames.Error(code=code, scope=scope)):
                     self.recorder.count(metrics.ERRORS, str(code))
+                    if scope is not None:
+                        self.recorder.count(metrics.REFUSALS, scope)
                 case Reply(frames.Identified(recovered=bool(recovered))) if connection.resuming:
                     self.recorder.count(metrics.RESUMES, "ok" if recovered else "gap")
         if written:  # only `sendMessage` leads to a published message

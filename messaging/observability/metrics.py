@@ -4,8 +4,9 @@ Each label has a fixed set of values, so that no client can create a series. Pur
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
-from messaging.protocol.codes import CloseCode, ErrorCode
+from messaging.protocol.codes import CloseCode, ErrorCode, Scope
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 LIFETIMES = (1, 10, 60, 600, 3_600, 7_200, 43_200, 86_400)  # seconds
@@ -47,7 +48,7 @@ class Histogram(Metric):
 
 CONNECTS = Counter(
     "messaging_websocket_connects_total",
-    "Attempts to open a WebSocket: accepted, or refused for its origin, too many from its address, or a full process.",
+    "Attempts to open a WebSocket: accepted, or refused for its origin, too much from its address, or a full process.",
     (("result", ("accepted", "origin", "address", "full")),),
 )
 DISCONNECTS = Counter(
@@ -65,6 +66,11 @@ MESSAGES = Counter(
 )
 ERRORS = Counter(
     "messaging_errors_total", "Error frames that were sent.", (("code", tuple(str(code) for code in ErrorCode)),)
+)
+REFUSALS = Counter(
+    "messaging_limit_refusals_total",
+    "Frames and handshakes that a limit refused (docs/limits.md).",
+    (("limit", get_args(Scope)),),
 )
 ACK_SECONDS = Histogram("messaging_message_ack_seconds", "Time from the frame of a message to its acknowledgement.")
 DELIVERY_SECONDS = Histogram(

@@ -17,7 +17,7 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 from websockets.exceptions import WebSocketException
 
 from messaging.client.frames import Frame, identify, new_id, send_message
-from messaging.client.socket import Socket, connect
+from messaging.client.socket import Credentials, Socket, connect
 
 CONFIGURATION = re.compile(r'<script id="messaging-config" type="application/json">(.*?)</script>', re.DOTALL)
 FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
@@ -87,10 +87,10 @@ class Browser:
             raise SmokeFailed(f"{username} could not log in at {live.url}: wrong password, or not a staff account")
         return live
 
-    def token(self, live: Page) -> str:
-        """Return a token with which the WebSocket of the live page can identify itself."""
-        token: str = json.loads(self.post(TOKEN, live).text)["token"]
-        return token
+    def credentials(self, live: Page) -> Credentials:
+        """Return the token and the pass of the live page for one WebSocket."""
+        answer: dict[str, str] = json.loads(self.post(TOKEN, live).text)
+        return Credentials(answer["token"], answer.get("pass", ""))  # a site of an earlier version has no pass
 
     def log_out(self, live: Page) -> None:
         self.post(LOGOUT, live)
@@ -161,10 +161,10 @@ async def trip(site: str, username: str, password: str, patience: float) -> Asyn
     live = staff.log_in(username, password)
     try:
         staff.load(live)
-        token = staff.token(live)
+        token, with_pass = staff.credentials(live)
         yield Step(f"the live page at {live.url}, as {username}")
         async with AsyncExitStack() as stack:
-            at_staff = await _connected(stack, live, staff, patience)
+            at_staff = await _connected(stack, live, staff, patience, with_pass)
             identified = [await at_staff.ask(identify("admin", id=new_id(), token=token), "identified")]
             at_visitor = await _connected(stack, page, visitor, patience)
             identified.append(await at_visitor.ask(identify("user", id=new_id()), "identified"))
@@ -183,8 +183,10 @@ async def trip(site: str, username: str, password: str, patience: float) -> Asyn
     staff.log_out(live)
 
 
-async def _connected(stack: AsyncExitStack, page: Page, browser: Browser, patience: float) -> SmokeSocket:
-    opening = connect(page.websocket_url, origin=browser.origin, patience=patience)
+async def _connected(
+    stack: AsyncExitStack, page: Page, browser: Browser, patience: float, with_pass: str = ""
+) -> SmokeSocket:
+    opening = connect(page.websocket_url, origin=browser.origin, patience=patience, with_pass=with_pass)
     try:
         return SmokeSocket(await stack.enter_async_context(opening), patience)
     except (WebSocketException, OSError) as error:

@@ -68,10 +68,10 @@ def tally(request: HttpRequest) -> JsonResponse:
 @csrf_protect
 @require_POST
 def token(request: HttpRequest) -> JsonResponse:
-    """Return a token for one identify: `{"token", "expiresIn"}`, or 403 and `{"error"}`, never a redirect.
+    """Return `{"token", "pass", "expiresIn"}`, or 403 and `{"error"}`, never a redirect.
 
-    A page names its staff member as `staff`: with a token of the next person who signs in in the same browser, it would
-    send what the first person has written.
+    The token is for one identify, the pass for the handshake before it. A page names its staff member as `staff`: with
+    a token of the next person who signs in in the same browser, it would send what the first person has written.
     """
     if refusal := _refusal(request):
         return refusal
@@ -79,7 +79,9 @@ def token(request: HttpRequest) -> JsonResponse:
     if request.POST.get("staff", own) != own:
         return JsonResponse({"error": "Another account is signed in."}, status=403)
     session = logins.recorded(request.session.session_key or "")
-    return JsonResponse({"token": tokens.mint_admin(session), "expiresIn": tokens.ADMIN_SECONDS})
+    return JsonResponse(
+        {"token": tokens.mint_admin(session), "pass": tokens.mint_pass(), "expiresIn": tokens.ADMIN_SECONDS}
+    )
 
 
 def _refusal(request: HttpRequest) -> JsonResponse | None:

@@ -10,6 +10,7 @@ TEXTS: Texts = {
     "notLiveSince": _("Not live since {time}."),
     "notLiveYet": _("Not live yet."),
     "connecting": _("Connecting …"),
+    "crowded": _("There are too many connections right now. Trying again …"),
     "draining": _("Switching server …"),
     "offline": _("You are offline."),
     "signedOut": _("You are signed out. What you have written is kept."),

@@ -22,7 +22,7 @@ from messaging import tokens
 from messaging.journal.quick_messages import quick_messages, recent_quick_messages
 from messaging.pages.configuration import TEXTS as SHARED_TEXTS
 from messaging.pages.configuration import configuration, strict_scripts, web_socket_url
-from messaging.pages.visitor_texts import TEXTS
+from messaging.pages.visitor_texts import CROWDED, TEXTS
 from messaging.protocol import frames
 from messaging.protocol.fields import Lang
 from messaging.transports import forms
@@ -174,7 +174,12 @@ def _messages(request: HttpRequest) -> list[dict[str, object]]:
 
 def _words(error: frames.Error) -> str:
     if error.code == "rate_limited":
-        return str(SHARED_TEXTS["limited"]).format(seconds=-(-(error.retry_after_ms or 0) // 1000))
+        seconds = -(-(error.retry_after_ms or 0) // 1000)
+        if f"crowded_{error.scope}" in CROWDED:
+            return _("Many people are writing from this network. Please try again in %(seconds)s s.") % {
+                "seconds": seconds
+            }
+        return str(SHARED_TEXTS["limited"]).format(seconds=seconds)
     if error.code == "unavailable":
         return _("This is not possible right now. Please try again.")
     return str(SHARED_TEXTS.get(f"failed_{error.code}", SHARED_TEXTS["failed"]))

@@ -4,6 +4,21 @@ from django.utils.translation import gettext_lazy as _
 
 from messaging.pages.configuration import Texts
 
+_NETWORK = ("address", "connections", "conversations")
+# Limits that others have used up, by the `scope` of the refusal (docs/limits.md), without and with a waiting message.
+CROWDED: Texts = {
+    **{f"crowded_{scope}": _("Many people are connected from this network.") for scope in _NETWORK},
+    **{
+        f"kept_{scope}": _(
+            "Many people are connected from this network. Your message is kept and sent as soon as there is room."
+        )
+        for scope in _NETWORK
+    },
+    "crowded_server": _("Very many people are connected right now."),
+    "kept_server": _(
+        "Very many people are connected right now. Your message is kept and sent as soon as there is room."
+    ),
+}
 TEXTS: Texts = {
     # The status of the link. The first one is shown while it is unknown whether staff are connected.
     "connected": _("Connected – your messages are saved"),
@@ -16,7 +31,9 @@ TEXTS: Texts = {
     "switching": _("Switching server …"),
     "blocked": _("You can’t send messages here at the moment"),
     "refused": _("Please reload the page"),
+    **CROWDED,
     "count_waiting": _("{count} waiting"),
     "deleted": _("Your messages have been deleted"),
     "not_deleted": _("Not deleted: there is no connection. Please try again."),
+    "not_deleted_now": _("Not deleted: this is not possible right now. Please try again."),
 }

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 ABNORMAL = 1006  # the close code of a connection that ended without a close frame (RFC 6455 section 7.4.1)
 
@@ -43,6 +44,10 @@ class ErrorCode(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+# The limit that refuses a connection or a frame (docs/limits.md), so that a page can say why.
+Scope = Literal["visitor", "staff", "connection", "address", "conversations", "connections", "server"]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """The number of errors of one code that closes a connection, and the close code. `unavailable` counts in a row."""
@@ -67,8 +72,9 @@ RULES: dict[ErrorCode, Rule] = {
 class ProtocolError(Exception):
     """A client's frame can't be served; `message` is safe to show to that client.
 
-    `id`: the frame's own id, if it has a valid one. `limit`: the limit that it exceeds. `retry_after_ms`: the time
-    after which the same frame may be sent again. `by`: the name of the staff member who claimed first.
+    `id`: the frame's own id, if it has a valid one. `limit`: the length that it exceeds. `scope`: the rate limit that
+    refuses it. `retry_after_ms`: the time after which the same frame may be sent again. `by`: the name of the staff
+    member who claimed first.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class ProtocolError(Exception):
         *,
         id: str | None = None,
         limit: int | None = None,
+        scope: Scope | None = None,
         retry_after_ms: int | None = None,
         by: str | None = None,
     ) -> None:
@@ -86,5 +93,6 @@ class ProtocolError(Exception):
         self.message = message
         self.id = id
         self.limit = limit
+        self.scope = scope
         self.retry_after_ms = retry_after_ms
         self.by = by

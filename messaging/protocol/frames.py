@@ -12,7 +12,7 @@ from messaging.protocol.client_frames import MarkRead as MarkRead
 from messaging.protocol.client_frames import Ping as Ping
 from messaging.protocol.client_frames import SendMessage as SendMessage
 from messaging.protocol.client_frames import SetConnectionType as SetConnectionType
-from messaging.protocol.codes import ErrorCode
+from messaging.protocol.codes import ErrorCode, Scope
 from messaging.protocol.fields import Op, Role, StaffId
 from messaging.protocol.limits import CONTENT_LIMIT, FRAME_LIMIT
 
@@ -202,6 +202,7 @@ class Error:
     limit: int | None = None
     retry_after_ms: int | None = None
     by: str | None = None
+    scope: Scope | None = None
 
 
 ServerFrame = (

@@ -11,7 +11,8 @@ from messaging.protocol.fields import Lang, Role, StaffId
 from messaging.protocol.frames import ConversationChanged, Message, Presence, Read, ServerFrame
 from messaging.service.contracts import ADMINS, StoredConnection, conversation_group, staff_group
 
-Refusal = Literal["full", "address"]  # the transport takes no more connections: at all, or from this address
+# A transport takes no more connections: at all, or from this address, because it has too many of them or asks too much.
+Refusal = Literal["full", "connections", "address"]
 
 
 @dataclass(slots=True)
@@ -20,7 +21,9 @@ class Connection:
 
     `held`: this process holds the socket. A connection that a gateway holds is found by its row in the connection
     store, and any single frame given to the gateway can get lost unnoticed. `address`: a pseudonym of the client's
-    address. `greeted`: `connect` has been called for the connection. `resuming`: its client resumes from a cursor.
+    address. `has_pass`: it began with a pass of the staff's page. `refusal`: why it is refused, if it could not be told
+    yet. `greeted`: `connect` has been called for the connection. `resuming`: its client resumes from a cursor.
+    `has_written`: the visitor's conversation exists.
     `session`: the digest of the login session in which its token was made. `name`, `author`: of its staff member, as
     other staff and as visitors read it. `head`: if held, the newest message cursor handed to this connection (its
     transport updates it); otherwise the newest cursor up to which it has read the history. `presence`: the counts last
@@ -30,11 +33,14 @@ class Connection:
     id: str
     held: bool = True
     address: str = ""
+    has_pass: bool = False
+    refusal: Refusal | None = None
     greeted: bool = False
     resuming: bool = False
     role: Role | None = None
     version: int = 1
     conversation: str | None = None
+    has_written: bool = False
     staff: StaffId | None = None
     session: str = ""
     name: str = ""
@@ -55,6 +61,11 @@ class Connection:
         """Record that the message at `cursor` was handed to the connection. No effect if a gateway holds it."""
         if self.held:
             self.head = max(self.head, cursor)
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether it is a staff member's, as far as is known: a connection with a pass has yet to identify itself."""
+        return self.role == "admin" or (self.role is None and self.has_pass)
 
     @property
     def principal(self) -> str:

@@ -43,7 +43,7 @@ class Identity:
         Raise StoreUnavailable if a store is unavailable.
         """
         await self._registry.remove(connection)
-        connection.conversation, connection.head = str(uuid4()), ""
+        connection.conversation, connection.head, connection.has_written = str(uuid4()), "", False
         await self._registry.touch(connection)
         return await self._identified(connection)
 
@@ -52,6 +52,7 @@ class Identity:
     ) -> frames.Identified:
         role, visitor = connection.role or "user", connection.conversation
         head = await self._journal.head(visitor)
+        connection.has_written = head != START
         connection.handed(str(head))
         connection.presence = await self._registry.presence(role)
         read = await self._journal.read_by_staff(visitor) if visitor and head != START else None

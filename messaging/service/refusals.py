@@ -3,7 +3,7 @@
 import logging
 
 from messaging.protocol import frames
-from messaging.protocol.codes import RULES, ErrorCode, ProtocolError
+from messaging.protocol.codes import RULES, ErrorCode, ProtocolError, Scope
 from messaging.protocol.frames import ClientFrame
 from messaging.protocol.limits import RETRY_MS
 from messaging.service.actions import Action, Close, Connection, Refusal, Reply, timestamp
@@ -11,16 +11,17 @@ from messaging.service.contracts import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-TURNED_AWAY: dict[Refusal, tuple[ErrorCode, str]] = {
-    "full": (ErrorCode.UNAVAILABLE, "This server is full; try again later."),
-    "address": (ErrorCode.RATE_LIMITED, "Too many connections from your address; try again later."),
+TURNED_AWAY: dict[Refusal, tuple[ErrorCode, Scope, str]] = {
+    "full": (ErrorCode.UNAVAILABLE, "server", "This server is full; try again later."),
+    "connections": (ErrorCode.RATE_LIMITED, "connections", "Too many connections from your address; try again later."),
+    "address": (ErrorCode.RATE_LIMITED, "address", "Too many requests from your address; try again later."),
 }
 
 
 def turned_away(connection: Connection, refusal: Refusal) -> list[Action]:
     """Return the answer to a new connection that its transport can't serve, and close it."""
-    code, text = TURNED_AWAY[refusal]
-    return refuse(connection, ProtocolError(code, text, retry_after_ms=RETRY_MS), after=1)
+    code, scope, text = TURNED_AWAY[refusal]
+    return refuse(connection, ProtocolError(code, text, scope=scope, retry_after_ms=RETRY_MS), after=1)
 
 
 def frame_id(frame: ClientFrame) -> str | None:
@@ -44,7 +45,7 @@ def refuse(connection: Connection, error: ProtocolError, after: int | None = Non
     `after`: the number of such errors that closes the connection; None: that of the rule.
     """
     text, retry = error.message, error.retry_after_ms
-    frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry, error.by)
+    frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry, error.by, error.scope)
     rule = RULES.get(error.code)
     if rule is None:
         return [Reply(frame)]

@@ -66,6 +66,14 @@ class MessagingService:
         self._messages = Messages(journal, self._conversations)
         self._presence = Presence(self._registry, limiter)
 
+    async def admit(self, connection: Connection) -> Refusal | None:
+        """Charge a handshake to the address of `connection`. Return the reason if it must be refused."""
+        try:
+            await self._throttle.handshake(connection)
+        except ProtocolError:
+            return "address"
+        return None
+
     async def connect(self, connection: Connection, refusal: Refusal | None = None) -> list[Action]:
         """Return the greeting for a new connection, or the refusal if its transport can't serve it."""
         connection.greeted = True
@@ -84,19 +92,9 @@ class MessagingService:
     async def receive(self, connection: Connection, text: str | bytes) -> list[Action]:
         """Return the actions that follow from one frame. Frames of one `connection` must be passed one at a time."""
         try:
-            frame = decode(text, connection.version)
-        except ProtocolError as error:
-            bind(frame=None)
-            return refuse(connection, error)
-        bind(frame=frame_id(frame))
-        try:
-            actions = await self._handle(connection, frame)
+            return await self._answer(connection, text)
         except ProtocolError as error:
             return refuse(connection, error)
-        except StoreUnavailable as error:
-            return unavailable(connection, frame, error)
-        connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
-        return actions
 
     def unavailable(self, connection: Connection, text: str | bytes, error: StoreUnavailable) -> list[Action]:
         """Return the actions for a frame that was not served, or not completely, as the transport's store failed."""
@@ -164,28 +162,43 @@ class MessagingService:
         found = await self._journal.messages(lost) if lost else ()
         return [publish for message in found for publish in publishes(message)], floor
 
+    async def _answer(self, connection: Connection, text: str | bytes) -> list[Action]:
+        try:
+            frame = decode(text, connection.version)
+        except ProtocolError as error:
+            bind(frame=None)
+            await self._throttle.frame(connection, None, error.id)
+            raise
+        bind(frame=frame_id(frame))
+        await self._throttle.frame(connection, frame, frame_id(frame))
+        try:
+            actions = await self._handle(connection, frame)
+        except StoreUnavailable as error:
+            return unavailable(connection, frame, error)
+        connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
+        return actions
+
     async def _handle(self, connection: Connection, frame: ClientFrame) -> list[Action]:
         await self._identity.recheck(connection)
         match frame:
             case frames.Identify():
-                await self._throttle.identify(connection, frame.id)
                 answer = await self._identity.identify(connection, frame)
                 told = await self._presence.came_or_went(connection)
                 return [*answer, *await self._conversations.sign_of_life(connection), *told]
             case frames.SetConnectionType():
-                await self._throttle.identify(connection, None)
                 await self._identity.become(connection, frame.type, frame.token, connection.version)
                 return [Join(), Reply(frames.ConnectionTypeUpdated(frame.type, timestamp()))]
             case frames.SendMessage():
                 return await self._send_message(connection, frame)
             case frames.History():
-                return await self._messages.history(connection, frame)
+                page = await self._messages.history(connection, frame)
+                self._throttle.page(connection, page)
+                return page
             case frames.MarkRead():
                 return await self._conversations.read(connection, frame)
             case frames.ChangeConversation():
                 return await self._conversations.change(connection, frame)
             case frames.Forget():
-                await self._throttle.identify(connection, frame.id)
                 return await self._forget(connection, frame)
             case frames.Ping():
                 return await self._ping(connection, frame)
@@ -224,6 +237,7 @@ class MessagingService:
             joined.append(Join())
         await self._throttle.message(connection, frame.id)
         appended = await self._messages.append(connection, frame)
+        connection.has_written = True
         message = appended.message
         cursor = str(message.cursor)
         connection.handed(cursor)

@@ -1,59 +1,126 @@
-"""The limits on how often people may write, and connections may identify."""
+"""The limits on what visitors, staff, connections and client addresses may ask for (docs/limits.md)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from messaging.backends.base import Bucket, Limiter, Rate
 from messaging.backends.memory import MemoryLimiter
-from messaging.protocol.codes import ErrorCode, ProtocolError
-from messaging.service.actions import Connection
+from messaging.protocol import frames
+from messaging.protocol.codes import ErrorCode, ProtocolError, Scope
+from messaging.protocol.frames import ClientFrame
+from messaging.service.actions import Action, Connection, Reply
+from messaging.service.leases import Leases
+
+Request = type[ClientFrame] | Literal["handshake", "refused"]
+
+# The cost of each request in units: tenths of a millisecond of processor time of a server process, as
+# `python -m bench.weights` measures them, rounded up. A refused frame, or one that can't be read, costs as much as
+# "refused".
+WEIGHTS: dict[Request, int] = {
+    "handshake": 8,
+    frames.Identify: 13,
+    frames.SetConnectionType: 13,
+    frames.SendMessage: 4,
+    frames.History: 10,
+    frames.MarkRead: 18,
+    frames.ChangeConversation: 64,
+    frames.Forget: 55,
+    frames.Ping: 1,
+    "refused": 1,
+}
+# A page of history costs one more unit for so many messages, and for so many characters of their contents.
+PAGE_MESSAGES, PAGE_CHARACTERS = 3, 5_000
+LEAST = 100  # units that a budget must have at once, so that every request fits into it
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The rate limits of the wire protocol. None: no limit."""
+    """The limits, in the units of WEIGHTS, in messages or in conversations. None: no limit.
+
+    `visitor`: messages of a visitor. `admin`: messages of a staff member. `connection`: units of a connection.
+    `address`: units of all visitors of an address. `conversations`: conversations that visitors of an address begin.
+    """
 
     visitor: Rate | None
-    address: Rate | None
     admin: Rate | None
-    identify: Rate | None
+    connection: Rate | None
+    address: Rate | None
+    conversations: Rate | None
 
 
 class Throttle:
-    """The rate limits of connections.
+    """The limits of connections.
 
-    Its methods raise ProtocolError (rate_limited), with the time after which the same frame may be sent again.
+    The budget of an address is shared by all processes, that of a connection is kept by the process that serves its
+    frames. Staff do not spend the budget of their address.
+
+    Its methods raise ProtocolError (rate_limited), with the limit, and the time after which the same frame may be sent
+    again.
     """
 
     def __init__(self, limiter: Limiter, rates: Rates, clock: Callable[[], float]) -> None:
         self._limiter = limiter
         self._rates = rates
-        # Each bucket belongs to one connection, so only the process that holds the connection needs it.
-        self._identifies = MemoryLimiter(clock)
+        self._connections = MemoryLimiter(clock)
+        self._leases = Leases(limiter, clock)
 
-    async def identify(self, connection: Connection, id: str | None) -> None:
-        if self._rates.identify is not None:
-            limiter = self._identifies if connection.held else self._limiter
-            _refuse(await limiter.take([Bucket(f"identify:{connection.id}", self._rates.identify)]), id)
+    async def handshake(self, connection: Connection) -> None:
+        await self._spend_of_address(connection, WEIGHTS["handshake"], None)
+
+    async def frame(self, connection: Connection, frame: ClientFrame | None, id: str | None = None) -> None:
+        """Spend the cost of a frame. `frame`: None if it can't be read."""
+        cost = WEIGHTS["refused" if frame is None else type(frame)]
+        if self._rates.connection is not None:
+            bucket = Bucket(connection.id, self._rates.connection, cost)
+            try:
+                _refuse("connection", self._connections.take_now([bucket]), id)
+            except ProtocolError:
+                self._owe_of_address(connection, WEIGHTS["refused"])
+                raise
+        await self._spend_of_address(connection, cost, id)
 
     async def message(self, connection: Connection, id: str | None) -> None:
-        buckets = self._buckets(connection)
-        if buckets:
-            _refuse(await self._limiter.take(buckets), id)
-
-    def _buckets(self, connection: Connection) -> Sequence[Bucket]:
+        """Count a message of a visitor or a staff member, and the conversation that it begins, if any."""
+        scope: Scope
         if connection.role == "admin":
-            limits = [(connection.principal, self._rates.admin)]
+            scope, rate = "staff", self._rates.admin
         else:
-            limits = [
-                (connection.principal, self._rates.visitor),
-                (f"address:{connection.address}", self._rates.address),
-            ]
-        return [Bucket(key, rate) for key, rate in limits if rate is not None]
+            scope, rate = "visitor", self._rates.visitor
+            if self._rates.conversations is not None and not connection.has_written:
+                new = Bucket(f"conversations:{connection.address}", self._rates.conversations)
+                _refuse("conversations", await self._leases.take(new), id)
+        if rate is not None:
+            _refuse(scope, await self._limiter.take([Bucket(connection.principal, rate)]), id)
+
+    def page(self, connection: Connection, actions: list[Action]) -> None:
+        """Charge for the size of the history page in `actions`, which is known only once it was read."""
+        pages = [action.frame for action in actions if isinstance(action, Reply)]
+        messages = [message for page in pages if isinstance(page, frames.HistoryPage) for message in page.messages]
+        characters = sum(len(message.content) for message in messages)
+        cost = math.ceil(len(messages) / PAGE_MESSAGES + characters / PAGE_CHARACTERS)
+        if self._rates.connection is not None and cost:
+            self._connections.owe_now(Bucket(connection.id, self._rates.connection, cost))
+        self._owe_of_address(connection, cost)
+
+    async def _spend_of_address(self, connection: Connection, cost: int, id: str | None) -> None:
+        if self._rates.address is None or connection.is_staff:
+            return
+        bucket = Bucket(f"address:{connection.address}", self._rates.address, cost)
+        try:
+            _refuse("address", await self._leases.take(bucket), id)
+        except ProtocolError:
+            self._owe_of_address(connection, WEIGHTS["refused"])
+            raise
+
+    def _owe_of_address(self, connection: Connection, cost: int) -> None:
+        if self._rates.address is not None and not connection.is_staff:
+            self._leases.owe(Bucket(f"address:{connection.address}", self._rates.address, cost))
 
 
-def _refuse(wait: float, id: str | None) -> None:
+def _refuse(scope: Scope, wait: float, id: str | None) -> None:
     if wait > 0:
         text = "Too many requests; try again later."
-        raise ProtocolError(ErrorCode.RATE_LIMITED, text, id=id, retry_after_ms=math.ceil(wait * 1000))
+        retry_after_ms = math.ceil(wait * 1000)
+        raise ProtocolError(ErrorCode.RATE_LIMITED, text, id=id, scope=scope, retry_after_ms=retry_after_ms)

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from messaging.protocol import frames
 from messaging.runtime import runtime
 from messaging.service.actions import Action, Connection
-from messaging.service.contracts import StoreUnavailable
+from messaging.service.contracts import START, StoreUnavailable
 from messaging.transports.base import GatheringTransport
 from messaging.transports.client_address import pseudonym_of_request
 
@@ -34,20 +34,22 @@ def ask(connection: Connection, action: str, **fields: object) -> list[frames.Se
     """
     text = json.dumps({"action": action, "id": uuid4().hex} | fields)
     form = GatheringTransport(connection)
-    runtime.holder.run(_serve, form, text)
+    runtime.holder.run(_serve, form, text, action == "sendMessage")
     return form.frames
 
 
-async def _serve(form: GatheringTransport, text: str) -> None:
-    form.perform(await _receive(form.connection, text))
+async def _serve(form: GatheringTransport, text: str, writes: bool) -> None:
+    form.perform(await _receive(form.connection, text, writes))
     await runtime.holder.publish(form.published)
 
 
-async def _receive(connection: Connection, text: str) -> list[Action]:
-    service = runtime.service
+async def _receive(connection: Connection, text: str, writes: bool) -> list[Action]:
+    service, journal, visitor = runtime.service, runtime.journal, connection.conversation or ""
     try:
-        if await runtime.journal.erased(connection.conversation or ""):
+        if await journal.erased(visitor):
             connection.conversation = str(uuid4())
+        elif writes:
+            connection.has_written = await journal.head(visitor) != START
         actions = await service.receive(connection, text)
     except StoreUnavailable as error:
         return service.unavailable(connection, text, error)

@@ -122,8 +122,11 @@ def choice(name: str, default: str, allowed: Sequence[str]) -> str:
     return _taken(name, value)
 
 
-def rate(name: str, burst: int, seconds: float) -> Rate | None:
-    """Return a rate from BURST/SECONDS (BURST at once, then one every SECONDS seconds), or None for `off`."""
+def rate(name: str, burst: int, seconds: float, *, least: int = 1) -> Rate | None:
+    """Return a rate from BURST/SECONDS (BURST at once, then one every SECONDS seconds), or None for `off`.
+
+    `least`: the smallest BURST.
+    """
     value = _taken(name, _given(name) or f"{burst}/{seconds:g}")
     if value == "off":
         return None
@@ -132,8 +135,9 @@ def rate(name: str, burst: int, seconds: float) -> Rate | None:
         parsed = Rate(int(parts[0]), float(parts[1]))
     except (ValueError, IndexError):
         parsed = Rate(0, 0)
-    if len(parts) != 2 or parsed.burst < 1 or not 0 < parsed.seconds < 86_400:
-        return _wrong(name, f"={value!r} must be BURST/SECONDS, such as {burst}/{seconds:g}, or off", None)
+    if len(parts) != 2 or parsed.burst < least or not 0 < parsed.seconds < 86_400:
+        at_least = f" with a BURST of at least {least}" if least > 1 else ""
+        return _wrong(name, f"={value!r} must be BURST/SECONDS{at_least}, such as {burst}/{seconds:g}, or off", None)
     return parsed
 
 

@@ -14,6 +14,7 @@
  *   live: identified and caught up. waiting: for the next try. stopped: a try makes no sense before a person acts.
  * @property {number} [lastLive]  the time when a frame last arrived while it was live; only if it is not live now
  * @property {number} [code]  the close code of the last loss; only if it is not live now
+ * @property {string} [scope]  the limit that refused the last link; only if it is not live now
  * @property {number} [retryAt]  the time of the next try, while it waits for one
  *
  * @typedef {object} Handlers
@@ -24,11 +25,13 @@
  * @property {(frame: Frame) => void} identified
  * @property {(frame: Frame) => void} [frame]  every other frame, whatever its type
  *
+ * @typedef {{token?: string, lang?: string, pass?: string}} Credentials  pass: of staff, who have a place in a full house
+ *
  * @typedef {object} Options
  * @property {string} url
  * @property {number} heartbeatMs  used until the server sends its own
  * @property {"user" | "admin"} role
- * @property {() => Promise<{token?: string, lang?: string} | null>} credentials  for each try; null: there are none
+ * @property {() => Promise<Credentials | null>} credentials  for each try; null: there are none
  * @property {() => void} [forgetCredentials]  called if the server refused them
  * @property {Outbox} outbox
  * @property {Handlers} handlers
@@ -78,12 +81,12 @@ export class Connection {
   /** Connect and reconnect for as long as the page lives. */
   async run() {
     for (let loss = /** @type {Loss | undefined} */ (undefined); ; ) {
-      this.#enter("connecting", { code: loss?.code });
+      this.#enter("connecting", { code: loss?.code, scope: loss?.scope });
       loss = await this.#live();
-      const { code } = loss;
+      const { code, scope } = loss;
       const delay = this.#delayAfter(loss);
       if (delay === Infinity) this.#enter("stopped", { code });
-      else this.#enter("waiting", { code, retryAt: Date.now() + delay });
+      else this.#enter("waiting", { code, scope, retryAt: Date.now() + delay });
       await this.#pause(navigator.onLine ? delay : Infinity);
     }
   }
@@ -145,8 +148,10 @@ export class Connection {
     }
     if (!credentials) return { code: CLOSES.unauthorized }; // the person has to sign in
     const { url, heartbeatMs } = this.#options;
-    const link = dial(url, heartbeatMs, (frame) => this.#receive(frame));
-    if (await link.opened) await this.#join(link, credentials);
+    const { pass, ...identity } = credentials;
+    const place = pass ? `${url}?pass=${encodeURIComponent(pass)}` : url;
+    const link = dial(place, heartbeatMs, (frame) => this.#receive(frame));
+    if (await link.opened) await this.#join(link, identity);
     const loss = await link.lost;
     this.#link = null;
     if (this.state.phase === "live") this.#lastLive = link.heardAt;
@@ -155,15 +160,15 @@ export class Connection {
     return loss;
   }
 
-  /** @param {Link} link @param {{token?: string, lang?: string}} credentials */
+  /** @param {Link} link @param {Credentials} credentials */
   async #join(link, credentials) {
     const place = this.#place; // since, seen
     const answer = await link.request({ action: "identify", v: 2, type: this.#options.role, ...credentials, ...place });
     if (!answer) return;
     if (answer.type === "error") {
       // A new link starts from a clean state. If the error closes the link by itself, that has already happened.
-      const { retryAfterMs } = answer;
-      return link.drop(link.passes(answer) ? { code: 0, retryAfterMs } : { code: CLOSES.bad_frames });
+      const { retryAfterMs, scope } = answer;
+      return link.drop(link.passes(answer) ? { code: 0, retryAfterMs, scope } : { code: CLOSES.bad_frames });
     }
     this.#link = link;
     this.#refusals = 0;

@@ -6,6 +6,7 @@
  * @typedef {object} Loss
  * @property {number} code  the close code that says why the link ended; 0: this side gave it up
  * @property {number} [retryAfterMs]  the least time before the next link
+ * @property {string} [scope]  the limit that refused it (docs/limits.md)
  * @property {number} [reconnectAfterMs]  the time before the next link that the server has drawn at random
  */
 
@@ -53,8 +54,8 @@ export function dial(url, heartbeatMs, onFrame) {
   let silence;
   /** @type {any} */
   let nextBeat;
-  /** @type {number | undefined} */
-  let reconnectAfterMs;
+  /** The server's words on the end of the link. @type {Partial<Loss>} */
+  let told = {};
   let end = /** @type {(loss: Loss) => void} */ (() => {});
   const endOfLife = setTimeout(() => link.drop(), LIFE_MS * (0.95 + Math.random() / 10));
 
@@ -77,10 +78,11 @@ export function dial(url, heartbeatMs, onFrame) {
 
   /** Follow a frame that concerns the link itself. @param {Frame} frame */
   function obey(frame) {
-    const { type, code } = frame;
+    const { type, code, id, scope, retryAfterMs, reconnectAfterMs } = frame;
     if (type === "connection") heartbeatMs = frame.heartbeatMs;
-    if (type === "serverShutdown") reconnectAfterMs = frame.reconnectAfterMs;
-    if (frame.status === "erased") reconnectAfterMs = ERASED_MS;
+    if (type === "serverShutdown") told = { reconnectAfterMs };
+    if (frame.status === "erased") told = { reconnectAfterMs: ERASED_MS };
+    if (type === "error" && !id) told = { scope, retryAfterMs }; // of a link that is refused: no request has an answer
     const close = type === "error" && CLOSES[code];
     if (close) queueMicrotask(() => link.drop({ code: close })); // after the error has reached its request
   }
@@ -170,7 +172,7 @@ export function dial(url, heartbeatMs, onFrame) {
       for (const timer of [silence, nextBeat, endOfLife]) clearTimeout(timer);
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close();
-      end({ reconnectAfterMs, ...loss });
+      end({ ...told, ...loss });
       for (const id of [...owed.keys()]) settle(id, null);
     },
   };
@@ -229,7 +231,7 @@ export class Place {
       if (!page) return false;
       if (page.type === "error") {
         if (!link.passes(page)) this.since = undefined; // the server no longer knows this position
-        link.drop({ code: 0, retryAfterMs: page.retryAfterMs });
+        link.drop({ code: 0, retryAfterMs: page.retryAfterMs, scope: page.scope });
         return false;
       }
       if (!since) this.#onNewest(page.more);

@@ -22,8 +22,8 @@
  * @property {string} [quick]  key of the quick message
  * @property {string} [to]  conversation, for an admin's reply
  *
- * @typedef {Draft & {id: string, at: number, failed?: string, retryAt?: number, ack?: Frame}} Entry
- *   failed: the error code because of which it is not sent automatically; retryAt: the time from which the rate limit
+ * @typedef {Draft & {id: string, at: number, failed?: string, retryAt?: number, scope?: string, ack?: Frame}} Entry
+ *   failed: the error code because of which it is not sent automatically; retryAt: the time from which the limit `scope`
  *   allows the next try; ack: the server's answer, on its way to the other tabs
  *
  * @typedef {import("./link.js").Frame} Frame
@@ -122,9 +122,9 @@ export class Outbox {
     this.#change(id, { failed: reason, retryAt: undefined });
   }
 
-  /** @param {string} id @param {number} retryAt */
-  postpone(id, retryAt) {
-    this.#change(id, { retryAt });
+  /** @param {string} id @param {number} retryAt @param {string} [scope] */
+  postpone(id, retryAt, scope) {
+    this.#change(id, { retryAt, scope });
   }
 
   /** Send an entry again, with the same id, because the first try may have arrived. @param {string} id */
@@ -227,9 +227,9 @@ export function delivery(outbox, inTurn, onAck, linkNow) {
   }
 
   /** Wait until the message that got `error` may be sent again. @param {Frame} error @param {number} failures */
-  function wait({ id = "", code, retryAfterMs = 0 }, failures) {
+  function wait({ id = "", code, scope, retryAfterMs = 0 }, failures) {
     const ms = retryAfterMs + backoff(failures);
-    if (code === "rate_limited") outbox.postpone(id, Date.now() + ms);
+    if (code === "rate_limited") outbox.postpone(id, Date.now() + ms, scope);
     return new Promise((resolve) => setTimeout(resolve, ms));
   }
 

@@ -12,7 +12,10 @@ const TOKEN_MS = 10_000;
 /** The prefix of storage keys: two staff members who share a browser do not share their drafts. */
 export const OWN = `messaging-live-${configuration.staff}`;
 
-/** Return a token for one identify, or null if this page's staff member is not signed in, or has not the right. */
+/**
+ * Return a token for one identify and a pass for the handshake before it, or null if this page's staff member is not
+ * signed in, or has not the right.
+ */
 export async function credentials() {
   const { value } = /** @type {any} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
   const headers = { "X-CSRFToken": value };
@@ -24,15 +27,21 @@ export async function credentials() {
     signal: AbortSignal.timeout(TOKEN_MS),
   });
   if (response.status === 403) return null;
-  const { token } = await response.json();
-  return { token, lang: configuration.language };
+  const { token, pass } = await response.json();
+  return { token, pass, lang: configuration.language };
 }
 
 /** @param {import("./connection.js").State} state */
-export function showLink({ phase, code, lastLive }) {
+export function showLink({ phase, code, scope, lastLive }) {
   const isSignedOut = phase === "stopped" && code === CLOSES.unauthorized;
   const stopped = isSignedOut ? "signedOut" : code === CLOSES.forbidden ? "forbidden" : "reload";
-  const trying = !navigator.onLine ? "offline" : code === CLOSES.restart ? "draining" : "connecting";
+  const trying = !navigator.onLine
+    ? "offline"
+    : code === CLOSES.restart
+      ? "draining"
+      : scope
+        ? "crowded"
+        : "connecting";
   const since = lastLive ? text("notLiveSince", { time: clockTime(lastLive) }) : text("notLiveYet");
   const words = phase === "live" ? text("live") : `${since} ${text(phase === "stopped" ? stopped : trying)}`;
   showStatus(phase, words, phase === "waiting" || (phase === "stopped" && !isSignedOut));

@@ -132,7 +132,7 @@ byId("forget").onsubmit = async (/** @type {Event} */ event) => {
   event.preventDefault();
   byId("forget-dialog").hidePopover();
   const answer = await connection.request({ action: "forget" });
-  if (answer?.type !== "ack") return notice(text("not_deleted"));
+  if (answer?.type !== "ack") return notice(answer ? text("not_deleted_now") : text("not_deleted"));
   for (const { id } of outbox.entries()) outbox.remove(id);
   field.clear();
   say(text("deleted"));
@@ -157,13 +157,17 @@ function markRead() {
   connection.request({ action: "read", upTo: newest.messageId });
 }
 
+const unsent = () => outbox.entries().filter(({ failed }) => !failed).length;
+
 /** Return the key of the status text, and the ms before it is shown. @returns {[string, number?]} */
 function status() {
-  const { phase, code, lastLive } = connection.state;
+  const { phase, code, scope, lastLive } = connection.state;
   if (isBlocked) return ["blocked"];
   if (phase === "stopped") return ["refused"];
   if (phase === "live") return [admins === undefined ? "connected" : admins ? "present" : "absent"];
   if (!navigator.onLine) return ["offline"];
+  const crowd = unsent() ? `kept_${scope}` : `crowded_${scope}`;
+  if (configuration.texts[crowd]) return [crowd]; // others have used up a limit
   if (code === CLOSES.restart) return ["switching", SWITCHING_MS];
   return lastLive || phase === "waiting" ? ["reconnecting"] : ["connecting", CONNECTING_MS];
 }
@@ -173,20 +177,22 @@ function render(toEnd) {
   const { phase, retryAt = 0 } = connection.state;
   const isLive = phase === "live";
   const entries = outbox.entries();
-  const waiting = entries.filter(({ failed }) => !failed);
+  const waiting = unsent();
   const [words, after] = status();
   const isReconnecting = words === "reconnecting" && phase === "waiting";
-  const look = isBlocked ? "stopped" : after ? "connecting" : words === "reconnecting" ? "waiting" : phase;
+  const isTrying = words === "reconnecting" || words.includes("_");
+  const look = isBlocked ? "stopped" : after ? "connecting" : isTrying ? "waiting" : phase;
   showStatus(look, text(words), look === "stopped" || look === "waiting", after);
   byId("countdown").textContent = isReconnecting ? text("in", { seconds: secondsUntil(retryAt) }) : "";
-  byId("waiting").textContent = waiting.length && !isLive ? text("count_waiting", { count: waiting.length }) : "";
+  byId("waiting").textContent = waiting && !isLive ? text("count_waiting", { count: waiting }) : "";
   byId("write").disabled = isBlocked;
   view(thread.messages, entries, toEnd, seen);
   byId("older").hidden = !hasOlder || !isLive;
   byId("empty").hidden = thread.messages.length + entries.length > 0;
   if (isLive) markRead();
   clearTimeout(tick);
-  if (isReconnecting || waiting.some((entry) => secondsUntil(entry.retryAt ?? 0))) tick = setTimeout(show, 500);
+  if (isReconnecting || entries.some(({ failed, retryAt }) => !failed && secondsUntil(retryAt ?? 0)))
+    tick = setTimeout(show, 500);
 }
 
 /** @type {any} */

@@ -172,10 +172,11 @@ export function threadView(own, connection, outbox) {
 }
 
 /** Return the text for the state of a message that the server does not have. @param {Entry} entry */
-function outboxWords({ failed, retryAt = 0 }) {
+function outboxWords({ failed, retryAt = 0, scope }) {
   if (failed) return configuration.texts[`failed_${failed}`] ?? text("failed");
   const seconds = secondsUntil(retryAt);
-  return seconds ? text("limited", { seconds }) : text("waiting");
+  if (!seconds) return text("waiting");
+  return configuration.texts[`kept_${scope}`] ?? text("limited", { seconds }); // others have used up the limit, or not
 }
 
 /**

@@ -33,7 +33,7 @@ from tests.support.redis_services import Redis
 from tests.support.services import started
 from tests.support.waiting import SOON, eventually
 
-UNLIMITED = Rates(visitor=None, address=None, admin=None, identify=None)
+UNLIMITED = Rates(visitor=None, admin=None, connection=None, address=None, conversations=None)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from messaging.backends.base import Limiter, Rate
+from messaging.backends.base import Bucket, Limiter, Rate
 from messaging.backends.dynamodb.limiter import DynamoDBLimiter
 from messaging.backends.memory import MemoryLimiter
 from messaging.backends.redis.client import RedisClient
@@ -78,6 +78,24 @@ async def test_of_several_buckets_the_emptiest_decides(limiter: Limiter) -> None
     for _ in range(3):
         assert await limiter.take([bucket(), shared]) == 0
     assert 30 < await limiter.take([bucket(), shared]) <= 60
+
+
+async def test_a_bucket_gives_as_many_at_once_as_it_is_asked_for(limiter: Limiter) -> None:
+    key, rate = bucket().key, Rate(burst=10, seconds=60)
+    assert await limiter.take([Bucket(key, rate, 6)]) == 0
+    assert 60 < await limiter.take([Bucket(key, rate, 6)]) <= 120
+    assert await limiter.take([Bucket(key, rate, 4)]) == 0
+    assert 0 < await limiter.take([Bucket(key, rate)]) <= 60
+
+
+@pytest.mark.parametrize("make_limiter", ["redis", "valkey", "redis_cluster", "dynamodb"], indirect=True)
+async def test_a_bucket_that_was_emptied_at_a_slower_rate_soon_obeys_a_faster_one(limiter: Limiter) -> None:
+    key = bucket().key
+    assert await limiter.take([Bucket(key, Rate(burst=100, seconds=3600), 100)]) == 0
+    fast = Bucket(key, Rate(burst=2, seconds=0.2))
+    while (wait := await limiter.take([fast])) == 0:
+        pass
+    assert wait < 0.3
 
 
 async def test_refusals_do_not_make_the_wait_longer(limiter: Limiter) -> None:

@@ -180,7 +180,7 @@ async def test_an_address_has_so_many_sockets_on_all_pods_together(strict: Deplo
         async with visitor(here):
             for url in (here, there):
                 told = await eventually(partial(refusal, url), "both pods have told Redis of theirs")
-                assert told == (error("rate_limited", retryAfterMs=1000), 4029)
+                assert told == (error("rate_limited", scope="connections", retryAfterMs=1000), 4029)
         await eventually(lambda: refusal(there), "one more is welcome", until=lambda told: told is None)
 
 

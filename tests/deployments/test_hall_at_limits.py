@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.deployments import PASSWORD, Kubernetes
 from tests.support.hall import Accounts, Hall, come
-from tests.support.known_faults import known_fault
 from tests.support.limited_pods import LimitedSite, limited_site
 from tests.support.redis_services import Redis
 
@@ -35,7 +34,6 @@ def states(hall: Hall) -> dict[str, object]:
     }
 
 
-@known_fault("B1")
 def test_a_hall_gets_its_pages_and_every_tap_is_stored_while_staff_sign_in(site: LimitedSite) -> None:
     hall = asyncio.run(come(site.origin, PEOPLE, SECONDS, STAFF))
     assert states(hall) == {"page errors": {}, "refused": {}, "acked": PEOPLE, "staff signed in": len(STAFF.names)}

@@ -38,7 +38,7 @@ async def people(deployment: Deployment[Pod]) -> AsyncIterator[tuple[Witness, Wi
     """Yield a visitor on each server, and a staff member on the second one. None of them sends pings."""
     here, there = deployment.websocket_urls
     join = partial(Witness, proxy=None, heartbeat=600.0, first_delay=0.02, longest_delay=0.5)
-    async with join(here) as ada, join(there) as bob, join(there, mint=deployment.admin_token) as operator:
+    async with join(here) as ada, join(there) as bob, join(there, mint=deployment.admin_credentials) as operator:
         await eventually(lambda: ada.ready and bob.ready and operator.ready, "all are connected")
         yield ada, bob, operator
 

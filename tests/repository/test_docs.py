@@ -7,16 +7,31 @@ test_k8s_docs.py. test_tutorial.py follows the tutorial from its first step to i
 import ast
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from jsonschema import Draft202012Validator
 
+from messaging.backends.base import Rate
 from messaging.observability.metrics import METRICS
+from messaging.protocol import frames
+from messaging.service.throttle import PAGE_CHARACTERS, PAGE_MESSAGES, WEIGHTS, Rates, Request
 from tests.support.configurations import DJANGO
 from tests.support.paths import ROOT
 
+ACTIONS: dict[Request, str] = {
+    frames.Identify: "identify",
+    frames.SetConnectionType: "setConnectionType",
+    frames.SendMessage: "sendMessage",
+    frames.History: "history",
+    frames.MarkRead: "read",
+    frames.ChangeConversation: "conversation",
+    frames.Forget: "forget",
+    frames.Ping: "ping",
+}
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # The pages that instruct readers; the changelog describes the past.
 TOLD = {page: page.read_text() for page in PAGES if page.name != "CHANGELOG.md"}
@@ -49,10 +64,31 @@ def test_every_other_name_of_a_variable_is_documented_in_its_row() -> None:
     ] == []
 
 
+def test_limits_have_the_costs_and_the_defaults_that_are_documented() -> None:
+    page = (ROOT / "docs" / "limits.md").read_text()
+    costs = dict(re.findall(r"^\| `?(\w+)`? \| (\d+) \|$", page, re.MULTILINE))
+    assert costs == {ACTIONS.get(request, request): str(cost) for request, cost in WEIGHTS.items()}
+    assert f"for each {PAGE_MESSAGES} messages, and for each {PAGE_CHARACTERS:,} characters" in page
+    defaults = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", page, re.MULTILINE))
+    in_use = settings.MESSAGING_RATES
+    assert {f"RATE_LIMIT_{name.upper()}": f"{rate.burst}/{rate.seconds:g}" for name, rate in rates(in_use)} == {
+        name: default for name, default in defaults.items() if name.startswith("RATE_LIMIT_")
+    }
+    assert defaults["SOCKETS_PER_ADDRESS"] == str(settings.SOCKETS_PER_ADDRESS)
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    others = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", table, re.MULTILINE))
+    assert defaults == {name: others[name] for name in defaults}
+    assert {name for name in others if name.startswith("RATE_LIMIT_")} <= defaults.keys()
+
+
 def test_only_the_site_reads_the_environment() -> None:
     modules = [file for file in (ROOT / "messaging").rglob("*.py") if "tests" not in file.parts]
     assert modules
     assert {file.name for file in modules if re.search(r"\benviron\b|\bgetenv\b", file.read_text())} == set()
+
+
+def rates(of: Rates) -> list[tuple[str, Rate]]:
+    return [(field.name, getattr(of, field.name)) for field in fields(of)]
 
 
 def anchors(page: Path) -> set[str]:

@@ -160,6 +160,14 @@ class AwsDeployment(Deployment[Function]):
             session.execute("DELETE FROM messaging_message")
             session.execute("DELETE FROM messaging_conversation")
 
+    def forget_limits(self) -> None:
+        """Delete what earlier tests have spent of their limits."""
+        table = {"TableName": f"{NAME}-connections"}
+        client = self._ministack.client("dynamodb")
+        for item in client.scan(**table)["Items"]:
+            if item["group"]["S"].startswith("limit:"):
+                client.delete_item(**table, Key={name: item[name] for name in ("group", "connection_id")})
+
     async def forgets_the_past(self) -> None:
         await eventually(lambda: not self.rows("admins"), "no admin is connected")  # a gateway may report it late
 

@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 PODS = 3
 # Limits that no test reaches, but that are checked: they too depend on Redis.
-LIMITS = {f"RATE_LIMIT_{who}": "10000/0.001" for who in ("VISITOR", "ADDRESS", "ADMIN")}
+LIMITS = {f"RATE_LIMIT_{who}": "10000/0.001" for who in ("VISITOR", "ADMIN")}
 LIMITS |= {"SOCKETS_PER_ADDRESS": "1000", "TRUSTED_PROXY_COUNT": "1"}
 # Gauges: each is 1 if Redis answered a pod's last request for one of the purposes that the pod has Redis for.
 ANSWERED = [("messaging_layer_up", ()), *(("messaging_store_up", (s,)) for s in ("addresses", "connections", "limits"))]

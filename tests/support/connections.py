@@ -232,9 +232,9 @@ def _has_lapsed(frame: Frame) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, *, origin: str | None = None) -> AsyncIterator[Connection]:
+async def connect(url: str, *, origin: str | None = None, with_pass: str = "") -> AsyncIterator[Connection]:
     """Open a connection and receive its welcome. Raise websockets.exceptions.InvalidStatus if the server refuses."""
-    async with open_socket(url, origin=origin, proxy=None, patience=30) as socket:
+    async with open_socket(url, origin=origin, proxy=None, patience=30, with_pass=with_pass) as socket:
         connection = Connection(socket, gateway=GATEWAY in url)
         await connection.welcome()
         yield connection

@@ -21,6 +21,7 @@ import psycopg
 import pytest
 from typing_extensions import TypeVar  # with defaults, which typing has from Python 3.13
 
+from messaging.client.socket import Credentials
 from tests.support.paths import ROOT
 from tests.support.pgbouncer import PgBouncer
 from tests.support.redis_services import Redis
@@ -65,9 +66,11 @@ FOR_TESTS = {
     # All tests come from one address, and send in a minute what their visitors would send in an hour.
     "SOCKETS_PER_ADDRESS": "0",
     "RATE_LIMIT_ADDRESS": "off",
+    "RATE_LIMIT_CONVERSATIONS": "off",
     "RATE_LIMIT_VISITOR": "off",
-    # To flood a page, one staff member writes as much as many of them would.
+    # To flood a page, one staff member or visitor sends as much as many of them would.
     "RATE_LIMIT_ADMIN": "off",
+    "RATE_LIMIT_CONNECTION": "off",
     # Most tests leave connections open when their servers stop: each would wait 20 s for them.
     "SHUTDOWN_TIMEOUT": "1",
 }
@@ -220,7 +223,11 @@ class Deployment(Generic[AnyServer]):
 
         Raise urllib.error.URLError if no server answers, HTTPError if the server refuses.
         """
-        return await asyncio.to_thread(self.session(username).token)
+        return (await self.admin_credentials(username)).token or ""
+
+    async def admin_credentials(self, username: str = "operator") -> Credentials:
+        """Return the token with its pass."""
+        return await asyncio.to_thread(self.session(username).credentials)
 
     def headers(self, path: str) -> dict[str, str]:
         """Return the headers of the answer to a GET of `path`."""
@@ -306,13 +313,16 @@ class StaffSession:
         self._login = threading.Lock()
 
     def token(self) -> str:
+        return self.credentials().token or ""
+
+    def credentials(self) -> Credentials:
+        """Return a token and a pass, which every request makes anew."""
         with self._login:
             if "sessionid" not in self.cookies:
                 self._log_in()
         answer: dict[str, Any] = json.loads(self.request("/admin/live/token/", {}))
-        assert answer == {"token": answer["token"], "expiresIn": 60}
-        token: str = answer["token"]
-        return token
+        assert answer == {"token": answer["token"], "pass": answer["pass"], "expiresIn": 60}
+        return Credentials(answer["token"], answer["pass"])
 
     @property
     def cookies(self) -> dict[str, str]:

@@ -179,7 +179,7 @@ class Fuzzer:
         join = partial(
             Witness, self.pod.websocket_url, proxy=None, first_delay=0.1, longest_delay=1.0, heartbeat=1.0, keep=200
         )
-        writer, reader = join(), join(mint=partial(self.deployment.admin_token, "colleague"))
+        writer, reader = join(), join(mint=partial(self.deployment.admin_credentials, "colleague"))
         async with writer, reader:
             await eventually(lambda: writer.ready and reader.ready, "the people are connected", PATIENCE_SECONDS)
             yield writer, reader

@@ -48,9 +48,16 @@ class Context:
         return max(0, int((self._ends_at - time.monotonic()) * 1000))
 
 
-def connect(connection: str, headers: dict[str, str] | None = None, source_ip: str = "203.0.113.7") -> Event:
+def connect(
+    connection: str,
+    headers: dict[str, str] | None = None,
+    source_ip: str = "203.0.113.7",
+    query: dict[str, str] | None = None,
+) -> Event:
     sent = HEADERS if headers is None else headers
     event = _event(connection, "$connect", "CONNECT", source_ip)
+    if query:
+        event["queryStringParameters"] = query
     return {"headers": sent, "multiValueHeaders": {name: [value] for name, value in sent.items()}, **event}
 
 

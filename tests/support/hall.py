@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from messaging.client.frames import Frame, identify, new_id, request, send_message
-from messaging.client.socket import Socket, connect
+from messaging.client.socket import Credentials, Socket, connect
 from messaging.operations.smoke import LOGIN, Browser, Page, SmokeFailed
 
 Found = TypeVar("Found")
@@ -149,15 +149,15 @@ async def _visitor(visit: Visit, site: str, stack: contextlib.AsyncExitStack) ->
 async def _staff(visit: Visit, browser: Browser, name: str, password: str, stack: contextlib.AsyncExitStack) -> Page:
     began = time.monotonic()
 
-    def signed_in() -> tuple[Page, str]:
+    def signed_in() -> tuple[Page, Credentials]:
         browser.load(browser.get(LOGIN))
         live = browser.log_in(name, password)
         browser.load(live)
-        return live, browser.token(live)
+        return live, browser.credentials(live)
 
-    live, token = await asyncio.to_thread(signed_in)
+    live, (token, with_pass) = await asyncio.to_thread(signed_in)
     visit.login = time.monotonic() - began
-    socket = await _connected(stack, live.websocket_url, browser.origin)
+    socket = await _connected(stack, live.websocket_url, browser.origin, with_pass)
     await _ask(socket, identify("admin", id=new_id(), token=token))
     await _ask(socket, request("history", limit=HISTORY))
     visit.connected = time.monotonic() - began - visit.login
@@ -177,8 +177,9 @@ async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _connected(stack: contextlib.AsyncExitStack, url: str, site: str) -> Socket:
-    return await stack.enter_async_context(connect(url, origin=Browser(site, 0).origin, proxy=None, patience=PATIENCE))
+async def _connected(stack: contextlib.AsyncExitStack, url: str, site: str, with_pass: str = "") -> Socket:
+    opening = connect(url, origin=Browser(site, 0).origin, proxy=None, patience=PATIENCE, with_pass=with_pass)
+    return await stack.enter_async_context(opening)
 
 
 async def _ask(socket: Socket, frame: Frame) -> Frame:

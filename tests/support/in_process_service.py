@@ -27,6 +27,9 @@ F = TypeVar("F")
 SPEAK_GERMAN = {"key": "speak-german", "label": "Please speak German", "content": "speak german"}
 
 
+RATES = Rates(visitor=Rate(5, 60), admin=Rate(3, 60), connection=None, address=None, conversations=None)
+
+
 class Visitor(Connection):
     """The connection of a visitor, which has a conversation once it has identified itself."""
 
@@ -53,12 +56,12 @@ class InProcessService(MessagingService):
     An interval of the service passes only when the test advances `clock`.
     """
 
-    def __init__(self, store: MemoryStore, journal: Journal, clock: Clock) -> None:
+    def __init__(self, store: MemoryStore, journal: Journal, clock: Clock, rates: Rates = RATES) -> None:
         super().__init__(
             store,
             journal,
             limiter=MemoryLimiter(clock),
-            rates=Rates(visitor=Rate(5, 60), address=Rate(8, 60), admin=Rate(3, 60), identify=Rate(10, 60)),
+            rates=rates,
             heartbeat_ms=25_000,
             retention_days=30,
             pod="pod-a",
@@ -95,13 +98,13 @@ def staff(*rights: str) -> User:
 
 
 @contextlib.asynccontextmanager
-async def in_process_service(store: MemoryStore | None = None) -> AsyncIterator[InProcessService]:
+async def in_process_service(store: MemoryStore | None = None, rates: Rates = RATES) -> AsyncIterator[InProcessService]:
     """Run a service that has one quick message, and close it afterwards."""
     await QuickMessage.objects.all().adelete()
     await QuickMessage.objects.acreate(**SPEAK_GERMAN)
     clock = Clock()
     journal = Journal(answer_seconds=PATIENCE_SECONDS, clock=clock)
-    yield InProcessService(store or MemoryStore(), journal, clock)
+    yield InProcessService(store or MemoryStore(), journal, clock, rates)
     await journal.close()
     await sync_to_async(connections.close_all)()
 

@@ -93,8 +93,8 @@ class Crowd:
             longest_delay=0.1,
         )
         self.visitors = [join() for _ in VISITORS]
-        self.answering = join(mint=partial(deployment.admin_token, "operator"), hear=self._answer)
-        self.reading = join(mint=partial(deployment.admin_token, "colleague"), heartbeat=SELDOM)
+        self.answering = join(mint=partial(deployment.admin_credentials, "operator"), hear=self._answer)
+        self.reading = join(mint=partial(deployment.admin_credentials, "colleague"), heartbeat=SELDOM)
         self.admins = [self.answering, self.reading]
         self.pace = PACE  # may be changed at any time
         self.everybody = [*self.visitors, *self.admins]

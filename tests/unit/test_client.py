@@ -11,6 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from messaging.client.frames import CLOSES, Frame, decode, encode, kind, request
 from messaging.client.person import Person
 from messaging.client.place import Place
+from messaging.client.socket import Credentials
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode
 from tests.support.services import HOST
@@ -245,8 +246,8 @@ async def test_an_error_that_ends_a_connection_does_so_whatever_the_close_code(s
 async def test_staff_who_are_not_known_try_a_fresh_token_once(server: Server) -> None:
     tokens = iter("ab")
 
-    async def mint() -> str:
-        return next(tokens)
+    async def mint() -> Credentials:
+        return Credentials(next(tokens))
 
     person = Person(server.url, proxy=None, mint=mint, first_delay=NEVER, longest_delay=NEVER)
     running = asyncio.create_task(person.run())

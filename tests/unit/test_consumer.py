@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -13,11 +14,14 @@ from django.contrib.auth.models import Permission, User
 from django.db import connections
 from pytest_django import Settings
 
+from messaging import tokens
+from messaging.backends.base import Rate
 from messaging.journal import journal
 from messaging.models import Block, Conversation
 from messaging.runtime import runtime
 from messaging.service.actions import Action, Connection
 from messaging.service.contracts import ADMINS, conversation_group
+from messaging.transports import admission
 from messaging.transports.channels.consumer import MessagingConsumer
 from tests.support.bad_frames import BY_NAME, SENSELESS, BadFrame
 from tests.support.connections import (
@@ -49,10 +53,17 @@ class Page(WebsocketCommunicator):
     """One WebSocket of a browser."""
 
     def __init__(
-        self, *, origin: str | None = None, host: bytes = HOST, extensions: tuple[str, ...] = (), **options: Any
+        self,
+        *,
+        origin: str | None = None,
+        host: bytes = HOST,
+        with_pass: str = "",
+        extensions: tuple[str, ...] = (),
+        **options: Any,
     ) -> None:
         headers = [(b"host", host), *([(b"origin", origin.encode())] if origin else [])]
-        super().__init__(MessagingConsumer.as_asgi(**options), "/ws", headers)
+        path = f"/ws?{urlencode({'pass': with_pass})}" if with_pass else "/ws"
+        super().__init__(MessagingConsumer.as_asgi(**options), path, headers)
         self.scope |= {"client": ("192.0.2.1", 50_000), "extensions": {name: {} for name in extensions}}
         self.id = self.conversation = self.token = ""
 
@@ -182,7 +193,7 @@ async def test_a_server_that_is_full_tells_its_client_to_come_back(visitor: Page
     runtime.sockets.limit = 1
     page = Page()
     assert await page.connect(SOON) == (True, None)
-    assert await page.until_closed() == ([error("unavailable", retryAfterMs=1000)], 4013)
+    assert await page.until_closed() == ([error("unavailable", scope="server", retryAfterMs=1000)], 4013)
     assert await visitor.request("ping", id="p") == {**PONG, "id": "p"}
 
 
@@ -190,9 +201,63 @@ async def test_an_address_with_too_many_sockets_is_told_to_come_back(settings: S
     settings.SOCKETS_PER_ADDRESS = 1
     first, second = await Page().opened(), Page()
     assert await second.connect(SOON) == (True, None)
-    assert await second.until_closed() == ([error("rate_limited", retryAfterMs=1000)], 4029)
+    assert await second.until_closed() == ([error("rate_limited", scope="connections", retryAfterMs=1000)], 4029)
     await first.disconnect(timeout=SOON)
     await (await Page().opened()).disconnect(timeout=SOON)
+
+
+async def test_staff_with_a_pass_have_a_place_when_visitors_have_taken_all_others(settings: Settings) -> None:
+    settings.SOCKETS_PER_ADDRESS = 1
+    visitor = await (await Page().opened()).identify()
+    runtime.sockets.limit = 1
+    staff = [await Page(with_pass=tokens.mint_pass()).opened() for _ in range(3)]
+    runtime.sockets.limit = 10
+    page = Page()
+    assert await page.connect(SOON) == (True, None)
+    assert await page.until_closed() == ([error("rate_limited", scope="connections", retryAfterMs=1000)], 4029)
+    for one in (visitor, *staff):
+        await one.disconnect(timeout=SOON)
+    assert len(runtime.sockets) == 0
+
+
+async def test_a_pass_that_is_none_is_ignored(settings: Settings) -> None:
+    settings.SOCKETS_PER_ADDRESS = 1
+    for none in ("", "no pass", tokens.mint_admin("digest"), tokens.mint_visitor(str(uuid4()))):
+        await without_place(none)
+
+
+async def without_place(forged: str) -> None:
+    first = await Page(with_pass=forged).opened()
+    second = Page(with_pass=forged)
+    assert await second.connect(SOON) == (True, None)
+    assert await second.until_closed() == ([error("rate_limited", scope="connections", retryAfterMs=1000)], 4029)
+    await first.disconnect(timeout=SOON)
+
+
+async def test_staff_without_a_pass_count_as_visitors_only_until_they_have_identified_themselves(
+    settings: Settings,
+) -> None:
+    settings.SOCKETS_PER_ADDRESS = 1
+    user = await sync_to_async(staff)()
+    admin = await (await Page().opened()).identify("admin", token=await sync_to_async(admin_token)(user))
+    visitor = await Page().opened()
+    for one in (admin, visitor):
+        await one.disconnect(timeout=SOON)
+
+
+async def test_most_refused_handshakes_of_a_flood_get_only_a_status(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SOCKETS_PER_ADDRESS = 1
+    monkeypatch.setattr(admission, "TOLD", Rate(burst=2, seconds=60))
+    first = await Page().opened()
+    for _ in range(2):
+        told = Page()
+        assert await told.connect(SOON) == (True, None)
+        assert await told.until_closed() == ([error("rate_limited", scope="connections", retryAfterMs=1000)], 4029)
+    assert await Page().connect(SOON) == (False, 1000)
+    await first.disconnect(timeout=SOON)
+    assert len(runtime.sockets) == 0
 
 
 async def test_whoever_says_nothing_is_closed() -> None:
@@ -284,7 +349,8 @@ async def test_a_flood_is_refused_and_then_closed(visitor: Page, settings: Setti
         await visitor.send_json_to({"action": "sendMessage", "id": f"message-{number}", "content": "hello"})
     frames, code = await visitor.until_closed()
     refused = [
-        error("rate_limited", id=f"message-{number}", retryAfterMs=COUNT) for number in range(allowed, allowed + 20)
+        error("rate_limited", scope="visitor", id=f"message-{number}", retryAfterMs=COUNT)
+        for number in range(allowed, allowed + 20)
     ]
     assert (frames, code) == ([ack(f"message-{number}") for number in range(allowed)] + refused, 4029)
 

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from messaging.protocol import codes, frames, limits
 from messaging.protocol.codec import decode, encode
-from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
+from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError, Scope
 from tests.support.bad_frames import BAD_FRAMES, BadFrame
 from tests.support.paths import ROOT
 
@@ -74,6 +74,7 @@ SERVER_FRAMES: list[frames.ServerFrame] = [
     frames.ServerShutdown(AT, 0),
     *(frames.Error(code, "text", "text", AT) for code in ErrorCode),
     frames.Error(ErrorCode.UNAVAILABLE, "text", "text", AT, "1", 2000, 1000),
+    *(frames.Error(ErrorCode.RATE_LIMITED, "text", "text", AT, None, None, 1000, scope=one) for one in get_args(Scope)),
     frames.Error(ErrorCode.ALREADY_CLAIMED, "text", "text", AT, "1", by="Ada"),
 ]
 

@@ -39,14 +39,15 @@ class DynamoDBLimiter(Limiter):
         await self._table.close()
 
     async def _take(self, bucket: Bucket) -> float:
-        now, rate = time.time(), bucket.rate
-        last = now + (rate.burst - 1) * rate.seconds  # the latest `full_at` from which one more may be taken
+        now = time.time()
+        last = now + bucket.most - bucket.seconds  # the latest `full_at` from which the cost may be taken
         try:
             await self._set(
                 bucket,
                 "SET full_at = :full_at, expires_at = :expires_at",
-                "attribute_not_exists(full_at) OR full_at <= :now",
-                {":now": now, ":full_at": now + rate.seconds},
+                # The last part: it was emptied at a slower rate, which is now changed.
+                "attribute_not_exists(full_at) OR full_at <= :now OR full_at > :never",
+                {":now": now, ":full_at": now + bucket.seconds, ":never": now + 2 * bucket.most},
             )
             return 0.0
         except ConditionFailed as failed:
@@ -58,7 +59,7 @@ class DynamoDBLimiter(Limiter):
                 bucket,
                 "SET full_at = full_at + :seconds, expires_at = :expires_at",
                 "full_at > :now AND full_at <= :last",
-                {":now": now, ":seconds": rate.seconds, ":last": last},
+                {":now": now, ":seconds": bucket.seconds, ":last": last},
             )
             return 0.0
         except ConditionFailed as failed:  # other functions have taken the rest meanwhile
@@ -66,7 +67,7 @@ class DynamoDBLimiter(Limiter):
 
     async def _set(self, bucket: Bucket, update: str, condition: str, values: dict[str, float]) -> None:
         numbers = {name: {"N": f"{value:.6f}"} for name, value in values.items()}
-        numbers[":expires_at"] = expiry(bucket.rate.burst * bucket.rate.seconds)["expires_at"]
+        numbers[":expires_at"] = expiry(bucket.most)["expires_at"]
         await self._table.run(
             "update_item",
             Key=key(f"limit:{bucket.key}", "-"),

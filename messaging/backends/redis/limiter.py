@@ -8,12 +8,14 @@ from messaging.backends.redis.client import RedisClient
 from messaging.backends.redis.timeouts import LIMITER_SECONDS
 from messaging.service.contracts import StoreUnavailable
 
-# One call per bucket, so that it works on Redis Cluster too. The clock is that of Redis: pods' clocks may differ.
+# One call per bucket, so that it works on Redis Cluster too. The clock is that of Redis: pods' clocks may differ. A
+# bucket is never emptier than its rate allows, even if it was emptied at a slower rate, which is now changed.
 _TAKE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1e6
-local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + ARGV[2]
-local wait = full_at - now - ARGV[1] * ARGV[2]
+local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+full_at = math.min(full_at, now + ARGV[1]) + ARGV[2]
+local wait = full_at - now - ARGV[1]
 if wait > 0 then return tostring(wait) end
 redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', math.ceil((full_at - now) * 1000))
 return '0'
@@ -44,15 +46,13 @@ class RedisLimiter(Limiter):
             password,
             timeout=timeout,
             purpose="limits",
-            rehearsal=(("EVAL", _TAKE, 1, f"{prefix}limit:probe", 1_000, 0.001),),  # full again in a millisecond
+            rehearsal=(("EVAL", _TAKE, 1, f"{prefix}limit:probe", 1, 0.001),),  # full again in a millisecond
             probe_seconds=probe_seconds,
         )
         self._fallback = MemoryLimiter()
 
     async def take(self, buckets: Sequence[Bucket]) -> float:
-        take = (
-            ("EVAL", _TAKE, 1, f"{self._prefix}limit:{one.key}", one.rate.burst, one.rate.seconds) for one in buckets
-        )
+        take = (("EVAL", _TAKE, 1, f"{self._prefix}limit:{one.key}", one.most, one.seconds) for one in buckets)
         try:
             answers = await self._client.run(*take)
         except StoreUnavailable:

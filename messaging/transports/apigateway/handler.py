@@ -12,7 +12,6 @@ from base64 import b64decode
 from contextvars import copy_context
 from typing import Any
 
-from django.conf import settings
 from zappa.websocket import on_connect, on_disconnect, on_message
 
 from messaging.observability.context import bind
@@ -20,6 +19,7 @@ from messaging.protocol.codes import ABNORMAL
 from messaging.runtime import runtime
 from messaging.service.actions import Action, Connection, Join, Publish
 from messaging.service.contracts import StoreUnavailable
+from messaging.tokens import is_pass
 from messaging.transports.apigateway.connection_state import copy, dump, restore
 from messaging.transports.apigateway.gateway import SecondsLeft
 from messaging.transports.apigateway.invocation import run, seconds_left
@@ -84,27 +84,38 @@ async def _serve(event: Event, seconds: SecondsLeft) -> int:
 
 
 async def _connect(connection_id: str, event: Event) -> int:
-    """Return the HTTP status for a new connection. It is the only answer: nothing can be posted before this returns."""
+    """Return the HTTP status for a new connection: nothing can be posted before this returns.
+
+    A browser does not show the status to its page, so a refused connection is accepted and told with its first frame.
+    """
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     origin = headers.get("origin")
     if origin is not None and not trusted_origin(origin):
         runtime.meter.opened("origin")
         return 403
-    address = pseudonym_of(event["requestContext"]["identity"]["sourceIp"])
-    limit = settings.SOCKETS_PER_ADDRESS
-    if limit and await runtime.addresses.enter(address, connection_id) > limit:
-        await runtime.addresses.leave(address, connection_id)
-        runtime.meter.opened("address")
-        return 429
+    connection = Connection(
+        connection_id,
+        held=False,
+        address=pseudonym_of(event["requestContext"]["identity"]["sourceIp"]),
+        has_pass=is_pass((event.get("queryStringParameters") or {}).get("pass", "")),
+    )
+    admission = runtime.admission
+    connection.refusal = await admission.enter(connection)
+    if connection.refusal:
+        runtime.meter.opened(connection.refusal)
+        await admission.leave(connection)
+        if not admission.tells(connection):
+            return 429
     try:
-        await runtime.states.save(connection_id, dump(Connection(connection_id, held=False, address=address)))
+        await runtime.states.save(connection_id, dump(connection))
     except StoreUnavailable as error:
         logger.warning("connection refused", extra={"connection": connection_id, "error": str(error)})
-        if limit:
-            await runtime.addresses.leave(address, connection_id)
-        runtime.meter.opened("full")
+        if not connection.refusal:
+            runtime.meter.opened("full")
+            await admission.leave(connection)
         return 503
-    runtime.meter.opened(None)
+    if not connection.refusal:
+        runtime.meter.opened(None)
     return 200
 
 
@@ -118,11 +129,15 @@ async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> 
     if state is None:
         return await posting.end(connection_id)  # unknown: it ended, or its state expired
     connection = restore(connection_id, state)
+    if connection.refusal:
+        return await posting.perform(connection, await service.connect(connection, connection.refusal))
     before = copy(connection)
     actions = [] if connection.greeted else await service.connect(connection)
     began = time.monotonic()
     actions += await service.receive(connection, frame)
     runtime.meter.answered(connection, actions, time.monotonic() - began)
+    if Join() in actions and connection.role == "admin":
+        await runtime.admission.leave(connection)
     if connection != before:
         # Saved before anything is posted: the client may answer a post at once, and another process serve that frame.
         # If another frame was served meanwhile, the state that it saved stays. Only a frame that identified the

@@ -5,8 +5,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from django.conf import settings
-
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import ABNORMAL
 from messaging.protocol.frames import Message
@@ -78,8 +76,7 @@ class Posting:
         if connection is None:
             return []
         actions = await runtime.service.disconnect(connection)
-        if settings.SOCKETS_PER_ADDRESS:
-            await runtime.addresses.leave(connection.address, connection.id)
+        await runtime.admission.leave(connection)
         return actions
 
     def report(self) -> None:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 from channels.consumer import AsyncConsumer
@@ -15,7 +16,8 @@ from messaging.protocol.codes import ABNORMAL, CloseCode
 from messaging.protocol.frames import ServerFrame
 from messaging.protocol.limits import IDENTIFY_SECONDS
 from messaging.runtime import runtime
-from messaging.service.actions import Action, Close, CloseGroup, Connection, Publish
+from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish
+from messaging.tokens import is_pass
 from messaging.transports.base import HeldTransport
 from messaging.transports.client_address import client
 from messaging.transports.origin import allowed_origin
@@ -106,8 +108,11 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
         self.sends_many = "websocket.send_many" in scope.get("extensions", {})
         bind(connection=self.connection.id)
         self.service, self.hub, self.sockets = runtime.service, runtime.hub, runtime.sockets
+        self.admission = runtime.admission
         self.client = client(scope)
         self.connection.address = self.client.key
+        (text,) = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("pass", [""])[:1]
+        self.connection.has_pass = is_pass(text)
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         event: dict[str, Any] = {}
@@ -137,6 +142,8 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
     async def dispatch(self, event: dict[str, Any]) -> None:
         self.serving = True
         match event:
+            case {"type": "websocket.connect"} if self.refusal and not self.admission.tells(self.connection):
+                await self.send_event({"type": "websocket.close"})
             case {"type": "websocket.connect"}:
                 await self.send_event({"type": "websocket.accept"})
                 self.perform(await self.service.connect(self.connection, self.refusal))
@@ -145,7 +152,10 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
                 text = event.get("text")
                 frame = event.get("bytes", b"") if text is None else text
                 with self.tracer.served(frame):
-                    self.perform(await self._served(frame))
+                    actions = await self._served(frame)
+                    self.perform(actions)
+                if Join() in actions and self.connection.role == "admin":
+                    await self.admission.leave(self.connection)
         self.serving = False
         if self.restarting:
             self.restart()

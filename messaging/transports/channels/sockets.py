@@ -4,21 +4,19 @@ import asyncio
 import random
 from collections.abc import Iterator
 
-from messaging.backends.base import Addresses
 from messaging.service.actions import Refusal
+from messaging.transports.admission import Admission
 from messaging.transports.base import HeldTransport
+
+STAFF_RESERVE = 64  # sockets with a pass that are accepted beyond the limit; the server has the descriptors for them
 
 
 class Sockets:
-    """The open sockets of a process. `limit`: how many may be open.
+    """The open sockets of a process. `limit`: how many may be open. `admission`: the limits of each client address."""
 
-    `limit_per_address`: how many one client address may have in all processes, 0 for no limit; `addresses` counts them.
-    """
-
-    def __init__(self, limit: int, limit_per_address: int, addresses: Addresses) -> None:
+    def __init__(self, limit: int, admission: Admission) -> None:
         self.limit = limit
-        self._limit_per_address = limit_per_address
-        self._addresses = addresses
+        self._admission = admission
         self._open: set[HeldTransport] = set()
         self._changed = asyncio.Event()
         self.draining = False
@@ -32,18 +30,15 @@ class Sockets:
     async def add(self, socket: HeldTransport) -> Refusal | None:
         """Add `socket`; return why it must be refused, or None. In either case `remove` has to be called later."""
         self._open.add(socket)
-        if len(self._open) > self.limit or self.draining:
+        most = self.limit + (STAFF_RESERVE if socket.connection.has_pass else 0)
+        if len(self._open) > most or self.draining:
             return "full"
-        if not self._limit_per_address:
-            return None
-        number = await self._addresses.enter(socket.connection.address, socket.connection.id)
-        return "address" if number > self._limit_per_address else None
+        return await self._admission.enter(socket.connection)
 
     async def remove(self, socket: HeldTransport) -> None:
         self._open.discard(socket)
         self._changed.set()
-        if self._limit_per_address:
-            await self._addresses.leave(socket.connection.address, socket.connection.id)
+        await self._admission.leave(socket.connection)
 
     async def drain(self, spread: float, patience: float) -> int:
         """Restart every socket, evenly over `spread` seconds and in random order, and wait until all have ended.

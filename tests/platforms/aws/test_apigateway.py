@@ -29,12 +29,13 @@ from messaging.runtime import runtime
 from messaging.service import presence
 from messaging.service.actions import Connection
 from messaging.service.contracts import ADMINS, UNREAD, USERS, StoredConnection, StoreUnavailable, conversation_group
+from messaging.transports import admission
 from messaging.transports.apigateway import gateway, handler, invocation
 from messaging.transports.apigateway.connection_state import dump, restore
 from messaging.transports.apigateway.posting import Posting
 from tests.support import gateway_events
 from tests.support.bad_frames import BAD_FRAMES, BadFrame
-from tests.support.connections import Frame, error
+from tests.support.connections import COUNT, Frame, error
 from tests.support.gateway import Gate, staff
 from tests.support.gateway_events import HANG, ORIGIN, Context
 from tests.support.logins import admin_token
@@ -85,20 +86,43 @@ def test_a_handshake_without_any_headers_is_served(gate: Gate) -> None:
     assert gate.event(gateway_events.disconnect("c1=")) == 200
 
 
-def test_one_address_has_so_many_connections_and_no_more(gate: Gate, settings: Settings) -> None:
+def test_one_address_has_so_many_connections_and_the_next_is_told_so_with_its_first_frame(
+    gate: Gate, settings: Settings
+) -> None:
     settings.SOCKETS_PER_ADDRESS = 2
+    full = [error("rate_limited", scope="connections", retryAfterMs=1000)]
     first, second = gate.connect(), gate.connect()
-    assert gate.event(gateway_events.connect("third=")) == 429
-    assert gate.state("third=") is None
+    third = gate.connect()
+    assert gate.send(third, "identify", type="user", v=2) == full
+    assert (third in gate.api.closed, gate.state(third)) == (True, None)
     gate.connect(source_ip="203.0.113.8")
     gate.event(gateway_events.disconnect(first))
     third = gate.connect()
-    assert gate.event(gateway_events.connect("fourth=")) == 429
+    assert gate.send(gate.connect(), "ping") == full
     for ended in (second, third):
         gate.api.always_answers(ended, 410)
         gate.send(ended, "ping")
-    assert [gate.event(gateway_events.connect(name)) for name in ("fifth=", "sixth=", "seventh=")] == [200, 200, 429]
-    assert "203.0.113.7" not in json.dumps(gate.state("fifth="))
+    assert [gate.send(gate.connect(), "ping", id="p")[0]["type"] for _ in range(3)] == ["connection"] * 2 + ["error"]
+    assert "203.0.113.7" not in json.dumps(gate.state(gate.connect()))
+
+
+def test_most_refused_handshakes_of_a_flood_get_only_a_status(
+    gate: Gate, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SOCKETS_PER_ADDRESS = 1
+    monkeypatch.setattr(admission, "TOLD", Rate(burst=1, seconds=60))
+    gate.connect()
+    statuses = [gate.event(gateway_events.connect(name)) for name in ("told=", "third=", "fourth=")]
+    assert (statuses, gate.state("third=")) == ([200, 429, 429], None)
+
+
+def test_staff_with_a_pass_have_a_place_when_visitors_have_taken_all_others(gate: Gate, settings: Settings) -> None:
+    settings.SOCKETS_PER_ADDRESS = 1
+    visitor = gate.connect()
+    staff = gate.connect(query={"pass": tokens.mint_pass()})
+    without = gate.connect(query={"pass": "\ud800"})
+    answers = [gate.send(one, "ping", id="p")[0]["type"] for one in (visitor, staff, without)]
+    assert answers == ["connection", "connection", "error"]
 
 
 def test_nothing_is_posted_during_connect_and_the_greeting_comes_once_with_the_first_answer(gate: Gate) -> None:
@@ -254,13 +278,16 @@ def test_a_connection_is_the_same_in_another_process() -> None:
     assert restore("c1=", state) == connection
 
 
-def test_identifies_are_counted_over_all_processes(gate: Gate, settings: Settings) -> None:
-    settings.MESSAGING_RATES = replace(settings.MESSAGING_RATES, identify=Rate(burst=3, seconds=60))
-    visitor = gate.visitor()
-    for _ in range(2):
-        assert errors(gate.send(visitor, "identify", type="user", v=2)) == []
-    invocation.run(runtime.close())  # another process serves the next event
-    assert errors(gate.send(visitor, "identify", type="user", v=2)) == ["rate_limited"]
+def test_the_budget_of_an_address_is_shared_by_all_processes(gate: Gate, settings: Settings) -> None:
+    settings.MESSAGING_RATES = replace(settings.MESSAGING_RATES, address=Rate(burst=100, seconds=60))
+    visitor = gate.visitor()  # a handshake and an identify: 21
+    for _ in range(3):
+        assert errors(gate.send(visitor, "identify", type="user", v=2)) == []  # 13 each
+        invocation.run(runtime.close())  # another process serves the next event
+    assert errors(gate.send(visitor, "history", id="h1")) == []
+    invocation.run(runtime.close())
+    *_, (refused,) = [gate.send(visitor, "identify", type="user", v=2) for _ in range(3)]
+    assert refused == error("rate_limited", scope="address", retryAfterMs=COUNT)
 
 
 def test_an_event_costs_as_many_requests_to_dynamodb_as_documented(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,10 +346,11 @@ def test_a_plain_message_writes_no_state(gate: Gate, monkeypatch: pytest.MonkeyP
         saved.append(connection)
         return await save(connection, state, **fields)
 
+    gate.say(visitor)  # begins the conversation, which is noted
     monkeypatch.setattr(states, "save", count)
     gate.say(visitor)
     gate.send(visitor, "ping")
-    assert (gate.contents(admin), saved) == (["hello"], [])
+    assert (gate.contents(admin), saved) == (["hello", "hello"], [])
     gate.send(visitor, "sendMessage", id="short", content="counts as an error")
     gate.frame(visitor, "{")
     assert saved == [visitor]

@@ -519,3 +519,56 @@ test("the state says when the next try is", async () => {
   await page.socket.end();
   assert.equal(page.connection.state.retryAt, page.clock.now + 500);
 });
+
+test("a link that a limit refuses says which, on every try until it is live, and waits as long as the server asks", async () => {
+  for (const [scope, close] of [
+    ["address", 4029],
+    ["connections", 4029],
+    ["server", 4013],
+  ]) {
+    const page = setUp();
+    await settled();
+    await page.socket.open();
+    await page.socket.answer(error(undefined, "rate_limited", { scope, retryAfterMs: 1000 }));
+    await page.socket.end(close);
+    const refused = { phase: "waiting", lastLive: undefined, code: close, scope, retryAt: page.clock.now + 1500 };
+    assert.deepEqual(page.connection.state, refused);
+    await page.clock.pass(1500);
+    assert.deepEqual([page.connection.state.phase, page.connection.state.scope], ["connecting", scope]);
+    await page.identify();
+    const [history] = page.socket.take().filter(({ action }) => action === "history");
+    await page.socket.answer({ type: "history", id: history.id, messages: [], cursor: "10", more: false });
+    assert.deepEqual([page.connection.state.phase, page.connection.state.scope], ["live", undefined]);
+  }
+});
+
+test("a limit that refuses the first frames says so too", async () => {
+  const page = setUp();
+  await settled();
+  await page.socket.open();
+  const [identify] = page.socket.take();
+  await page.socket.answer(error(identify.id, "rate_limited", { scope: "address", retryAfterMs: 200 }));
+  assert.equal(page.connection.state.scope, "address");
+  await page.clock.pass(700);
+  await page.identify();
+  const [history] = page.socket.take();
+  await page.socket.answer(error(history.id, "rate_limited", { scope: "address", retryAfterMs: 200 }));
+  assert.deepEqual([page.connection.state.phase, page.connection.state.scope], ["waiting", "address"]);
+});
+
+test("a message says which limit it waits for", async () => {
+  const page = await setUp().live();
+  page.connection.send({ content: "hello" });
+  await settled();
+  const [{ id }] = page.socket.take();
+  await page.socket.answer(error(id, "rate_limited", { scope: "conversations", retryAfterMs: 3000 }));
+  assert.equal(page.outbox.entries()[0].scope, "conversations");
+});
+
+test("a pass is sent with the handshake, and only there", async () => {
+  const page = setUp({ credentials: async () => ({ token: "token", pass: "a:b=" }) });
+  await settled();
+  assert.equal(page.socket.url, "ws://server/ws?pass=a%3Ab%3D");
+  await page.socket.open();
+  assert.equal(page.socket.take()[0].pass, undefined);
+});

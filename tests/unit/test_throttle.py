@@ -1,0 +1,205 @@
+"""The limits of the service: what each request costs, whom it is charged to, and what a refusal says."""
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+import pytest
+
+from messaging.backends.base import Bucket, Rate
+from messaging.backends.memory import MemoryLimiter
+from messaging.protocol import frames
+from messaging.protocol.codes import CloseCode, ErrorCode
+from messaging.service.actions import Action, Connection, Reply
+from messaging.service.leases import LEASES, Leases
+from messaging.service.throttle import WEIGHTS, Rates
+from tests.support.clock import Clock
+from tests.support.in_process_service import InProcessService, in_process_service, refusal
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+UNLIMITED = Rates(visitor=None, admin=None, connection=None, address=None, conversations=None)
+SLOW = 3600.0
+
+
+def scope(actions: Sequence[Action]) -> str | None:
+    """Return the limit that has refused a frame, or None."""
+    first = actions[0]
+    return first.frame.scope if isinstance(first, Reply) and isinstance(first.frame, frames.Error) else None
+
+
+async def entered(service: InProcessService, address: str = "hall") -> Connection:
+    """Return a connection whose handshake was admitted."""
+    connection = Connection(uuid4().hex, address=address)
+    assert await service.admit(connection) is None
+    return connection
+
+
+async def visitor(service: InProcessService, address: str = "hall") -> Connection:
+    connection = await entered(service, address)
+    assert scope(await service.send(connection, "identify", type="user", v=2)) is None
+    return connection
+
+
+async def say(service: InProcessService, connection: Connection, content: str = "hello", **fields: str) -> str | None:
+    return scope(await service.send(connection, "sendMessage", id=uuid4().hex, content=content, **fields))
+
+
+def per_address(*requests: int) -> Rates:
+    """Return limits by which one address has the costs in `requests`, and half a unit every hour after that."""
+    return Rates(None, None, None, Rate(sum(requests), SLOW), None)
+
+
+HANDSHAKE, IDENTIFY, MESSAGE = WEIGHTS["handshake"], WEIGHTS[frames.Identify], WEIGHTS[frames.SendMessage]
+
+
+async def test_all_visitors_of_an_address_share_a_budget_and_no_other_address_has_less() -> None:
+    async with in_process_service(rates=per_address(2 * HANDSHAKE, 2 * IDENTIFY, 3 * MESSAGE)) as service:
+        ada, bob = await visitor(service), await visitor(service)
+        elsewhere = await visitor(service, "café")
+        assert [await say(service, one) for one in (ada, bob, ada, bob, ada)] == [None] * 3 + ["address"] * 2
+        assert await service.admit(Connection("c", address="hall")) == "address"
+        assert [await say(service, elsewhere) for _ in range(3)] == [None] * 3
+
+
+async def test_every_frame_and_every_handshake_costs(service: InProcessService) -> None:
+    costs = {"ping": frames.Ping, "history": frames.History, "read": frames.MarkRead, "forget": frames.Forget}
+    for action, kind in costs.items():
+        async with in_process_service(rates=per_address(HANDSHAKE, IDENTIFY, 2 * WEIGHTS[kind])) as limited:
+            someone = await visitor(limited)
+            fields = {"id": "i", "upTo": str(uuid4())}
+            refused = [scope(await limited.send(someone, action, **fields)) for _ in range(3)]
+            assert (action, refused) == (action, [None, None, "address"])
+    for senseless in ("{", '{"action":"dance"}', "[]", "\N{GHOST}"):
+        async with in_process_service(rates=per_address(HANDSHAKE, IDENTIFY, WEIGHTS["refused"])) as limited:
+            someone = await visitor(limited)
+            assert [scope(await limited.receive(someone, senseless)) for _ in range(2)] == [None, "address"]
+
+
+async def test_a_page_of_history_costs_by_its_size() -> None:
+    async def pages(messages: int, length: int) -> int:
+        """Return how many pages an address gets for 300 units."""
+        setup = HANDSHAKE + IDENTIFY + messages * MESSAGE
+        async with in_process_service(rates=per_address(setup, 300)) as service:
+            someone = await visitor(service)
+            for number in range(messages):
+                assert await say(service, someone, f"{number} ".ljust(length, "x")) is None
+            for number in range(300):
+                if scope(await service.send(someone, "history", id="h", limit=100)):
+                    return number
+        raise AssertionError("no page was refused")
+
+    assert [await pages(0, 0), await pages(30, 10), await pages(30, 2_000)] == [30, 14, 10]
+
+
+async def test_a_refused_frame_is_not_free() -> None:
+    rates = Rates(None, None, None, Rate(1_000, 1.0), None)
+    async with in_process_service(rates=rates) as service:
+        someone = await visitor(service)
+        while not scope(await service.send(someone, "ping")):
+            pass
+        service.clock.advance(60)
+        for _ in range(10):
+            assert scope(await service.send(someone, "ping")) is None
+        others = [Connection(uuid4().hex, address="hall") for _ in range(500)]
+        while await service.admit(others.pop()) is None:
+            pass
+        refused = [await service.admit(one) for one in others]
+        assert refused == ["address"] * len(others)
+        service.clock.advance(60)  # what a tenth of the budget owes is paid first
+        assert await service.admit(Connection("c", address="hall")) == "address"
+        service.clock.advance(60)
+        assert await service.admit(Connection("c", address="hall")) is None
+
+
+async def test_a_connection_has_a_budget_of_its_own_and_is_closed_if_it_goes_on() -> None:
+    cost = WEIGHTS[frames.History]
+    async with in_process_service(rates=Rates(None, None, Rate(10 * cost + IDENTIFY, SLOW), None, None)) as service:
+        greedy, other = await visitor(service), await visitor(service)
+        answers = [await service.send(greedy, "history", id="h") for _ in range(30)]
+        assert [scope(one) for one in answers] == [None] * 10 + ["connection"] * 20
+        assert refusal(answers[-1]) == (ErrorCode.RATE_LIMITED, CloseCode.RATE_LIMITED)
+        assert scope(await service.send(other, "history", id="h")) is None
+
+
+async def test_staff_spend_nothing_of_the_budget_of_their_address() -> None:
+    async with in_process_service(rates=per_address(HANDSHAKE, IDENTIFY, MESSAGE)) as service:
+        ada = await visitor(service)
+        assert [await say(service, ada) for _ in range(2)] == [None, "address"]
+        staff = await service.admin("view_message", "add_message")
+        staff.address = "hall"
+        for _ in range(20):
+            assert scope(await service.send(staff, "history", id="h")) is None
+            assert await say(service, staff, to=ada.conversation or "") is None
+
+
+async def test_a_connection_with_a_pass_is_staff_until_it_says_otherwise() -> None:
+    async with in_process_service(rates=per_address(HANDSHAKE, IDENTIFY, MESSAGE)) as service:
+        ada = await visitor(service)
+        assert [await say(service, ada) for _ in range(2)] == [None, "address"]
+        with_pass = Connection(uuid4().hex, address="hall", has_pass=True)
+        assert scope(await service.send(with_pass, "identify", type="user", v=2)) is None
+        assert await say(service, with_pass) == "address"
+
+
+async def test_an_address_begins_so_many_conversations_and_goes_on_with_those_that_it_has() -> None:
+    async with in_process_service(rates=Rates(None, None, None, None, Rate(2, SLOW))) as service:
+        people = [await visitor(service) for _ in range(3)]
+        assert [await say(service, one) for one in people] == [None, None, "conversations"]
+        assert [await say(service, one) for one in people] == [None, None, "conversations"]
+        assert await say(service, await visitor(service, "café")) is None
+        service.clock.advance(SLOW)
+        assert await say(service, people[2]) is None
+
+
+async def test_a_visitor_who_comes_back_begins_no_conversation(service: InProcessService) -> None:
+    async with in_process_service(rates=Rates(None, None, None, None, Rate(1, SLOW))) as limited:
+        first = await entered(limited)
+        _, identified = await limited.send(first, "identify", type="user", v=2)
+        assert isinstance(identified, Reply)
+        assert isinstance(identified.frame, frames.Identified)
+        token = identified.frame.token
+        assert await say(limited, first) is None
+        again = await entered(limited)
+        await limited.send(again, "identify", type="user", v=2, token=token)
+        assert await say(limited, again) is None
+        await limited.send(again, "forget", id="f")
+        assert await say(limited, again) == "conversations"
+
+
+class Counting(MemoryLimiter):
+    """A limiter that notes what is taken."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.taken: list[int] = []
+
+    async def take(self, buckets: Sequence[Bucket]) -> float:
+        self.taken += [one.cost for one in buckets]
+        return await super().take(buckets)
+
+
+async def test_a_process_asks_the_backend_once_for_many_frames() -> None:
+    limiter = Counting(clock := Clock())
+    leases, rate = Leases(limiter, clock), Rate(100 * LEASES, 1.0)
+    for _ in range(20):
+        assert await leases.take(Bucket("hall", rate, 10)) == 0
+    assert limiter.taken == [100, 100]
+    assert await leases.take(Bucket("hall", rate, 101)) == 0
+    assert limiter.taken == [100, 100, 101]
+
+
+async def test_while_the_backend_refuses_it_is_not_asked_again() -> None:
+    limiter = Counting(clock := Clock())
+    leases, one = Leases(limiter, clock), Bucket("hall", Rate(3, 10.0))
+    assert [await leases.take(one) for _ in range(5)] == [0, 0, 0, 10, 10]
+    assert limiter.taken == [1] * 4
+    clock.advance(10)
+    assert [await leases.take(one) for _ in range(2)] == [0, 10]
+
+
+async def test_what_processes_leave_unspent_is_a_small_part_of_the_budget() -> None:
+    limiter = Counting(clock := Clock())
+    rate = Rate(100 * LEASES, 1.0)
+    for _ in range(100):
+        assert await Leases(limiter, clock).take(Bucket("hall", rate)) == 0
+    assert sum(limiter.taken) == rate.burst // 5
