@@ -4,6 +4,7 @@ Files are small, so each is sent whole: Django would cut it into parts of 4 KiB,
 garbage collector runs.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -22,6 +23,7 @@ PATH = urlsplit(settings.STATIC_URL).path  # of files on this host; browsers may
 HASHED = re.compile(r"\.[0-9a-f]{12}\.\w+")
 TRIED = re.compile(r"try=([0-9]{1,2})")
 TRIES = 15  # browsers follow 20 redirects
+FILES = 2  # that one turn of the event loop answers: each takes up to a millisecond
 
 
 @cache
@@ -83,17 +85,21 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
 def served(application: ASGIApplication) -> ASGIApplication:
     """Return `application`, for HTTP, with requests for static files answered before it."""
     _files()
+    turn = asyncio.Semaphore(FILES)
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        found = None
-        if scope["path"].startswith(PATH):
-            query = scope["query_string"].decode("latin-1")
-            found = answer(scope["method"], scope["path"], query, _environment(scope["headers"]))
+        if not scope["path"].startswith(PATH):
+            return await application(scope, receive, send)
+        query, environment = scope["query_string"].decode("latin-1"), _environment(scope["headers"])
+        async with turn:  # not while it is sent: its client may read slowly
+            found = answer(scope["method"], scope["path"], query, environment)
+            content = _content(found) if found else b""
+            await asyncio.sleep(0)
         if found is None:
             return await application(scope, receive, send)
         headers = [(name.encode(), value.encode("latin-1")) for name, value in found.headers]
         await send({"type": "http.response.start", "status": int(found.status), "headers": headers})
-        await send({"type": "http.response.body", "body": _content(found)})
+        await send({"type": "http.response.body", "body": content})
 
     return serve
 
