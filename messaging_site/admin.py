@@ -4,6 +4,7 @@ All models are registered here, those of other packages too.
 """
 
 from functools import wraps
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib import admin
@@ -16,15 +17,42 @@ from django.core.validators import MaxLengthValidator
 from django.db import DataError
 from django.db.models import DateTimeField
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import ngettext
+
+from messaging_site import logins
 
 
 class CheckedLoginForm(AdminAuthenticationForm):
-    """A login form that refuses names longer than any account's: Django's only tells browsers the limit."""
+    """A login form that refuses names longer than any account's, and tries beyond the budgets (logins.py).
+
+    Django's form only tells browsers the longest name. `wait`: the seconds until the next try, if this one was refused.
+    """
+
+    wait = 0
 
     def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
         name: Any = self.fields["username"]
         name.validators.append(MaxLengthValidator(name.max_length))
+
+    def clean(self) -> Any:
+        name = self.cleaned_data.get("username")
+        if not name or not self.cleaned_data.get("password") or self.request is None:
+            return super().clean()
+        self.wait = logins.seconds_to_wait(self.request, name)
+        if not self.wait and not logins.hashing.acquire(timeout=logins.HASH_SECONDS):
+            self.wait = 1
+        if self.wait:
+            text = ngettext(
+                "Too many attempts to sign in at the moment. Please try again in %(seconds)d second.",
+                "Too many attempts to sign in at the moment. Please try again in %(seconds)d seconds.",
+                self.wait,
+            )
+            raise ValidationError(text, params={"seconds": self.wait})
+        try:
+            return super().clean()
+        finally:
+            logins.hashing.release()
 
 
 class CheckedList(ChangeList):
@@ -75,6 +103,18 @@ class Checked:
 
 class CheckedSite(admin.AdminSite):
     login_form = CheckedLoginForm
+
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        response = super().login(request, extra_context)
+        if request.method != "POST":
+            return response
+        if request.user.is_authenticated and response.status_code == HTTPStatus.FOUND:
+            logins.remember(response, request.user)
+        form = (getattr(response, "context_data", None) or {}).get("form")
+        if wait := getattr(form, "wait", 0):
+            response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+            response["Retry-After"] = str(wait)
+        return response
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Return `view` for staff only; a value in the address that no field can have is refused."""

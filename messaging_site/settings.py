@@ -102,9 +102,13 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "messaging.transports.client_address.of_request"
+AXES_WHITELIST_CALLABLE = "messaging_site.logins.is_known"
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+# Tries to sign in, before the password is hashed: of one address, and of all (messaging_site/logins.py).
+LOGIN_RATE_ADDRESS = env.rate("RATE_LIMIT_LOGIN_ADDRESS", 20, 3.0)
+LOGIN_RATE = env.rate("RATE_LIMIT_LOGIN", 30, 1.0)
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 
 # --- Applications -------------------------------------------------------------------------------------------

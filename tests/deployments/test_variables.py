@@ -64,6 +64,8 @@ WRONG: dict[str, tuple[str, str, tuple[Kind, ...]]] = {
         BOTH,
     ),
     "RATE_LIMIT_CONVERSATIONS": ("0/6", "must be BURST/SECONDS, such as 1500/2, or off", BOTH),
+    "RATE_LIMIT_LOGIN": ("30", "must be BURST/SECONDS, such as 30/1, or off", BOTH),
+    "RATE_LIMIT_LOGIN_ADDRESS": ("all", "must be BURST/SECONDS, such as 20/3, or off", BOTH),
     "MESSAGING_LOG_LEVEL": ("loud", "must be one of DEBUG, INFO, WARNING, ERROR", BOTH),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("collector:4318", "must be a URL such as http://collector:4318", BOTH),
     "OTEL_SDK_DISABLED": ("perhaps", "must be true or false", BOTH),

@@ -68,6 +68,8 @@ FOR_TESTS = {
     "RATE_LIMIT_ADDRESS": "off",
     "RATE_LIMIT_CONVERSATIONS": "off",
     "RATE_LIMIT_VISITOR": "off",
+    "RATE_LIMIT_LOGIN_ADDRESS": "off",
+    "RATE_LIMIT_LOGIN": "off",
     # To flood a page, one staff member or visitor sends as much as many of them would.
     "RATE_LIMIT_ADMIN": "off",
     "RATE_LIMIT_CONNECTION": "off",
