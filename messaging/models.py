@@ -1,4 +1,4 @@
-"""The database models: conversations, messages, blocks, quick messages, logins, and notes of what was erased."""
+"""The database models: conversations, messages, blocks, the pause, quick messages, logins, notes of erased ones."""
 
 import os
 import time
@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Cast, Now, Right
 from django.utils import timezone
@@ -55,8 +56,22 @@ def display_name(user: Any) -> str:
     return public_name(user) or str(user.get_username())
 
 
+BLOCK_DAYS = 7  # the longest block of an address: for as many days back, clients are recognised (client_address.py)
+PSEUDONYM_LENGTH = 24  # characters
+PAUSE = timedelta(hours=1)
+
+
 def a_day_from_now() -> datetime:
     return timezone.now() + timedelta(days=1)
+
+
+def a_pause_from_now() -> datetime:
+    return timezone.now() + PAUSE
+
+
+def no_longer_than_an_address_is_known(until: datetime) -> None:
+    if until > timezone.now() + timedelta(days=BLOCK_DAYS):
+        raise ValidationError(_("An address can be blocked for at most %(days)d days."), params={"days": BLOCK_DAYS})
 
 
 ENDING = Right(Cast("id", models.TextField()), 6)  # of a conversation's id; its visitor's name is made from it
@@ -86,6 +101,8 @@ class Conversation(models.Model):
     # The number (`seq`) of the newest message that was read; 0: none.
     read_by_staff = models.BigIntegerField(_("read by staff"), default=0, db_default=0, editable=False)
     read_by_visitor = models.BigIntegerField(_("read by the visitor"), default=0, db_default=0, editable=False)
+    # The pseudonym of the address that the visitor's last message came from; removed after two days (retention.py).
+    address = models.CharField(max_length=PSEUDONYM_LENGTH, blank=True, default="", db_default="", editable=False)
 
     class Meta:
         ordering = ("-last_message_at",)
@@ -101,6 +118,9 @@ class Conversation(models.Model):
             models.Index(ENDING, name="conversation_ending"),
             models.Index(
                 fields=("claimed_until",), condition=models.Q(claimed_until__isnull=False), name="conversation_claimed"
+            ),
+            models.Index(
+                fields=("address", "last_message_at"), condition=~models.Q(address=""), name="conversation_address"
             ),
         )
 
@@ -166,11 +186,63 @@ class Block(models.Model):
         return f"#{self.pk.hex[:8]}"  # the conversation's text, without a query for its row
 
 
+class AddressBlock(models.Model):
+    """A block of an address: no visitor there may write for a while.
+
+    `address` is the pseudonym that the address had when one of its visitors wrote: a client is recognised by the
+    pseudonyms that its address has had for BLOCK_DAYS.
+    """
+
+    address = models.CharField(_("address"), max_length=PSEUDONYM_LENGTH, primary_key=True, editable=False)
+    until = models.DateTimeField(
+        _("until"), default=a_day_from_now, db_index=True, validators=(no_longer_than_an_address_is_known,)
+    )
+    created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("-until",)
+        verbose_name = _("block of an address")
+        verbose_name_plural = _("blocks of addresses")
+
+    def __str__(self) -> str:
+        return self.address[:8]
+
+
+class Pause(models.Model):
+    """The pause, of which there is one at most: no visitor may begin a conversation. It ends by itself."""
+
+    ONLY = 1
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=ONLY, editable=False)
+    until = models.DateTimeField(_("until"), default=a_pause_from_now)
+    since = models.DateTimeField(_("since"), default=timezone.now, editable=False)
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("paused by"),
+    )
+
+    class Meta:
+        verbose_name = _("pause of new conversations")
+        verbose_name_plural = _("pause of new conversations")
+
+    def __str__(self) -> str:
+        return str(self._meta.verbose_name)
+
+
 class ErasedConversation(models.Model):
-    """The id of an erased conversation: no client may be its visitor again, and pages that show it must forget it."""
+    """The id of an erased conversation: no client may be its visitor again, and pages that show it must forget it.
+
+    `blocked_until`: the end of the block that its visitor had; it goes over to the visitor's next conversation.
+    """
 
     id = models.UUIDField(primary_key=True, editable=False)
     erased_at = models.DateTimeField(db_default=Now(), editable=False, db_index=True)
+    blocked_until = models.DateTimeField(null=True, editable=False)
 
     def __str__(self) -> str:
         return f"#{self.id.hex[:8]}"

@@ -1,4 +1,4 @@
-"""The admin of blocks: visitors who may not write for a while. Deleting a block ends it early."""
+"""The admin of blocks: visitors and addresses that may not write for a while. Deleting a block ends it early."""
 
 from typing import Any
 from uuid import UUID
@@ -12,11 +12,13 @@ from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.lists import SHOWN, STYLE, BoundedPaginator
 from messaging.journal import conversations
-from messaging.models import Block, Conversation, display_name
+from messaging.models import AddressBlock, Block, Conversation, display_name
 from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
 from messaging.runtime import runtime
 from messaging.service.conversation_state import told
+
+NAMED = 3  # visitors of a blocked address, by whom staff recognise it
 
 
 class DateAndTime(AdminSplitDateTime):
@@ -60,8 +62,74 @@ class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         _tell(request, ended, "unblock")
 
 
+class ByTheRightsOfBlocks:
+    """A mixin for admins of what keeps visitors from writing: whoever may manage blocks may manage these."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("messaging.view_block") or self.has_change_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("messaging.change_block")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("messaging.delete_block")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+
+@admin.register(AddressBlock)
+class AddressBlockAdmin(ByTheRightsOfBlocks, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Blocks of addresses begin with "Block with the address" in a conversation: here only their ends change."""
+
+    list_display = ("pseudonym", "visitors", "until", "created_at")
+    list_filter = ("until",)
+    fields = ("visitors", "until")
+    readonly_fields = ("visitors",)
+    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  the form that Django documents
+    paginator = BoundedPaginator
+    list_per_page = SHOWN
+    show_full_result_count = False
+
+    class Media:
+        css = {"all": (STYLE,)}  # noqa: RUF012  the form that Django documents
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    @admin.display(description=_("address"))
+    def pseudonym(self, block: AddressBlock) -> str:
+        return str(block)
+
+    @admin.display(description=_("latest visitors"))
+    def visitors(self, block: AddressBlock) -> str:
+        found = conversations.newest_from(block.address).values_list("pk", flat=True)[: NAMED + 1]
+        names = [visitor_name(id) for id in found]
+        return ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
+
+    def save_model(self, request: HttpRequest, obj: AddressBlock, form: Any, change: Any) -> None:
+        super().save_model(request, obj, form, change)
+        _tell(request, _told_of(obj.address), "block")
+
+    def delete_model(self, request: HttpRequest, obj: AddressBlock) -> None:
+        ids = _told_of(obj.address)
+        super().delete_model(request, obj)
+        _tell(request, ids, "unblock")
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AddressBlock]) -> None:
+        ids = [id for block in queryset for id in _told_of(block.address)]
+        super().delete_queryset(request, queryset)
+        _tell(request, ids, "unblock")
+
+
+def _told_of(address: str) -> list[UUID]:
+    return list(conversations.newest_from(address).values_list("pk", flat=True)[: conversations.TOLD])
+
+
 def _tell(request: HttpRequest, ids: list[UUID], op: Op) -> None:
     """Note the time of the change, and announce it to open pages once it is committed."""
+    # Locked in the order of the writers, so that nobody waits for each other.
+    list(Conversation.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
     Conversation.objects.filter(pk__in=ids).update(changed_at=conversations.next_version(F("changed_at")))
 
     def tell() -> None:

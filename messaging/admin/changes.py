@@ -18,7 +18,13 @@ from messaging.models import Conversation, Message, display_name
 from messaging.pages.visitor_names import visitor_name
 from messaging.protocol.fields import Op
 from messaging.runtime import runtime
-from messaging.service.contracts import AlreadyClaimed, ConversationNotFound, ConversationState, staff_id
+from messaging.service.contracts import (
+    AddressUnknown,
+    AlreadyClaimed,
+    ConversationNotFound,
+    ConversationState,
+    staff_id,
+)
 from messaging.service.conversation_state import told, told_erased
 
 NO_LEASE = timedelta(0)  # no action here claims a conversation
@@ -94,18 +100,20 @@ def _ids(request: HttpRequest, chosen: QuerySet[Conversation]) -> list[UUID]:
 def _change(request: HttpRequest, chosen: QuerySet[Conversation], op: Op) -> None:
     changed: list[ConversationState] = []
     claimed: dict[UUID, str] = {}
+    count = 0
     staff = staff_id(request.user.pk)
     for id in _ids(request, chosen):
         try:
-            state, has_changed = conversations.change(str(id), op, staff, NO_LEASE)
+            states, has_changed = conversations.change(str(id), op, staff, NO_LEASE)
         except AlreadyClaimed as error:
             claimed[id] = error.by
-        except ConversationNotFound:
-            continue  # erased since the list was shown
+        except (AddressUnknown, ConversationNotFound):
+            continue  # erased since the list was shown, or too old to have an address
         else:
-            changed += [state] * has_changed
+            changed += states * has_changed
+            count += has_changed
     runtime.announce(told(changed, op, display_name(request.user)))
-    _report(request, op, len(changed))
+    _report(request, op, count)
     for id, by in claimed.items():
         text = gettext("%(by)s has claimed %(conversation)s; it was not changed.")
         messages.warning(request, text % {"by": by, "conversation": visitor_name(id)})

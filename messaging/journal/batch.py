@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,21 +12,28 @@ from django.db import connection, transaction
 from messaging.journal.connection import limited, limits
 from messaging.journal.reader import stored
 from messaging.models import Conversation, Message, uuid7s
-from messaging.service.contracts import Appended, ConversationNotFound, IdConflict, NewMessage, StoredMessage
+from messaging.service.contracts import Appended, ConversationNotFound, IdConflict, NewMessage, Paused, StoredMessage
 
-Outcome = Appended | IdConflict | ConversationNotFound
+Outcome = Appended | IdConflict | ConversationNotFound | Paused
 _Key = tuple[str, str]  # principal and client id: one message, however often it is sent
 _Statement = tuple[str, list[Any]]  # its text and its parameters
 
 # Plain SQL, for PostgreSQL and SQLite: the same with the ORM took five times as long per message.
+# During a pause, no conversation begins: its messages are left out below.
 _BEGIN_CONVERSATIONS = (
-    "INSERT INTO messaging_conversation (id) {rows} "
-    "ON CONFLICT (id) DO UPDATE SET last_message_at = EXCLUDED.last_message_at"
+    "INSERT INTO messaging_conversation (id, address) SELECT * FROM ({rows}) AS fresh "
+    "WHERE NOT EXISTS (SELECT 1 FROM messaging_pause WHERE until > {now}) "
+    "OR (SELECT begun.id FROM messaging_conversation AS begun WHERE begun.id = fresh.column1) IS NOT NULL "
+    "ON CONFLICT (id) DO UPDATE SET last_message_at = EXCLUDED.last_message_at, "
+    "address = COALESCE(NULLIF(EXCLUDED.address, ''), messaging_conversation.address)"
 )
-# A resent message conflicts, and its row stays as it is. An error would write its content to PostgreSQL's log.
+# A subquery instead of a join, which might change the order. A resent message conflicts, and its row stays as it is.
+# An error would write its content to PostgreSQL's log.
 _INSERT_MESSAGES = (
     "INSERT INTO messaging_message (id, conversation_id, principal, client_id, sender, author, quick, content) "
-    "{rows} ON CONFLICT (principal, client_id) DO NOTHING RETURNING principal, client_id, seq, created_at"
+    "SELECT * FROM ({rows}) AS fresh "
+    "WHERE (SELECT begun.id FROM messaging_conversation AS begun WHERE begun.id = fresh.column2) IS NOT NULL "
+    "ON CONFLICT (principal, client_id) DO NOTHING RETURNING principal, client_id, seq, created_at"
 )
 # An erased conversation must not begin anew. The first statement waits for a concurrent erasure, so these two see it.
 _TAKE_BACK = (
@@ -41,12 +49,22 @@ _REOPEN = (
     "FROM messaging_message AS message WHERE messaging_conversation.id = message.conversation_id "
     "AND closed_at IS NOT NULL AND sender = 'user' AND message.id IN ({rows}) RETURNING messaging_conversation.id"
 )
+_NOW = {"postgresql": "STATEMENT_TIMESTAMP()", "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"}
 # The time of the message, or that after the last change (messaging.journal.conversations.next_version).
 _VERSION = {
     "postgresql": "GREATEST(message.created_at, messaging_conversation.changed_at + interval '1 ms')",
     "sqlite": "MAX(message.created_at, "
     "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', messaging_conversation.changed_at, '+0.001 seconds'))",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Inserted:
+    """The new messages by key, the conversations that they have reopened, and the keys of messages to erased ones."""
+
+    fresh: dict[_Key, StoredMessage]
+    reopened: set[str]
+    erased: set[_Key]
 
 
 def commit(batch: list[NewMessage]) -> list[Outcome]:
@@ -59,9 +77,9 @@ def commit(batch: list[NewMessage]) -> list[Outcome]:
     begun = {new.conversation for new in batch if new.sender == "user"}
     # Of several copies of one message, the first counts.
     wanted = {_key(new): new for new in reversed(batch) if new.conversation in found | begun}
-    fresh, reopened = _insert(list(reversed(wanted.values()))) if wanted else ({}, set())
-    present = fresh | _kept(wanted.keys() - fresh.keys())
-    return [_outcome(new, present.get(_key(new)), fresh, reopened) for new in batch]
+    done = _insert(list(reversed(wanted.values()))) if wanted else _Inserted({}, set(), set())
+    present = done.fresh | _kept(wanted.keys() - done.fresh.keys())
+    return [_outcome(new, present.get(_key(new)), done) for new in batch]
 
 
 def _present(conversations: set[str]) -> set[str]:
@@ -69,10 +87,12 @@ def _present(conversations: set[str]) -> set[str]:
         return {str(row.id) for row in Conversation.objects.filter(id__in=conversations)}
 
 
-def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str]]:
-    """Store `batch`; return its new messages by key, and the conversations that they have reopened."""
+def _insert(batch: list[NewMessage]) -> _Inserted:
+    """Store `batch`."""
+    addresses = {new.conversation: "" for new in batch}
+    addresses |= {new.conversation: new.address for new in batch if new.address}
     # The same order everywhere, so that two pods that lock the same conversations can't deadlock.
-    conversations = [[_hex(id)] for id in sorted({new.conversation for new in batch})]
+    conversations = [[_hex(id), address] for id, address in sorted(addresses.items())]
     rows = {_key(new): (id, new) for id, new in zip(uuid7s(len(batch)), batch, strict=True)}
     values = [
         [id.hex, _hex(new.conversation), *key, new.sender, new.author, new.quick, new.content]
@@ -80,10 +100,10 @@ def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str
     ]
     ids = [value[:1] for value in values]
     _, returned, erased, _, reopened = _together(
-        _filled(_BEGIN_CONVERSATIONS, ["uuid"], conversations),
+        _filled(_BEGIN_CONVERSATIONS.replace("{now}", _NOW[connection.vendor]), ["uuid", "text"], conversations),
         _filled(_INSERT_MESSAGES, ["uuid", "uuid", *["text"] * 6], values),
         _filled(_TAKE_BACK, ["uuid"], ids),
-        _filled(_END_AGAIN, ["uuid"], conversations),
+        _filled(_END_AGAIN, ["uuid"], [row[:1] for row in conversations]),
         _filled(_REOPEN.replace("{version}", _VERSION[connection.vendor]), ["uuid"], ids),
     )
     stored_messages = {}
@@ -94,9 +114,10 @@ def _insert(batch: list[NewMessage]) -> tuple[dict[_Key, StoredMessage], set[str
             seq, str(id), new.conversation, principal, client_id,
             new.sender, new.content, new.author, new.quick, read(created_at),
         )  # fmt: skip
-    for key in erased:
-        del stored_messages[tuple(key)]
-    return stored_messages, {str(UUID(str(id))) for (id,) in reopened}
+    taken_back = {(principal, client_id) for principal, client_id in erased}
+    for key in taken_back:
+        del stored_messages[key]
+    return _Inserted(stored_messages, {str(UUID(str(id))) for (id,) in reopened}, taken_back)
 
 
 def _filled(statement: str, types: Sequence[str], rows: list[list[Any]]) -> _Statement:
@@ -104,7 +125,7 @@ def _filled(statement: str, types: Sequence[str], rows: list[list[Any]]) -> _Sta
     if connection.vendor == "postgresql":
         # The text is the same for any number of rows: parsing a new text costs ten times as much as a row. JSON
         # instead of arrays: psycopg builds arrays in Python, at ten times the cost of JSON.
-        columns = ", ".join(f"(value->>{column})::{type}" for column, type in enumerate(types))
+        columns = ", ".join(f"(value->>{column})::{type} AS column{column + 1}" for column, type in enumerate(types))
         source = f"SELECT {columns} FROM jsonb_array_elements(%s::jsonb)"  # noqa: S608  made of constants
         return statement.format(rows=source), [json.dumps(rows)]
     row = f"({', '.join(['%s'] * len(types))})"
@@ -161,12 +182,11 @@ def _key(new: NewMessage) -> _Key:
     return new.principal, new.client_id
 
 
-def _outcome(
-    new: NewMessage, message: StoredMessage | None, fresh: dict[_Key, StoredMessage], reopened: set[str]
-) -> Outcome:
+def _outcome(new: NewMessage, message: StoredMessage | None, done: _Inserted) -> Outcome:
     if message is None:
-        return ConversationNotFound(new.conversation)
+        is_paused = new.sender == "user" and _key(new) not in done.erased
+        return Paused() if is_paused else ConversationNotFound(new.conversation)
     if (message.conversation, message.content) != (new.conversation, new.content):
         return IdConflict(new.client_id)
-    duplicate = fresh.pop(_key(new), None) is None  # so is a second copy in this batch
-    return Appended(message, duplicate, reopened=not duplicate and message.conversation in reopened)
+    duplicate = done.fresh.pop(_key(new), None) is None  # so is a second copy in this batch
+    return Appended(message, duplicate, reopened=not duplicate and message.conversation in done.reopened)

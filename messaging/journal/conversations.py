@@ -15,9 +15,18 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, OuterRef, Q, Q
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from messaging.journal.reader import OVERLAP
-from messaging.models import Block, Conversation, ErasedConversation, Message, a_day_from_now, display_name
+from messaging.models import (
+    AddressBlock,
+    Block,
+    Conversation,
+    ErasedConversation,
+    Message,
+    a_day_from_now,
+    display_name,
+)
 from messaging.protocol.fields import Op, Role, StaffId
 from messaging.service.contracts import (
+    AddressUnknown,
     AlreadyClaimed,
     Claim,
     ConversationNotFound,
@@ -29,6 +38,7 @@ from messaging.service.contracts import (
 
 CHANGES = 1_000  # limit of states per query: a client that was away gets the newest ones
 ERASED_DAYS = 31  # longer than a visitor's token is valid
+TOLD = 100  # when an address is blocked or free again, the newest of its conversations are told at once
 
 
 def next_version(last: F | Value) -> Greatest:
@@ -84,24 +94,45 @@ def mark_read(conversation: str, message_id: str, by: Role) -> tuple[Cursor, boo
 
 
 @transaction.atomic
-def change(conversation: str, op: Op, staff: StaffId, lease: timedelta) -> tuple[ConversationState, bool]:
-    """Do `op` for a staff member. Return the state after it, and whether anything has changed.
+def change(conversation: str, op: Op, staff: StaffId, lease: timedelta) -> tuple[tuple[ConversationState, ...], bool]:
+    """Do `op` for a staff member. Return the states that it concerns, after it, and whether anything has changed.
 
-    A claim lasts for `lease`. Raise ConversationNotFound if there is no such conversation, AlreadyClaimed if `op` is
-    not possible because of another staff member's claim.
+    The first state is that of `conversation`; if its address is blocked or free again, those of the newest
+    conversations from there follow. A claim lasts for `lease`. Raise ConversationNotFound if there is no such
+    conversation, AlreadyClaimed if `op` is not possible because of another staff member's claim, AddressUnknown.
     """
-    if not Conversation.objects.select_for_update().filter(pk=conversation).exists():
-        raise ConversationNotFound(conversation)
+    ids = _locked(conversation, op)
     (before,) = states([conversation])
     if op in ("claim", "release", "close") and before.claim is not None and before.claim.staff != staff:
         raise AlreadyClaimed(before.claim.name)
     fields = _apply(before, op, staff, lease)
     if fields is None:
-        return before, False
-    Conversation.objects.filter(pk=conversation).update(changed_at=next_version(F("changed_at")), **fields)
+        return (before,), False
+    Conversation.objects.filter(pk__in=ids).update(changed_at=next_version(F("changed_at")), **fields)
     _note(conversation, op, staff)
-    (after,) = states([conversation])
-    return after, True
+    return tuple(sorted(states(ids), key=lambda state: state.conversation != conversation)), True
+
+
+def _locked(conversation: str, op: Op) -> list[str]:
+    """Lock the conversation and, if `op` concerns its address, the newest others from there. Return their ids."""
+    address = Conversation.objects.filter(pk=conversation).values_list("address", flat=True).first()
+    if address is None:
+        raise ConversationNotFound(conversation)
+    ids = [conversation]
+    is_freed = op == "unblock" and AddressBlock.objects.filter(address=address).exists()
+    if op == "blockAddress" or is_freed:
+        ids += map(str, newest_from(address).exclude(pk=conversation).values_list("pk", flat=True)[:TOLD])
+    # In the order in which writers lock them, so that nobody waits for each other.
+    rows = Conversation.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+    locked = [str(id) for id in rows.values_list("pk", flat=True)]
+    if conversation not in locked:
+        raise ConversationNotFound(conversation)
+    return locked
+
+
+def newest_from(address: str) -> QuerySet[Conversation]:
+    """Return the conversations whose visitors wrote from an address last, given by a pseudonym, the newest first."""
+    return Conversation.objects.filter(address=address).exclude(address="").order_by("-last_message_at")
 
 
 def _apply(before: ConversationState, op: Op, staff: StaffId, lease: timedelta) -> dict[str, object] | None:
@@ -116,12 +147,29 @@ def _apply(before: ConversationState, op: Op, staff: StaffId, lease: timedelta) 
             return unclaimed | {"closed_at": Now()}
         case "reopen" if before.status == "closed":
             return {"closed_at": None}
-        case "block":
-            Block.objects.update_or_create(conversation_id=before.conversation, defaults={"until": a_day_from_now()})
+        case "block" | "blockAddress":
+            until = {"until": a_day_from_now()}
+            if op == "blockAddress":
+                AddressBlock.objects.update_or_create(address=_address(before.conversation), defaults=until)
+            Block.objects.update_or_create(conversation_id=before.conversation, defaults=until)
             return {}
-        case "unblock" if Block.objects.filter(conversation_id=before.conversation).delete()[0]:
+        case "unblock" if _unblock(before.conversation):
             return {}
     return None
+
+
+def _address(conversation: str) -> str:
+    address: str = Conversation.objects.values_list("address", flat=True).get(pk=conversation)
+    if not address:
+        raise AddressUnknown(conversation)
+    return address
+
+
+def _unblock(conversation: str) -> bool:
+    """End the block of the visitor, and that of its address. Return whether there was one."""
+    address = Conversation.objects.filter(pk=conversation).values("address")
+    blocks = (Block.objects.filter(conversation_id=conversation), AddressBlock.objects.filter(address__in=address))
+    return sum(rows.delete()[0] for rows in blocks) > 0
 
 
 def _note(conversation: str, op: Op, staff: StaffId) -> None:
@@ -157,12 +205,20 @@ def lapsed_claims() -> tuple[ConversationState, ...]:
 
 @transaction.atomic
 def erase(conversation: str) -> ConversationState | None:
-    """Erase a conversation with all that belongs to it. Return its state; None if there is no such conversation."""
+    """Erase a conversation with all that belongs to it. Return its state; None if there is no such conversation.
+
+    A block of its visitor goes on (messaging.journal.blocks.successor).
+    """
     row = Conversation.objects.select_for_update().filter(pk=conversation).first()
     if row is None:
         return None
     ErasedConversation.objects.filter(erased_at__lt=Now() - timedelta(days=ERASED_DAYS)).delete()
-    erasure = ErasedConversation(id=conversation, erased_at=next_version(Value(row.changed_at, DateTimeField())))
+    block = Block.objects.filter(conversation_id=conversation, until__gt=Now()).first()
+    erasure = ErasedConversation(
+        id=conversation,
+        erased_at=next_version(Value(row.changed_at, DateTimeField())),
+        blocked_until=block.until if block else None,
+    )
     ErasedConversation.objects.bulk_create([erasure], ignore_conflicts=True)
     row.delete()
     (state,) = erased([conversation])[conversation]
@@ -180,7 +236,12 @@ def rehearse() -> None:
 
 
 def _states(wanted: Q) -> tuple[ConversationState, ...]:
-    rows = _with_places(Conversation.objects.filter(wanted)).select_related("claimed_by", "block").annotate(now=Now())
+    address_block = AddressBlock.objects.filter(address=OuterRef("address"))
+    rows = (
+        _with_places(Conversation.objects.filter(wanted))
+        .select_related("claimed_by", "block")
+        .annotate(now=Now(), address_until=Subquery(address_block.values("until")))
+    )
     return tuple(_state(row) for row in rows.order_by("-changed_at")[:CHANGES])
 
 
@@ -195,7 +256,8 @@ def _with_places(rows: QuerySet[Conversation]) -> QuerySet[Conversation]:
 
 def _state(row: Any) -> ConversationState:
     """Return the state in `row`, a conversation with the annotations of `_states`."""
-    until = row.block.until if hasattr(row, "block") else None
+    ends = (row.block.until if hasattr(row, "block") else None, row.address_until)
+    until = max((end for end in ends if end), default=None)
     claimed = row.claimed_until is not None and row.claimed_until > row.now
     person = row.claimed_by if claimed else None
     return ConversationState(

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from messaging.journal import conversations, logins, reader
+from messaging.journal import blocks, conversations, logins, reader
 from messaging.journal.connection import begin_thread, distrust, read_on_this_thread, takes_writes
 from messaging.journal.quick_messages import quick_messages
 from messaging.journal.sharing import Remembered, Together
@@ -20,6 +20,7 @@ from messaging.protocol.fields import Lang
 from messaging.service.contracts import (
     START,
     Appended,
+    Barriers,
     Blocked,
     ConversationState,
     Cursor,
@@ -31,6 +32,7 @@ from messaging.service.contracts import (
 
 ANSWER_SECONDS = 2.0  # an append or a read that takes longer raises StoreUnavailable
 BLOCK_SECONDS = 2.0  # how long it may take until a new block takes effect
+UNBLOCK_SECONDS = 0.1  # the same for its end: before a visitor is refused, the blocks are read again
 QUICK_SECONDS = 5.0  # how long the quick messages of one read are used
 
 T = TypeVar("T")
@@ -47,6 +49,19 @@ def _reading(function: Callable[P, T]) -> "Callable[Concatenate[Journal, P], Cor
 
     async def method(journal: "Journal", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await journal._read(partial(function, *args, **kwargs))
+
+    update_wrapper(method, function)
+    return method
+
+
+def _barring(function: Callable[P, T]) -> "Callable[Concatenate[Journal, P], Coroutine[Any, Any, T]]":
+    """Return such a method for a function that may block or free a visitor: here, that takes effect at once."""
+    read = _reading(function)
+
+    async def method(journal: "Journal", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result = await read(journal, *args, **kwargs)
+        journal._barriers.forget()
+        return result
 
     update_wrapper(method, function)
     return method
@@ -73,7 +88,7 @@ class Journal:
         self._writer = Writer("journal-writer", committed, lambda: begin_thread(answer_seconds))
         self._connections: list[BaseDatabaseWrapper] = []
         self._readers = ThreadPoolExecutor(readers, "journal-reader", self._begin_reading)
-        self._blocked = Remembered(lambda: self._read(reader.blocked), BLOCK_SECONDS, clock)
+        self._barriers = Remembered(lambda: self._read(blocks.barriers), BLOCK_SECONDS, clock)
         self._quick = Remembered(lambda: self._read(quick_messages), QUICK_SECONDS, clock)
         self._heads = Together[str | None, Cursor](lambda ids: self._read(lambda: reader.heads(ids)), answer_seconds)
         self._erased = Together[str, tuple[ConversationState, ...]](
@@ -95,10 +110,10 @@ class Journal:
         """Commit `new`. The call may be repeated with the same id at any time.
 
         Raise IdConflict if the principal has used the id for another message, Blocked if the visitor may not write,
-        NotStorable if the database lacks a character, and ConversationNotFound if there is no such conversation (a
-        visitor's message: if it was erased).
+        Paused if the conversation may not begin now, NotStorable if the database lacks a character, and
+        ConversationNotFound if there is no such conversation (a visitor's message: if it was erased).
         """
-        if new.sender == "user" and new.conversation in await self._blocked.value():
+        if new.sender == "user" and await self._blocks(new):
             raise Blocked
         appended = self._writer.submit(new)
         # The effect of asyncio.timeout, at a quarter of its cost.
@@ -107,6 +122,16 @@ class Journal:
             return await appended
         finally:
             expiry.cancel()
+
+    async def _blocks(self, new: NewMessage) -> bool:
+        for seconds in (BLOCK_SECONDS, UNBLOCK_SECONDS):
+            if not (await self.barriers(seconds)).block(new.conversation, new.addresses):
+                return False
+        return True
+
+    async def barriers(self, seconds: float = BLOCK_SECONDS) -> Barriers:
+        """Return what keeps visitors from writing, at most `seconds` old."""
+        return await self._barriers.value(seconds)
 
     async def head(self, conversation: str | None) -> Cursor:
         return await self._heads.value(conversation)
@@ -124,11 +149,14 @@ class Journal:
     wrong_encoding = _reading(reader.wrong_encoding)
     takes_writes = _reading(takes_writes)
     database_state = _reading(reader.database_state)
+    begun = _reading(blocks.begun)
+    change_pause = _barring(blocks.change_pause)
+    successor = _barring(blocks.successor)
     states = _reading(conversations.states)
     changed = _reading(conversations.changed)
     read_by_staff = _reading(conversations.read_by_staff)
     mark_read = _reading(conversations.mark_read)
-    change = _reading(conversations.change)
+    change = _barring(conversations.change)
     renew_claims = _reading(conversations.renew_claims)
     lapsed_claims = _reading(conversations.lapsed_claims)
     erase = _reading(conversations.erase)

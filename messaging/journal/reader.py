@@ -15,7 +15,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.models import Aggregate, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from messaging.models import Block, Conversation, Message
+from messaging.models import Conversation, Message
 from messaging.service.contracts import START, Cursor, JournalRestored, Page, StoredMessage
 
 OVERLAP = timedelta(seconds=8)
@@ -147,11 +147,6 @@ def positions(floor: Cursor | None, newest: Cursor = START) -> tuple[list[int], 
 def messages(numbers: list[int]) -> tuple[StoredMessage, ...]:
     """Return the messages with these numbers, in the journal's order."""
     return _stored(Message.objects.filter(seq__in=numbers).order_by("seq"))
-
-
-def blocked() -> frozenset[str]:
-    """Return the conversations whose visitors may not write now."""
-    return frozenset(map(str, Block.objects.filter(until__gt=Now()).values_list("conversation_id", flat=True)))
 
 
 def wrong_encoding() -> str:

@@ -10,10 +10,11 @@ from django.db import models, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
-from messaging.models import Block, Conversation, ErasedConversation, LoginSession, Message
+from messaging.models import AddressBlock, Block, Conversation, ErasedConversation, LoginSession, Message
 
 BATCH = 1_000  # rows per transaction
 NOTED = timedelta(days=31)  # longer than the life of any token that a note can be about
+ADDRESSED = timedelta(days=2)  # how long the pseudonym of a visitor's address is kept, unless the address is blocked
 
 
 def prune(before: datetime) -> Iterator[tuple[str, int]]:
@@ -24,6 +25,8 @@ def prune(before: datetime) -> Iterator[tuple[str, int]]:
     """
     yield from _in_turns("messages", partial(_messages, before))
     yield from _in_turns("conversations", partial(_empty_conversations, before))
+    yield from _in_turns("addresses of visitors", _addresses)
+    yield from _in_turns("ended blocks of addresses", partial(_past, AddressBlock, "until", timedelta()))
     yield from _in_turns("records of erased conversations", partial(_past, ErasedConversation, "erased_at", NOTED))
     yield from _in_turns("expired logins", partial(_past, Session, "expire_date", timedelta()))
     yield from _in_turns("records of ended logins", _ended_logins)
@@ -56,6 +59,15 @@ def _empty_conversations(before: datetime) -> int:
     # and then create it anew. The second query sees the messages that were written before the lock.
     locked = list(empty.select_for_update(skip_locked=True)[:BATCH])
     return _delete(Conversation, list(empty.filter(pk__in=locked)))
+
+
+def _addresses() -> int:
+    """Forget the pseudonyms of addresses from which nobody has written for ADDRESSED. Return their number."""
+    blocked = AddressBlock.objects.filter(address=OuterRef("address"), until__gt=Now())
+    old = Conversation.objects.exclude(address="").filter(~Exists(blocked), last_message_at__lt=Now() - ADDRESSED)
+    ids = list(old.order_by("pk").values_list("pk", flat=True)[:BATCH])
+    # Not one that its visitor writes in meanwhile: it has the address of today.
+    return old.filter(pk__in=ids).order_by().update(address="") if ids else 0
 
 
 def _ended_logins() -> int:

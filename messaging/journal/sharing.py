@@ -1,13 +1,48 @@
-"""Reads of the journal whose answers are shared by several callers."""
+"""Reads of the database whose answers are shared by several callers."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+from django.db import transaction
+from django.db.models import Model
+from django.db.models.signals import post_delete, post_save
+
 from messaging.service.contracts import StoreUnavailable
+
+RECENT_SECONDS = 5.0  # for which pages may show what another process has changed
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """A cache of one value for page requests: the result of `read`, at most RECENT_SECONDS old.
+
+    It is read again as soon as this process has changed a row of `models`.
+    """
+
+    def __init__(self, read: Callable[[], T], *models: type[Model]) -> None:
+        self._read = read
+        self._found: tuple[float, T] | None = None
+        for model in models:
+            post_save.connect(self._changed, sender=model)
+            post_delete.connect(self._changed, sender=model)
+
+    def value(self) -> T:
+        found = self._found
+        if found is None or time.monotonic() > found[0]:
+            until = time.monotonic() + RECENT_SECONDS
+            found = self._found = until, self._read()
+        return found[1]
+
+    def forget(self) -> None:
+        """Have the next call read the value again."""
+        self._found = None
+
+    def _changed(self, using: str, **_: object) -> None:
+        transaction.on_commit(self.forget, using=using)
 
 
 class Remembered(Generic[T]):
@@ -20,13 +55,19 @@ class Remembered(Generic[T]):
         self._found: tuple[float, T] | None = None
         self._asking: asyncio.Task[T] | None = None
 
-    async def value(self) -> T:
-        if self._found is None or self._clock() - self._found[0] > self._seconds:
+    async def value(self, seconds: float | None = None) -> T:
+        """Return the value, at most `seconds` old (default: those of this cache)."""
+        seconds = self._seconds if seconds is None else seconds
+        if self._found is None or self._clock() - self._found[0] >= seconds:
             if self._asking is None or self._asking.done():  # one read for all callers, up to a thousand
                 self._asking = asyncio.create_task(self._ask())
                 self._asking.add_done_callback(_heard)
             return await asyncio.shield(self._asking)
         return self._found[1]
+
+    def forget(self) -> None:
+        """Have the next call read the value again: it has just changed."""
+        self._found = self._asking = None
 
     async def _ask(self) -> T:
         found = await self._read()

@@ -63,8 +63,8 @@ class Writer:
     def submit(self, new: NewMessage) -> asyncio.Future[Appended]:
         """Return a future with the result of the append.
 
-        It raises IdConflict, ConversationNotFound, NotStorable, or StoreUnavailable (outcome unknown: retry with the
-        same id). Raise StoreUnavailable at once if too many messages wait already.
+        It raises IdConflict, ConversationNotFound, Paused, NotStorable, or StoreUnavailable (outcome unknown: retry
+        with the same id). Raise StoreUnavailable at once if too many messages wait already.
         """
         if self.waiting >= WAITING:
             raise StoreUnavailable(f"{WAITING} messages are already waiting for the database")

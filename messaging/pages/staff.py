@@ -1,6 +1,7 @@
 """The live page of the Django admin, its stage view, and two resources for their scripts: a token and the tally."""
 
 from urllib.parse import urlencode
+from uuid import UUID
 
 import segno
 from django.conf import settings
@@ -15,7 +16,7 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_POST, require_safe
 
 from messaging import tokens
-from messaging.journal import logins
+from messaging.journal import blocks, logins
 from messaging.pages.configuration import configuration, strict_scripts, web_socket_url
 from messaging.pages.staff_texts import TEXTS
 from messaging.pages.tally import tally as tally_now
@@ -46,6 +47,7 @@ def live(request: HttpRequest) -> HttpResponse:
             staff=staff_id(request.user.pk),
             tokenUrl=reverse("adminpage:token"),
             tallyUrl=reverse("adminpage:tally"),
+            sharingUrl=reverse("adminpage:sharing"),
             loginUrl=_login_url(request),
         ),
     }
@@ -62,6 +64,24 @@ def live(request: HttpRequest) -> HttpResponse:
 def tally(request: HttpRequest) -> JsonResponse:
     """Return the tally of the last ten minutes, as JSON, or 403 and `{"error"}`, never a redirect."""
     return _refusal(request) or JsonResponse(dict(tally_now()))
+
+
+@never_cache
+@require_safe
+def sharing(request: HttpRequest) -> JsonResponse:
+    """Return how many other conversations of the last day came from the address of `?conversation=`: `{"others"}`.
+
+    None if the address is not known. 403 or 404 and `{"error"}` without the right to block, or if that is no id.
+    """
+    if refusal := _refusal(request):
+        return refusal
+    if not request.user.has_perm("messaging.add_block"):
+        return JsonResponse({"error": "This account may not block visitors."}, status=403)
+    try:
+        conversation = UUID(request.GET.get("conversation", ""))
+    except ValueError:
+        return JsonResponse({"error": "No such conversation."}, status=404)
+    return JsonResponse({"others": blocks.sharing(str(conversation))})
 
 
 @never_cache

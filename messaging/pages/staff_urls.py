@@ -13,6 +13,7 @@ urlpatterns = [
     # Without admin_view, which would redirect a signed-out script to the login page.
     path("live/token/", staff.token, name="token"),
     path("live/tally/", staff.tally, name="tally"),
+    path("live/sharing/", staff.sharing, name="sharing"),
     path(
         "language/", require_http_methods(["GET", "HEAD", "POST"])(set_language), name="language"
     ),  # a process that serves /admin/ may not serve /user/

@@ -19,18 +19,21 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_safe
 
 from messaging import tokens
+from messaging.journal.blocks import writing
 from messaging.journal.quick_messages import quick_messages, recent_quick_messages
 from messaging.pages.configuration import TEXTS as SHARED_TEXTS
 from messaging.pages.configuration import configuration, strict_scripts, web_socket_url
-from messaging.pages.visitor_texts import CROWDED, TEXTS
+from messaging.pages.visitor_texts import CROWDED, NOTICES, TEXTS
 from messaging.protocol import frames
 from messaging.protocol.fields import Lang
+from messaging.protocol.frames import Writing
 from messaging.transports import forms
+from messaging.transports.client_address import pseudonyms_of_request
 
 COOKIE = "messaging-visitor"  # user.js reads and writes it too: the visitor is the same with and without a script
 SHOWN = 50  # messages that a page without a script shows
 _ID, _TOKEN = f"id-{uuid4().hex}", f"token-{uuid4().hex}"  # stand for the values that differ at each visit
-STATUS = {"rate_limited": 429, "blocked": 403, "unavailable": 503}  # of the page that shows an error
+STATUS = {"rate_limited": 429, "blocked": 403, "paused": 503, "unavailable": 503}  # of the page that shows an error
 
 
 # Cached only by this browser, and revalidated at each use: the page names the host and is in one language. Browsers
@@ -90,16 +93,21 @@ def _page(request: HttpRequest, error: frames.Error | None = None, content: str 
     look = _Look(
         get_language() or settings.LANGUAGE_CODE,
         web_socket_url(request),
-        tuple(tuple(button.items()) for button in recent_quick_messages()["visitor", _lang()]),
+        tuple(tuple(button.items()) for button in recent_quick_messages.value()["visitor", _lang()]),
+        writing(_visitor(request), pseudonyms_of_request(request)),
     )
-    own = {"messages": _messages(request), "error": error and _words(error), "content": content}
+    messages = _messages(request)
     # A refused message is sent again under the same id.
     id, token = request.POST.get("id") or uuid4().hex, get_token(request)
-    if any(own.values()):
-        text = _rendered(look, id=id, csrf_token=token, **own)
+    if messages or error or content:
+        own = {"messages": messages, "content": content}
+        text = _rendered(look, error=_words(error) if error else None, id=id, csrf_token=token, **own)
     else:
         text = _blank(look).replace(_ID, escape(id)).replace(_TOKEN, token)
-    return HttpResponse(text, status=STATUS.get(error.code, 400) if error else 200)
+    response = HttpResponse(text, status=STATUS.get(error.code, 400) if error else 200)
+    if error and error.retry_after_ms:
+        response["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+    return response
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,7 @@ class _Look:
     language: str
     web_socket_url: str
     quick_messages: tuple[tuple[tuple[str, str], ...], ...]
+    writing: Writing
     retention_days: int = field(default_factory=lambda: settings.MESSAGE_RETENTION_DAYS)
 
 
@@ -118,10 +127,12 @@ def _blank(look: _Look) -> str:
     return _rendered(look, id=_ID, csrf_token=_TOKEN)
 
 
-def _rendered(look: _Look, **own: object) -> str:
+def _rendered(look: _Look, *, error: str | None = None, **own: object) -> str:
     context = {
         "configuration": configuration(look.web_socket_url, TEXTS, cookie=_cookie_attributes()),
         "quick_messages": [dict(button) for button in look.quick_messages],
+        "error": error or NOTICES.get(look.writing),
+        "is_blocked": look.writing == "blocked",
         "languages": settings.LANGUAGES,  # not the template tag, which translates their names
         "retention_days": look.retention_days,
     }
@@ -180,6 +191,8 @@ def _words(error: frames.Error) -> str:
                 "seconds": seconds
             }
         return str(SHARED_TEXTS["limited"]).format(seconds=seconds)
+    if error.code == "paused":
+        return _("No new conversations are taken at the moment. Nothing was sent; please try again later.")
     if error.code == "unavailable":
         return _("This is not possible right now. Please try again.")
     return str(SHARED_TEXTS.get(f"failed_{error.code}", SHARED_TEXTS["failed"]))

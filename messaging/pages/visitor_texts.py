@@ -30,10 +30,17 @@ TEXTS: Texts = {
     "offline": _("You are offline – messages are sent when you are back online"),
     "switching": _("Switching server …"),
     "blocked": _("You can’t send messages here at the moment"),
+    "paused": _("No new conversations right now – what you send waits here"),
     "refused": _("Please reload the page"),
     **CROWDED,
     "count_waiting": _("{count} waiting"),
     "deleted": _("Your messages have been deleted"),
     "not_deleted": _("Not deleted: there is no connection. Please try again."),
     "not_deleted_now": _("Not deleted: this is not possible right now. Please try again."),
+}
+
+# What a page without a script says before anything is written.
+NOTICES: Texts = {
+    "blocked": TEXTS["blocked"],
+    "paused": _("No new conversations are taken at the moment. Please try again later."),
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from messaging.protocol.fields import Lang, Op, Role
+from messaging.protocol.fields import Lang, Op, PauseOp, Role
 from messaging.protocol.limits import HISTORY_DEFAULT
 
 
@@ -68,6 +68,14 @@ class ChangeConversation:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangePause:
+    """Pause new conversations, or take them again."""
+
+    id: str
+    op: PauseOp
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """A request to erase the visitor who sends it."""
 
@@ -79,4 +87,6 @@ class Ping:
     id: str | None = None
 
 
-ClientFrame = Identify | SetConnectionType | SendMessage | History | MarkRead | ChangeConversation | Forget | Ping
+ClientFrame = (
+    Identify | SetConnectionType | SendMessage | History | MarkRead | ChangeConversation | ChangePause | Forget | Ping
+)

@@ -40,6 +40,8 @@ def decode(text: str | bytes, version: int) -> ClientFrame:
         case "conversation":
             id, conversation = data.required_id(), data.required_text("conversation", 64)
             return frames.ChangeConversation(id, conversation, data.op())
+        case "pause":
+            return frames.ChangePause(data.required_id(), data.pause_op())
         case "forget":
             return frames.Forget(data.required_id())
         case "ping":

@@ -39,6 +39,7 @@ class ErrorCode(StrEnum):
     TOO_LARGE = "too_large"
     RATE_LIMITED = "rate_limited"
     BLOCKED = "blocked"
+    PAUSED = "paused"
     FORBIDDEN = "forbidden"
     UNAUTHORIZED = "unauthorized"
     UNAVAILABLE = "unavailable"
@@ -50,10 +51,14 @@ Scope = Literal["visitor", "staff", "connection", "address", "conversations", "c
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The number of errors of one code that closes a connection, and the close code. `unavailable` counts in a row."""
+    """The number of errors of one code that closes a connection, and the close code. `unavailable` counts in a row.
+
+    `last_version`: connections of later versions stay open.
+    """
 
     close: CloseCode
     after: int = 1
+    last_version: int = 2
 
 
 RULES: dict[ErrorCode, Rule] = {
@@ -61,7 +66,8 @@ RULES: dict[ErrorCode, Rule] = {
     ErrorCode.BAD_FRAME: Rule(CloseCode.BAD_FRAMES, after=5),
     ErrorCode.UNSUPPORTED: Rule(CloseCode.BAD_FRAMES, after=5),
     ErrorCode.TOO_LARGE: Rule(CloseCode.TOO_LARGE),
-    ErrorCode.BLOCKED: Rule(CloseCode.FORBIDDEN),
+    # Version 2 stays, to read, to erase, and to learn of the end of the block; the rate limits bound what it costs.
+    ErrorCode.BLOCKED: Rule(CloseCode.FORBIDDEN, last_version=1),
     ErrorCode.FORBIDDEN: Rule(CloseCode.FORBIDDEN),
     ErrorCode.UNAUTHORIZED: Rule(CloseCode.UNAUTHORIZED),
     ErrorCode.RATE_LIMITED: Rule(CloseCode.RATE_LIMITED, after=20),

@@ -10,7 +10,8 @@ from messaging.protocol.limits import CONTENT_LIMIT, CURSOR_LIMIT, FRAME_LIMIT, 
 
 Role = Literal["user", "admin"]
 Lang = Literal["de", "en"]
-Op = Literal["claim", "release", "close", "reopen", "block", "unblock"]
+Op = Literal["claim", "release", "close", "reopen", "block", "blockAddress", "unblock"]
+PauseOp = Literal["pause", "resume"]
 StaffId = int | str  # the primary key of a staff member's account
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -97,6 +98,12 @@ class Fields:
         if value not in get_args(Op):
             raise self.error(ErrorCode.BAD_FRAME, f"'op' must be one of {', '.join(get_args(Op))}.")
         return cast(Op, value)
+
+    def pause_op(self) -> PauseOp:
+        value = self.get("op")
+        if value not in get_args(PauseOp):
+            raise self.error(ErrorCode.BAD_FRAME, f"'op' must be one of {', '.join(get_args(PauseOp))}.")
+        return cast(PauseOp, value)
 
     def required_text(self, name: str, limit: int) -> str:
         value = self.text(name, limit)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from messaging.protocol.client_frames import ChangeConversation as ChangeConversation
+from messaging.protocol.client_frames import ChangePause as ChangePause
 from messaging.protocol.client_frames import ClientFrame as ClientFrame
 from messaging.protocol.client_frames import Forget as Forget
 from messaging.protocol.client_frames import History as History
@@ -20,6 +21,7 @@ VERSION = 2
 
 Status = Literal["open", "closed", "erased"]
 Done = Op | Literal["forget"]
+Writing = Literal["open", "blocked", "paused"]
 
 # --- Server to client: fields in wire order, None is left out -----------------------------------------------
 
@@ -54,6 +56,8 @@ class Identified:
     replies: tuple[dict[str, str], ...] | None = None
     presence: dict[str, int] | None = None
     me: dict[str, int | str | bool] | None = None
+    writing: Writing | None = None
+    pause: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +177,33 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True)
+class WritingChanged:
+    """Whether the visitor may write now: `blocked` and `paused` are the errors that a message would get."""
+
+    TYPE: ClassVar = "writing"
+    state: Writing
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseChanged:
+    """The pause of new conversations, for admins. `pause`: since, until, by; without it, there is none."""
+
+    TYPE: ClassVar = "pause"
+    timestamp: str
+    pause: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pong:
+    """`writing`: for a visitor, as in WritingChanged, unless `open`; `pause`: for an admin, as in PauseChanged."""
+
     TYPE: ClassVar = "pong"
     timestamp: str
     id: str | None = None
     cursor: str | None = None
+    writing: Writing | None = None
+    pause: dict[str, str] | None = None
     action: str = "pong"
 
 
@@ -216,6 +242,8 @@ ServerFrame = (
     | Read
     | ConversationChanged
     | Presence
+    | WritingChanged
+    | PauseChanged
     | Pong
     | ServerShutdown
     | Error

@@ -8,8 +8,17 @@ from typing import Literal
 
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.protocol.fields import Lang, Role, StaffId
-from messaging.protocol.frames import ConversationChanged, Message, Presence, Read, ServerFrame
-from messaging.service.contracts import ADMINS, StoredConnection, conversation_group, staff_group
+from messaging.protocol.frames import (
+    ConversationChanged,
+    Message,
+    PauseChanged,
+    Presence,
+    Read,
+    ServerFrame,
+    Writing,
+    WritingChanged,
+)
+from messaging.service.contracts import ADMINS, PauseState, StoredConnection, conversation_group, staff_group
 
 # A transport takes no more connections: at all, or from this address, because it has too many of them or asks too much.
 Refusal = Literal["full", "connections", "address"]
@@ -21,18 +30,19 @@ class Connection:
 
     `held`: this process holds the socket. A connection that a gateway holds is found by its row in the connection
     store, and any single frame given to the gateway can get lost unnoticed. `address`: a pseudonym of the client's
-    address. `has_pass`: it began with a pass of the staff's page. `refusal`: why it is refused, if it could not be told
-    yet. `greeted`: `connect` has been called for the connection. `resuming`: its client resumes from a cursor.
-    `has_written`: the visitor's conversation exists.
+    address; `addresses`: all by which it is recognised, which are not stored. `has_pass`: it began with a pass of the
+    staff's page. `refusal`: why it is refused, if it could not be told yet. `greeted`: `connect` has been called for
+    the connection. `resuming`: its client resumes from a cursor. `has_written`: the visitor's conversation exists.
     `session`: the digest of the login session in which its token was made. `name`, `author`: of its staff member, as
     other staff and as visitors read it. `head`: if held, the newest message cursor handed to this connection (its
     transport updates it); otherwise the newest cursor up to which it has read the history. `presence`: the counts last
-    sent to it.
+    sent to it. `told`: whether it may write (a visitor), or the pause (an admin), as it was told last, if it is held.
     """
 
     id: str
     held: bool = True
     address: str = ""
+    addresses: frozenset[str] = field(default=frozenset(), compare=False)
     has_pass: bool = False
     refusal: Refusal | None = None
     greeted: bool = False
@@ -55,6 +65,7 @@ class Connection:
     connected_at: str = field(default_factory=lambda: timestamp())
     checked_at: float = field(default=-inf, compare=False)
     touched_at: float = field(default=0.0, compare=False)
+    told: Writing | PauseState | None = field(default=None, compare=False)
     strikes: dict[ErrorCode, int] = field(default_factory=dict)
 
     def handed(self, cursor: str) -> None:
@@ -100,7 +111,7 @@ class Publish:
     """
 
     group: str
-    frame: Message | Read | ConversationChanged | Presence
+    frame: Message | Read | ConversationChanged | WritingChanged | PauseChanged | Presence
     min_version: int = 1
     exclude: str = ""
 

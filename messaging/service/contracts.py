@@ -99,7 +99,11 @@ class StoredConnection:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to append, once per (`principal`, `client_id`). An admin's message needs an existing `conversation`."""
+    """A message to append, once per (`principal`, `client_id`). An admin's message needs an existing `conversation`.
+
+    `address`: the pseudonym of the address that a visitor's message comes from, which is kept for two days;
+    `addresses`: all by which the address is recognised.
+    """
 
     conversation: str
     principal: str
@@ -108,6 +112,8 @@ class NewMessage:
     content: str
     author: str = ""
     quick: str = ""
+    address: str = ""
+    addresses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +183,28 @@ class ConversationState:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseState:
+    """The pause of new conversations. `by`: the name of the staff member who began it; "" if the account is gone."""
+
+    since: datetime
+    until: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Barriers:
+    """All that keeps visitors from writing now: the blocked ones, the blocked addresses, and the pause."""
+
+    visitors: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+    pause: PauseState | None = None
+
+    def block(self, visitor: str | None, addresses: frozenset[str]) -> bool:
+        """Return whether the visitor is blocked, or an address with one of the pseudonyms `addresses`."""
+        return visitor in self.visitors or not self.addresses.isdisjoint(addresses)
+
+
+@dataclass(frozen=True, slots=True)
 class StaffMember:
     """A staff member with the current rights. `name`: as other staff read it. `author`: as visitors do, or ""."""
 
@@ -208,6 +236,14 @@ class IdConflict(Exception):
 
 class Blocked(Exception):
     """This visitor may not write for a while."""
+
+
+class Paused(Exception):
+    """No conversation may begin for a while."""
+
+
+class AddressUnknown(Exception):
+    """Nobody has written in this conversation lately, so the address of its visitor is not kept."""
 
 
 class AlreadyClaimed(Exception):

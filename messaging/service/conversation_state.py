@@ -13,6 +13,7 @@ from messaging.protocol.frames import Done
 from messaging.service.actions import Action, CloseGroup, Connection, Publish, Reply, timestamp
 from messaging.service.contracts import (
     ADMINS,
+    AddressUnknown,
     AlreadyClaimed,
     ConversationNotFound,
     ConversationState,
@@ -75,18 +76,28 @@ class Conversations:
         """
         _needs_version_2(connection, frame.id)
         conversation = conversation_id(frame.conversation, frame.id)
-        may = {"block": connection.may_block, "unblock": connection.may_unblock}.get(frame.op, connection.may_manage)
-        if connection.staff is None or not may:
+        if connection.staff is None or not self._may(connection, frame):
             raise ProtocolError(ErrorCode.FORBIDDEN, f"This account may not {frame.op} conversations.", id=frame.id)
         try:
-            state, changed = await self._journal.change(conversation, frame.op, connection.staff, self._lease)
+            states, changed = await self._journal.change(conversation, frame.op, connection.staff, self._lease)
         except ConversationNotFound:
             raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None
+        except AddressUnknown:
+            text = "The address is not known: this visitor has not written for two days."
+            raise ProtocolError(ErrorCode.NOT_FOUND, text, id=frame.id) from None
         except AlreadyClaimed as claimed:
             text = f"{claimed.by} has already claimed this conversation."
             raise ProtocolError(ErrorCode.ALREADY_CLAIMED, text, id=frame.id, by=claimed.by) from None
-        ack = Reply(frames.Ack(frame.id, None, None, timestamp(state.changed_at), not changed))
-        return [ack, *told([state], frame.op, connection.name)] if changed else [ack]
+        ack = Reply(frames.Ack(frame.id, None, None, timestamp(states[0].changed_at), not changed))
+        return [ack, *told(states, frame.op, connection.name)] if changed else [ack]
+
+    def _may(self, connection: Connection, frame: frames.ChangeConversation) -> bool:
+        match frame.op:
+            case "block" | "blockAddress":
+                return connection.may_block
+            case "unblock":
+                return connection.may_unblock
+        return connection.may_manage
 
     async def reopened(self, conversation: str) -> list[Publish]:
         """Return the frames that announce a conversation which a visitor's message has reopened."""
@@ -161,8 +172,21 @@ def _needs_version_2(connection: Connection, id: str | None) -> None:
 
 
 def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -> list[Publish]:
-    """Return the frames for all admins, including the one who acted, so that all learn a state in the same way."""
-    return [
+    """Return the frames for all admins, including the one who acted, so that all learn a state in the same way.
+
+    After a block or its end, the visitor is told as well.
+    """
+    states = tuple(states)
+    visitors = states if op in ("block", "blockAddress", "unblock") else ()
+    to_visitors = [
+        Publish(
+            conversation_group(state.conversation),
+            frames.WritingChanged("blocked" if state.blocked_until else "open", timestamp()),
+            min_version=2,
+        )
+        for state in visitors
+    ]
+    to_admins = [
         Publish(
             ADMINS,
             frames.ConversationChanged(
@@ -178,6 +202,7 @@ def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -
         )
         for state in states
     ]
+    return to_admins + to_visitors
 
 
 def told_erased(erased: ConversationState, *, exclude: str = "") -> list[Publish | CloseGroup]:

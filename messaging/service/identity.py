@@ -11,6 +11,7 @@ from messaging.protocol.codes import ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
 from messaging.service.actions import Action, Connection, Join, Reply, timestamp
 from messaging.service.contracts import START, Cursor, StaffMember
+from messaging.service.gate import Gate
 from messaging.service.registry import Registry
 
 if TYPE_CHECKING:
@@ -22,9 +23,17 @@ RECHECK_SECONDS = 300  # between two checks of an admin's rights; the transport 
 class Identity:
     """The identities of connections. `retention_days`: clients can't resume from cursors older than this."""
 
-    def __init__(self, journal: "Journal", registry: Registry, retention_days: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        journal: "Journal",
+        registry: Registry,
+        gate: Gate,
+        retention_days: int,
+        clock: Callable[[], float],
+    ) -> None:
         self._journal = journal
         self._registry = registry
+        self._gate = gate
         self._retention_days = retention_days
         self._clock = clock
 
@@ -38,12 +47,13 @@ class Identity:
         return [Join(), Reply(await self._identified(connection, frame.id, frame.since, frame.seen))]
 
     async def begin_anew(self, connection: Connection) -> frames.Identified:
-        """Turn a visitor's connection into that of a new visitor; return its `identified` frame.
+        """Turn the connection of an erased visitor into that of a new one; return its `identified` frame.
 
         Raise StoreUnavailable if a store is unavailable.
         """
+        visitor = await self._journal.successor(connection.conversation or "")
         await self._registry.remove(connection)
-        connection.conversation, connection.head, connection.has_written = str(uuid4()), "", False
+        connection.conversation, connection.head, connection.has_written = visitor, "", False
         await self._registry.touch(connection)
         return await self._identified(connection)
 
@@ -56,6 +66,7 @@ class Identity:
         connection.handed(str(head))
         connection.presence = await self._registry.presence(role)
         read = await self._journal.read_by_staff(visitor) if visitor and head != START else None
+        writing, pause = await self._gate.tell(connection)
         return frames.Identified(
             role,
             timestamp(),
@@ -70,6 +81,8 @@ class Identity:
             replies=await self._journal.quick_messages("reply", connection.lang) if role == "admin" else None,
             presence=connection.presence,
             me=_me(connection) if role == "admin" else None,
+            writing=writing,
+            pause=pause,
         )
 
     async def become(self, connection: Connection, role: Role, token: str | None, version: int) -> str | None:
@@ -88,9 +101,10 @@ class Identity:
             connection.session = session
             await self._check_rights(connection)
         else:
-            named = tokens.read_visitor(token or "")
-            # The token of an erased visitor is ignored.
-            known = None if named is None or await self._journal.erased(named) else named
+            named = known = tokens.read_visitor(token or "")
+            if named is not None and await self._journal.erased(named):
+                # An erased visitor becomes a new one, with the same block.
+                known = connection.conversation or await self._journal.successor(named)
             visitor = known or connection.conversation or str(uuid4())
             if connection.conversation not in (None, visitor):
                 raise ProtocolError(ErrorCode.FORBIDDEN, "A connection can't change its visitor.")

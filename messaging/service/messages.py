@@ -19,10 +19,12 @@ from messaging.service.contracts import (
     NewMessage,
     NotStorable,
     Page,
+    Paused,
     StoredMessage,
     conversation_group,
 )
 from messaging.service.conversation_state import Conversations, conversation_id
+from messaging.service.gate import Gate
 
 if TYPE_CHECKING:
     from messaging.journal.journal import Journal
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 class Messages:
     """Writing to and reading from the journal, within the rights of a connection."""
 
-    def __init__(self, journal: "Journal", conversations: Conversations) -> None:
+    def __init__(self, journal: "Journal", conversations: Conversations, gate: Gate) -> None:
         self._journal = journal
+        self._gate = gate
         self._conversations = conversations
 
     async def append(self, connection: Connection, frame: frames.SendMessage) -> Appended:
@@ -54,6 +57,8 @@ class Messages:
             content=content,
             author=connection.author,
             quick=quick,
+            address="" if connection.role == "admin" else connection.address,
+            addresses=connection.addresses,
         )
         try:
             return await self._journal.append(new)
@@ -66,6 +71,8 @@ class Messages:
         except Blocked:
             text = "You can't send messages here at the moment."
             raise ProtocolError(ErrorCode.BLOCKED, text, id=frame.id) from None
+        except Paused:
+            raise await self._gate.paused(frame.id) from None
         except ConversationNotFound:
             if connection.conversation is None:
                 raise ProtocolError(ErrorCode.NOT_FOUND, "No such conversation.", id=frame.id) from None

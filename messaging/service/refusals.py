@@ -47,7 +47,7 @@ def refuse(connection: Connection, error: ProtocolError, after: int | None = Non
     text, retry = error.message, error.retry_after_ms
     frame = frames.Error(error.code, text, text, timestamp(), error.id, error.limit, retry, error.by, error.scope)
     rule = RULES.get(error.code)
-    if rule is None:
+    if rule is None or connection.version > rule.last_version:
         return [Reply(frame)]
     connection.strikes[error.code] = strikes = connection.strikes.get(error.code, 0) + 1
     return [Reply(frame), Close(rule.close)] if strikes >= (after or rule.after) else [Reply(frame)]

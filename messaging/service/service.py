@@ -21,6 +21,7 @@ from messaging.protocol.frames import ClientFrame
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
 from messaging.service.contracts import UNREAD, Cursor, StoreUnavailable
 from messaging.service.conversation_state import Conversations
+from messaging.service.gate import Gate, Told
 from messaging.service.identity import Identity
 from messaging.service.messages import Messages, publishes
 from messaging.service.presence import Presence
@@ -61,9 +62,10 @@ class MessagingService:
         self._throttle = Throttle(limiter, rates, clock)
         self._heartbeat_ms = heartbeat_ms
         self._registry = Registry(connections, pod, clock)
-        self._identity = Identity(journal, self._registry, retention_days, clock)
+        self._gate = Gate(journal)
+        self._identity = Identity(journal, self._registry, self._gate, retention_days, clock)
         self._conversations = Conversations(journal, heartbeat_ms)
-        self._messages = Messages(journal, self._conversations)
+        self._messages = Messages(journal, self._conversations, self._gate)
         self._presence = Presence(self._registry, limiter)
 
     async def admit(self, connection: Connection) -> Refusal | None:
@@ -133,6 +135,13 @@ class MessagingService:
         """
         return self._presence.news(connections, counts)
 
+    async def standings(self, connections: Iterable[Connection]) -> list[tuple[Connection, list[Action]]]:
+        """Return frames for those of `connections` that were blocked, paused or freed since they were last told.
+
+        Raise StoreUnavailable if the journal is unavailable.
+        """
+        return await self._gate.news(connections)
+
     async def register(self, connections: Iterable[Connection]) -> None:
         """Add `connections`, which are held, to the connection store again."""
         await asyncio.gather(*(self._registry.touch(one) for one in connections if one.role))
@@ -198,6 +207,8 @@ class MessagingService:
                 return await self._conversations.read(connection, frame)
             case frames.ChangeConversation():
                 return await self._conversations.change(connection, frame)
+            case frames.ChangePause():
+                return await self._gate.change(connection, frame)
             case frames.Forget():
                 return await self._forget(connection, frame)
             case frames.Ping():
@@ -215,13 +226,21 @@ class MessagingService:
 
     async def _ping(self, connection: Connection, frame: frames.Ping) -> list[Action]:
         cursor = await self._newest(connection) if connection.version > 1 else None
-        actions: list[Action] = [Reply(frames.Pong(timestamp(), frame.id, cursor))]
+        told = await self._told(connection) if connection.version > 1 and connection.role else (None, None)
+        actions: list[Action] = [Reply(frames.Pong(timestamp(), frame.id, cursor, *told))]
         if await self._registry.touch_if_due(connection):
             actions += await self._conversations.sign_of_life(connection)
         # If a gateway holds the connection, no process checks presence for it between two frames.
         if not connection.held and connection.role and (counts := await self.counts(connection.role)):
             actions += [action for _, told in self.presence([connection], counts) for action in told]
         return actions
+
+    async def _told(self, connection: Connection) -> Told:
+        try:
+            return await self._gate.tell(connection)
+        except StoreUnavailable as error:  # a pong says that the server lives: it repeats what was told last
+            logger.debug("standing unknown", extra={"connection": connection.id, "error": str(error)})
+            return self._gate.repeated(connection)
 
     async def _newest(self, connection: Connection) -> str:
         """Return the cursor of the newest message that `connection` should have; UNREAD if it may lack that message."""

@@ -26,6 +26,7 @@ WEIGHTS: dict[Request, int] = {
     frames.History: 10,
     frames.MarkRead: 18,
     frames.ChangeConversation: 64,
+    frames.ChangePause: 64,
     frames.Forget: 55,
     frames.Ping: 1,
     "refused": 1,

@@ -10,12 +10,14 @@ import hmac
 import logging
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.http import HttpRequest
+
+from messaging.models import BLOCK_DAYS
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +99,19 @@ def pseudonym(scope: dict[str, Any]) -> str:
 
 def pseudonym_of(address: str) -> str:
     """Return a key for a client's address. Raise ValueError if it is none."""
-    if (found := parsed(address)) is None:
-        raise ValueError(f"no address: {_form(address)}")
-    return _key(found)
+    return _key(_address(address))
+
+
+def pseudonyms_of(address: str) -> frozenset[str]:
+    """Return all keys by which a block of a client's address counts. Raise ValueError if it is none.
+
+    They are those of the last BLOCK_DAYS, and those that were made with an old SECRET_KEY. Tomorrow's is among them: a
+    connection may last until then.
+    """
+    client, today = _address(address), datetime.now(UTC).date()
+    days = [today + timedelta(days=day) for day in range(-BLOCK_DAYS, 2)]
+    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return frozenset(_key_on(day, client, secret) for day in days for secret in secrets)
 
 
 def of_request(request: HttpRequest) -> str:
@@ -109,32 +121,45 @@ def of_request(request: HttpRequest) -> str:
 
 def pseudonym_of_request(request: HttpRequest) -> str:
     """Return the key of a page's request, which is also that of its WebSocket."""
+    return pseudonym(_scope_of(request))
+
+
+def pseudonyms_of_request(request: HttpRequest) -> frozenset[str]:
+    return pseudonyms_of(client_address(_scope_of(request)))
+
+
+def _scope_of(request: HttpRequest) -> dict[str, Any]:
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").encode("latin-1")
     headers = [(FORWARDED_FOR, forwarded)] if forwarded else []
     address = request.META.get("REMOTE_ADDR")
-    return pseudonym({"client": (address, 0) if address else None, "headers": headers})
+    return {"client": (address, 0) if address else None, "headers": headers}
+
+
+def _address(text: str) -> Address:
+    if (address := parsed(text)) is None:
+        raise ValueError(f"no address: {_form(text)}")
+    return address
 
 
 def _key(address: Address) -> str:
-    """Return a key for `address`. No address is kept, and today's key can't be linked to tomorrow's.
+    return _key_on(datetime.now(UTC).date(), address, settings.SECRET_KEY)
+
+
+def _key_on(day: date, address: Address, secret: str) -> str:
+    """Return a key for `address`. No address is kept, and one day's key can't be linked to the next day's.
 
     All IPv6 addresses of a /64 have the same key, because one household or host has all of them (RFC 6177); but not
     link-local ones, because all hosts of a network are in the same /64.
     """
     wide = isinstance(address, IPv6Address) and not address.is_link_local
     network = ip_network((address, 64), strict=False) if wide else address
-    today = datetime.now(UTC).date().isoformat()
-    return hmac.new(settings.SECRET_KEY.encode(), f"{today} {network}".encode(), hashlib.sha256).hexdigest()[:24]
+    return hmac.new(secret.encode(), f"{day.isoformat()} {network}".encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def _peer(scope: dict[str, Any]) -> Address:
     """Return the address that the connection comes from. Raise ValueError if the server reports something else."""
     peer = scope.get("client")
-    if not peer or not peer[0]:
-        return NO_ADDRESS
-    if (address := parsed(peer[0])) is None:
-        raise ValueError(f"no address: {_form(peer[0])}")
-    return address
+    return _address(peer[0]) if peer and peer[0] else NO_ADDRESS
 
 
 def _is_proxy(peer: Address) -> bool:

@@ -13,7 +13,7 @@ from messaging.runtime import runtime
 from messaging.service.actions import Action, Connection
 from messaging.service.contracts import START, StoreUnavailable
 from messaging.transports.base import GatheringTransport
-from messaging.transports.client_address import pseudonym_of_request
+from messaging.transports.client_address import pseudonym_of_request, pseudonyms_of_request
 
 
 def connection(request: HttpRequest, visitor: str | None) -> Connection:
@@ -21,6 +21,7 @@ def connection(request: HttpRequest, visitor: str | None) -> Connection:
     return Connection(
         uuid4().hex,
         address=pseudonym_of_request(request),
+        addresses=pseudonyms_of_request(request),
         role="user",
         version=frames.VERSION,
         conversation=visitor or str(uuid4()),
@@ -47,7 +48,7 @@ async def _receive(connection: Connection, text: str, writes: bool) -> list[Acti
     service, journal, visitor = runtime.service, runtime.journal, connection.conversation or ""
     try:
         if await journal.erased(visitor):
-            connection.conversation = str(uuid4())
+            connection.conversation = await journal.successor(visitor)
         elif writes:
             connection.has_written = await journal.head(visitor) != START
         actions = await service.receive(connection, text)

@@ -111,6 +111,11 @@ export class Connection {
     return isKept;
   }
 
+  /** Send what waits now: the reason why it was refused is gone. */
+  resume() {
+    this.#deliver(true);
+  }
+
   /** @param {string} id */
   retry(id) {
     this.#options.outbox.retry(id);

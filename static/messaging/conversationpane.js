@@ -220,9 +220,13 @@ export function actionsPane(connection) {
   function run(name) {
     if (byId(name).hidden || !conversation) return;
     if (ops[name] !== "block") return act(ops[name]);
-    byId("confirm-text").textContent = text("blockName", { name: conversation.name });
+    const { id, name: visitor } = conversation;
+    byId("confirm-text").textContent = text("blockName", { name: visitor });
+    byId("block-address").hidden = true;
+    byId("sharing").textContent = "";
     confirm.returnValue = "";
     confirm.showModal();
+    import("./blocking.js").then(({ offerAddress }) => offerAddress(id, () => id === conversation?.id));
   }
 
   /** @param {string} op */
@@ -230,21 +234,22 @@ export function actionsPane(connection) {
     const { id } = /** @type {Conversation} */ (conversation);
     notice("");
     const answer = await connection.request({ action: "conversation", conversation: id, op });
-    if (id !== conversation?.id || answer?.type === "ack") return;
-    if (!answer) return notice(text("notDone"));
-    notice(
-      answer.code === "already_claimed"
-        ? text("wasFaster", { name: answer.by })
-        : text("refused", { reason: answer.message }),
-    );
+    if (id === conversation?.id) notice(refusalOf(answer));
   }
 
   for (const name of ["claim", "close", "block"]) byId(name).onclick = () => run(name);
   confirm.onclose = () => {
-    if (confirm.returnValue === "block") act("block");
+    if (confirm.returnValue) act(confirm.returnValue);
   };
 
   return { show, run };
+}
+
+/** Return why a request was not done; "": it was. @param {import("./link.js").Frame | null} answer */
+export function refusalOf(answer) {
+  if (!answer) return text("notDone");
+  if (answer.code === "already_claimed") return text("wasFaster", { name: answer.by });
+  return answer.type === "ack" ? "" : text("refused", { reason: answer.message });
 }
 
 /** @param {string} words */

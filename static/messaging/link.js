@@ -34,7 +34,6 @@ export const CLOSES = {
   bad_frames: 4400,
   unauthorized: 4401,
   forbidden: 4403,
-  blocked: 4403,
   no_identify: 4408,
   too_large: 4413,
 };
@@ -141,7 +140,7 @@ export function dial(url, heartbeatMs, onFrame) {
     isStale: () => Date.now() - link.heardAt > 2 * heartbeatMs,
 
     /** Return whether the same frame may succeed later, after this error. @param {Frame} error */
-    passes: ({ code }) => code === "rate_limited" || code === "unavailable",
+    passes: ({ code }) => ["rate_limited", "unavailable", "paused"].includes(code),
 
     /**
      * Ping now, and then at every heartbeat.

@@ -1,10 +1,10 @@
 // @ts-check
 /** The live page of the Django admin: all conversations, one of them open, with a field for answers. */
 
-import { actionsPane, threadPane } from "./conversationpane.js";
+import { actionsPane, refusalOf, threadPane } from "./conversationpane.js";
 import { Conversations } from "./conversations.js";
 import { conversationList } from "./list.js";
-import { byId, connect } from "./page.js";
+import { byId, clockTime, connect, text } from "./page.js";
 import {
   credentials,
   inWords,
@@ -35,6 +35,9 @@ let me;
 let quick = [];
 /** Created when a person first opens the tally. @type {import("./tally.js").TallyBoard | undefined} */
 let board;
+
+/** The pause of new conversations. @type {{since: string, until: string, by: string} | undefined} */
+let pause;
 
 const alerts = () => import("./alerts.js");
 
@@ -82,11 +85,12 @@ const { connection, outbox } = connect(
         head = conversations.newest || "0";
       },
       identified(frame) {
-        ({ me, quick } = frame);
+        ({ me, quick, pause } = frame);
         thread.offer(frame.replies);
         showPresence(frame.presence);
       },
       frame(frame) {
+        if (frame.type === "pause" || frame.type === "pong") ({ pause } = frame);
         if (frame.type === "presence") showPresence(/** @type {any} */ (frame));
         if (frame.type === "conversation") conversations.learn(/** @type {any} */ (frame));
         if (frame.type === "read") conversations.get(frame.conversation)?.read(frame.by, frame.cursor);
@@ -123,6 +127,7 @@ function render() {
   const filter = /** @type {any} */ (document.querySelector("[name=filter]:checked")).value;
   const wanted = conversations.list(filter, byId("search").value, me?.id ?? 0);
   showLink(connection.state);
+  showPause();
   // If even the oldest loaded conversation is unread, those that are not loaded probably are too.
   showUnread(conversations.unread, Boolean(oldest && conversations.first?.isUnread));
   list.show(wanted, id, Date.now());
@@ -136,6 +141,22 @@ function render() {
   if (id) thread.show(id, Boolean(me?.reply));
   else thread.hide();
   if (location.hash === TALLY) showTally();
+}
+
+function showPause() {
+  byId("pause").hidden = !pause;
+  byId("resume").hidden = !me?.unblock;
+  byId("begin-pause").hidden = Boolean(pause) || !me?.block;
+  if (!pause) return;
+  const { since, until, by } = pause;
+  const values = { since: clockTime(since), until: clockTime(until), name: by };
+  byId("pause-text").textContent = text(by ? "pausedBy" : "paused", values);
+}
+
+/** @param {"pause" | "resume"} op */
+async function changePause(op) {
+  const answer = await connection.request({ action: "pause", op });
+  byId("pause-notice").textContent = refusalOf(answer);
 }
 
 async function showTally() {
@@ -194,6 +215,11 @@ addEventListener("hashchange", (event) => {
 
 for (const name of ["search", "filters"]) byId(name).oninput = list.renew;
 byId("open-settings").onclick = help;
+byId("begin-pause").onclick = () => {
+  byId("settings").close();
+  changePause("pause");
+};
+byId("resume").onclick = () => changePause("resume");
 byId("try-now").onclick = () => connection.wake();
 addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", show);

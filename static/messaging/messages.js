@@ -207,10 +207,12 @@ export function backoff(/** @type {number} */ failures) {
  * @param {InTurn} inTurn
  * @param {(entry: Entry, ack: Frame) => void} onAck  must settle the entry
  * @param {() => Link | null} linkNow
- * @returns {() => Promise<void>} a function to call after each new entry and each new link
+ * @returns {(now?: boolean) => Promise<void>} a function to call after each new entry and each new link; now: without
+ *   waiting any longer, because the reason of the last refusal is gone
  */
 export function delivery(outbox, inTurn, onAck, linkNow) {
   let isRunning = false;
+  let proceed = () => {};
 
   /** @returns {Promise<Frame | null>} the error, if there was one after which a retry may succeed */
   async function one() {
@@ -230,10 +232,14 @@ export function delivery(outbox, inTurn, onAck, linkNow) {
   function wait({ id = "", code, scope, retryAfterMs = 0 }, failures) {
     const ms = retryAfterMs + backoff(failures);
     if (code === "rate_limited") outbox.postpone(id, Date.now() + ms, scope);
-    return new Promise((resolve) => setTimeout(resolve, ms));
+    return new Promise((/** @type {(value?: any) => void} */ resolve) => {
+      proceed = resolve;
+      setTimeout(resolve, ms);
+    });
   }
 
-  return async () => {
+  return async (now) => {
+    if (now) proceed();
     if (isRunning) return;
     isRunning = true;
     for (let failures = 0; linkNow()?.isLost === false && outbox.next(); ) {

@@ -13,6 +13,8 @@ const COOL_DOWN_MS = 2_000;
 /** Most links open, and most servers are replaced, faster than a person could read a status. */
 const CONNECTING_MS = 400;
 const SWITCHING_MS = 2_000;
+/** The looks of texts that the phase of the link does not determine. @type {Record<string, any>} */
+const LOOKS = { blocked: "stopped", paused: "waiting", reconnecting: "waiting" };
 
 const thread = new Thread();
 let hasOlder = false;
@@ -22,7 +24,8 @@ let admins;
 let seen = "";
 /** The cursor of the newest message from staff for which a `read` frame was sent. */
 let told = "";
-let isBlocked = false;
+/** Whether the visitor may write: `open`, or the error that a message would get. */
+let writing = "open";
 let letNext = () => {};
 
 /** The visitor's token. The forms that work without this script share it by the cookie. */
@@ -52,9 +55,8 @@ const { connection, outbox } = connect(
     credentials,
     forgetCredentials: keep,
     handlers: {
-      state({ phase, code }) {
+      state({ phase }) {
         if (phase !== "connecting") letNext();
-        if (phase === "stopped" && code === CLOSES.forbidden) isBlocked = true;
         show();
       },
       messages(messages) {
@@ -77,8 +79,12 @@ const { connection, outbox } = connect(
         admins = frame.presence?.admins;
         seen = frame.read ?? "";
         told = "";
+        know(frame.writing);
       },
       frame({ type, ...frame }) {
+        if (type === "writing") know(frame.state);
+        if (type === "pong") know(frame.writing);
+        if (frame.code === "blocked" || frame.code === "paused") know(frame.code);
         if (type === "presence") admins = frame.admins;
         if (type === "read" && frame.by === "admin") seen = frame.cursor;
         show();
@@ -87,6 +93,13 @@ const { connection, outbox } = connect(
   },
   () => show(),
 );
+
+/** @param {string} [now]  without it, the visitor may write */
+function know(now = "open") {
+  const isFreed = now === "open" && writing !== now;
+  writing = now;
+  if (isFreed) connection.resume();
+}
 
 outbox.onSettled = () => say(text("sent"));
 
@@ -144,10 +157,7 @@ byId("older").onclick = async () => {
   show();
 };
 
-byId("try-now").onclick = () => {
-  isBlocked = false; // the server will report it again if it still applies
-  connection.wake();
-};
+byId("try-now").onclick = () => connection.wake();
 
 /** Mark the staff's messages as read if the page is in front. */
 function markRead() {
@@ -162,9 +172,10 @@ const unsent = () => outbox.entries().filter(({ failed }) => !failed).length;
 /** Return the key of the status text, and the ms before it is shown. @returns {[string, number?]} */
 function status() {
   const { phase, code, scope, lastLive } = connection.state;
-  if (isBlocked) return ["blocked"];
+  const isLive = phase === "live";
+  if (writing !== "open" && (isLive || phase === "stopped")) return [writing === "paused" ? "paused" : "blocked"];
   if (phase === "stopped") return ["refused"];
-  if (phase === "live") return [admins === undefined ? "connected" : admins ? "present" : "absent"];
+  if (isLive) return [admins === undefined ? "connected" : admins ? "present" : "absent"];
   if (!navigator.onLine) return ["offline"];
   const crowd = unsent() ? `kept_${scope}` : `crowded_${scope}`;
   if (configuration.texts[crowd]) return [crowd]; // others have used up a limit
@@ -180,12 +191,12 @@ function render(toEnd) {
   const waiting = unsent();
   const [words, after] = status();
   const isReconnecting = words === "reconnecting" && phase === "waiting";
-  const isTrying = words === "reconnecting" || words.includes("_");
-  const look = isBlocked ? "stopped" : after ? "connecting" : isTrying ? "waiting" : phase;
+  const look = LOOKS[words] ?? (after ? "connecting" : words.includes("_") ? "waiting" : phase);
   showStatus(look, text(words), look === "stopped" || look === "waiting", after);
   byId("countdown").textContent = isReconnecting ? text("in", { seconds: secondsUntil(retryAt) }) : "";
-  byId("waiting").textContent = waiting && !isLive ? text("count_waiting", { count: waiting }) : "";
-  byId("write").disabled = isBlocked;
+  const waits = waiting && (!isLive || writing === "paused");
+  byId("waiting").textContent = waits ? text("count_waiting", { count: waiting }) : "";
+  byId("write").disabled = writing === "blocked";
   view(thread.messages, entries, toEnd, seen);
   byId("older").hidden = !hasOlder || !isLive;
   byId("empty").hidden = thread.messages.length + entries.length > 0;

@@ -71,7 +71,10 @@ def test_an_index_that_was_not_finished_is_made_anew(database: str) -> None:
     assert run(database)[0] == 0
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DELETE FROM django_migrations WHERE app = 'messaging' AND name >= '0007'")
-        connection.execute("DROP TABLE messaging_loginsession")  # of the migrations after it
+        # Of the migrations after it:
+        connection.execute("DROP TABLE messaging_loginsession, messaging_addressblock, messaging_pause")
+        connection.execute("ALTER TABLE messaging_conversation DROP address")
+        connection.execute("ALTER TABLE messaging_erasedconversation DROP blocked_until")
         connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'conversation_ending'::regclass")
         assert run(database)[0] == 0
         assert connection.execute("SELECT count(*) FROM pg_index WHERE NOT indisvalid").fetchone() == (0,)

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from messaging.journal import logins, retention
-from messaging.models import Block, Conversation, ErasedConversation, LoginSession, Message
+from messaging.models import AddressBlock, Block, Conversation, ErasedConversation, LoginSession, Message
 from messaging.tokens import VISITOR_SECONDS
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +125,17 @@ def test_a_block_keeps_its_conversation_for_as_long_as_it_counts(command: Comman
     assert list(Conversation.objects.all()) == [blocked]
     assert Block.objects.get().conversation == blocked
     assert kept() == []
+
+
+def test_the_pseudonym_of_an_address_goes_after_two_days_or_with_the_end_of_its_block(command: Command) -> None:
+    addresses = {"today": say(1), "quiet": say(3), "blocked": say(3), "free again": say(3)}
+    for address, conversation in addresses.items():
+        Conversation.objects.filter(pk=conversation.pk).update(address=address)
+    for address, days in {"blocked": -1, "free again": 1}.items():
+        AddressBlock.objects.create(address=address, until=ago(days))
+    assert "2 addresses of visitors" in command("messaging_prune")
+    assert sorted(Conversation.objects.values_list("address", flat=True)) == ["", "", "blocked", "today"]
+    assert AddressBlock.objects.get().address == "blocked"
 
 
 def test_notes_outlive_every_token_that_they_are_about(command: Command) -> None:

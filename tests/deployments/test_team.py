@@ -181,22 +181,18 @@ async def test_a_blocked_visitor_is_told_and_may_write_again_when_staff_say(depl
         assert state == {"conversation": ada.conversation, "status": "open", "timestamp": TIME, "blockedUntil": TIME}
         again = partial(answer, ada)  # blocks take effect within seconds
         refused = await eventually(again, "the visitor is refused", until=lambda told: told["type"] != "ack")
-        assert refused["code"] == "blocked"
-        assert await ada.until_closed() == ([], COUNT if deployment.gateway else 4403)
-    async with admin(there, await deployment.admin_token("manager")) as manager:
+        assert refused == error("blocked", id=refused["id"])
+        assert ada.writing == "blocked"
+        async with visitor(here, ada.token) as again_here:  # and on the next page, before anything is written
+            assert again_here.writing == "blocked"
+        await manager.until_pong()
         await change_told(manager, [], ada, "unblock", by="manager")
-        # Until a message is accepted, each message ends its connection.
-        again = partial(answer_to, here, ada.token)
-        await eventually(again, "the visitor may write", until=lambda told: told["type"] == "ack")
+        await eventually(ada.until_pong, "the visitor is told", until=lambda _: ada.writing == "open")
+        await ada.say("hello again")
 
 
 async def answer(socket: Connection) -> Frame:
     return await socket.request("sendMessage", content="hello", id=new_id())
-
-
-async def answer_to(url: str, token: str) -> Frame:
-    async with visitor(url, token) as socket:
-        return await answer(socket)
 
 
 async def test_a_visitor_who_asks_for_it_is_forgotten_everywhere(deployment: Deployment) -> None:

@@ -16,9 +16,16 @@ from tests.support.browser import (  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
-def remembered_quick_messages() -> Iterator[None]:
-    """Forget the quick messages of a test: its changes are rolled back without a signal."""
-    from messaging.journal.quick_messages import forget_recent  # when Django has its settings
+def recent_values() -> Iterator[None]:
+    """Forget what pages keep for seconds: the changes of a test are rolled back without a signal."""
+    # When Django has its settings.
+    from messaging.journal.blocks import recent_barriers
+    from messaging.journal.quick_messages import recent_quick_messages
 
+    def forget() -> None:
+        recent_barriers.forget()
+        recent_quick_messages.forget()
+
+    forget()
     yield
-    forget_recent()
+    forget()

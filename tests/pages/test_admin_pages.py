@@ -14,6 +14,9 @@ for _ in range(50):
 """
 
 
+MORE = "from messaging.models import *; AddressBlock.objects.create(address='0123456789abcdef'), Pause.objects.create()"
+
+
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_axe_finds_no_violation(people: People, own_deployment: Deployment, size: ViewportSize) -> None:
     origin = own_deployment.servers[0].origin
@@ -22,10 +25,11 @@ def test_axe_finds_no_violation(people: People, own_deployment: Deployment, size
     link = admin.get_by_role("navigation", name="Conversations").get_by_role("link")
     conversation = str(link.get_attribute("href")).removeprefix("#")
     found = {}
-    for name in ("conversation", "message", "quickmessage", "block"):
+    own_deployment.run(MORE)
+    for name in ("conversation", "message", "quickmessage", "block", "addressblock", "pause"):
         admin.goto(f"{origin}/admin/messaging/{name}/")
         found[name] = violations(admin)
-    for name in ("conversation", "message", "quickmessage"):
+    for name in ("conversation", "message", "quickmessage", "addressblock", "pause"):
         admin.goto(f"{origin}/admin/messaging/{name}/")
         admin.locator("#result_list tbody th a").first.click()
         admin.wait_for_url("**/change/*")

@@ -405,12 +405,52 @@ def test_blocking_asks_first_and_can_be_undone(people: People, own_deployment: D
     dialog.get_by_role("button", name="Cancel").click()
     expect(page.locator("#facts")).to_have_text("")
     page.get_by_role("button", name="Block").click()
-    dialog.get_by_role("button", name="Block").click()
+    dialog.get_by_role("button", name="Block", exact=True).click()
     expect(page.locator("#facts")).to_have_text(re.compile("^Blocked until"))
     expect(rows(page).get_by_text("Blocked")).to_be_visible()
     look_at(page, "live-blocked")
     page.get_by_role("button", name="Unblock").click()
     expect(page.locator("#facts")).to_have_text("")
+
+
+def test_the_address_can_be_blocked_as_well_once_it_is_known_who_shares_it(
+    people: People, own_deployment: Deployment
+) -> None:
+    page = people.staff(own_deployment.servers[0].origin)
+    visitor_writes(own_deployment, "hello")
+    visitor_writes(own_deployment, "rubbish")
+    expect(rows(page)).to_have_count(2)
+    rows(page).first.click()
+    page.get_by_role("button", name="Block").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(
+        "1 other visitor of the last day has the same address, and would be blocked as well."
+    )
+    inspect(page, "live-block-address")
+    dialog.get_by_role("button", name="Block with the address").click()
+    expect(page.locator("#facts")).to_have_text(re.compile("^Blocked until"))
+    expect(rows(page).get_by_text("Blocked")).to_have_count(2)
+    page.get_by_role("button", name="Unblock").click()
+    expect(page.locator("#facts")).to_have_text("")
+    expect(rows(page).get_by_text("Blocked").locator("visible=true")).to_have_count(0)
+
+
+def test_all_staff_see_a_pause_until_one_of_them_ends_it(people: People, own_deployment: Deployment) -> None:
+    page, colleague = (people.staff(own_deployment.servers[0].origin, name) for name in ("manager", "colleague"))
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Pause new conversations for 1 hour").click()
+    for shown in (page, colleague):
+        expect(shown.locator("#pause-text")).to_have_text(
+            re.compile(r"^New conversations are paused since .+, until .+, by manager\.$")
+        )
+    inspect(page, "live-paused")
+    expect(colleague.get_by_role("button", name="Take new ones again")).to_be_hidden()
+    colleague.reload()
+    expect(colleague.locator("#pause-text")).to_be_visible()
+    page.get_by_role("button", name="Take new ones again").click()
+    for shown in (page, colleague):
+        expect(shown.locator("#pause")).to_be_hidden()
+    expect(colleague.get_by_role("button", name="Pause new conversations for 1 hour")).to_be_hidden()
 
 
 def test_what_was_tried_without_a_connection_is_not_claimed_to_be_done(

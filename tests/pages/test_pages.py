@@ -83,7 +83,7 @@ def test_a_quick_message_that_another_process_has_changed_is_shown_a_little_late
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(monotonic=lambda: 1000.0)
-    monkeypatch.setattr("messaging.journal.quick_messages.time", clock)
+    monkeypatch.setattr("messaging.journal.sharing.time", clock)
     client.get("/user/")
     QuickMessage.objects.update(label="Louder")  # sends no signal, like a change by another process
     clock.monotonic = lambda: 1004.9
@@ -158,7 +158,19 @@ def keys(script: str) -> set[str]:
     [
         (("page", "view", "user"), USER_TEXTS),
         (
-            ("page", "view", "staff", "live", "list", "conversationpane", "conversations", "alerts", "tally", "stage"),
+            (
+                "page",
+                "view",
+                "staff",
+                "live",
+                "list",
+                "conversationpane",
+                "conversations",
+                "blocking",
+                "alerts",
+                "tally",
+                "stage",
+            ),
             ADMIN_TEXTS,
         ),
     ],
@@ -174,8 +186,7 @@ def test_a_page_has_the_texts_that_its_scripts_ask_for_and_no_other(scripts: tup
 def test_the_scripts_know_the_close_codes_by_the_names_of_the_protocol() -> None:
     """The scripts write the codes in one file only."""
     codes = re.findall(r"^  (\w+): (4\d{3}),", (STATIC / "link.js").read_text(), re.MULTILINE)
-    known = CloseCode.__members__ | {"BLOCKED": CloseCode.FORBIDDEN}  # `blocked` closes with another error's code
-    assert {name.upper(): int(code) for name, code in codes}.items() <= known.items()
+    assert {name.upper(): int(code) for name, code in codes}.items() <= CloseCode.__members__.items()
     assert {rule.close for rule in RULES.values() if rule.after == 1} <= {int(code) for _, code in codes}
     written = {file.name for file in STATIC.glob("*.js") if re.search(r"\w(?: =|:) 4\d{3}\b", file.read_text())}
     assert written == {"link.js"}
@@ -228,6 +239,7 @@ def test_the_live_page_tells_its_script_where_tokens_are() -> None:
         "staff": user.pk,
         "tokenUrl": "/admin/live/token/",
         "tallyUrl": "/admin/live/tally/",
+        "sharingUrl": "/admin/live/sharing/",
         "loginUrl": "/admin/login/?next=%2Fadmin%2Flive%2F",
     }
     assert texts["seen"] == "Seen"

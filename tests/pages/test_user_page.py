@@ -31,6 +31,8 @@ from tests.support.staff import staff
 from tests.support.waiting import wait_until
 
 BLOCK = "from messaging.models import *; Block.objects.create(conversation=Conversation.objects.get())"
+UNBLOCK = "from messaging.models import *; Block.objects.all().delete()"
+BLOCKED = "You can’t send messages here at the moment"
 
 
 def bubble(page: Page, content: str) -> Any:
@@ -237,27 +239,82 @@ def test_who_is_blocked_can_read_and_not_write(people: People, own_deployment: D
     page = people.visitor(origin)
     write(page, "something rude")
     wait_for_thread(page, *sent("something rude"))
+    field = page.get_by_role("textbox")
+    field.fill("half a sentence")
     own_deployment.run(BLOCK)
-    blocked = "You can’t send messages here at the moment"
-
-    def refused() -> bool:  # a block takes effect within seconds
-        if status(page).text_content() != blocked:
-            write(page, "again")
-            expect(page.locator("#messages > li[data-state=waiting]")).to_have_count(0)
-        return status(page).text_content() == blocked
-
-    wait_until(refused, "the visitor is blocked")
-    expect(page.get_by_role("textbox")).to_be_disabled()
+    expect(status(page)).to_have_text(BLOCKED)  # nothing was written since
+    expect(field).to_be_disabled()
     expect(page.get_by_role("button", name=BUTTON)).to_be_disabled()
     expect(bubble(page, "something rude")).to_be_visible()
-    expect(page.locator("#messages > li[data-state=failed]")).to_contain_text(
-        "Not sent: you can’t send messages here at the moment"
-    )
     inspect(page, "blocked")
-    own_deployment.run("from messaging.models import *; Block.objects.all().delete()")
-    try_now(page)
+    page.reload()
+    expect(status(page)).to_have_text(BLOCKED)
+    expect(field).to_be_disabled()
+    own_deployment.run(UNBLOCK)
     expect(status(page)).to_have_text(ABSENT)
-    expect(page.get_by_role("textbox")).to_be_enabled()
+    expect(field).to_be_enabled()
+    expect(field).to_have_value("half a sentence")
+
+
+def test_what_was_sent_as_the_block_began_is_kept_and_can_be_sent_after_it(
+    people: People, own_deployment: Deployment, origin: str
+) -> None:
+    page = people.visitor(origin)
+    write(page, "something rude")
+    wait_for_thread(page, *sent("something rude"))
+    page.context.set_offline(True)
+    write(page, "and another")
+    wait_for_thread(page, *sent("something rude"), ("and another", "waiting"))
+    own_deployment.run(BLOCK)
+    page.context.set_offline(False)
+    failed = page.locator("#messages > li[data-state=failed]")
+    expect(failed).to_contain_text("Not sent: you can’t send messages here at the moment")
+    expect(status(page)).to_have_text(BLOCKED)
+    own_deployment.run(UNBLOCK)
+    expect(status(page)).to_have_text(ABSENT)
+    failed.get_by_role("button", name="Retry").click()
+    wait_for_thread(page, *sent("something rude", "and another"))
+
+
+def test_who_is_blocked_can_erase_and_stays_blocked(people: People, own_deployment: Deployment, origin: str) -> None:
+    page = people.visitor(origin)
+    write(page, "something rude")
+    wait_for_thread(page, *sent("something rude"))
+    own_deployment.run(BLOCK)
+    expect(status(page)).to_have_text(BLOCKED)
+    page.get_by_role("button", name="Delete my messages").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator("#said")).to_have_text("Your messages have been deleted")
+    wait_for_thread(page)
+    expect(status(page)).to_have_text(BLOCKED)
+    page.reload()
+    expect(status(page)).to_have_text(BLOCKED)
+    inspect(page, "blocked-erased")
+
+
+def test_during_a_pause_a_new_visitor_is_told_and_the_message_goes_out_at_its_end(
+    people: People, own_deployment: Deployment, origin: str
+) -> None:
+    known, page = people.visitor(origin), people.visitor(origin)
+    write(known, "hello")
+    wait_for_thread(known, *sent("hello"))
+    own_deployment.run("from messaging.models import *; Pause.objects.create()")
+    paused = "No new conversations right now – what you send waits here"
+    expect(status(page)).to_have_text(paused)
+    write(page, "is anybody there?")
+    wait_for_thread(page, ("is anybody there?", "waiting"))
+    expect(page.locator("#waiting")).to_have_text("1 waiting")
+    inspect(page, "paused")
+    late = people.profile().new_page()
+    late.goto(f"{origin}/user/")
+    expect(status(late)).to_have_text(paused)
+    write(known, "I have one")
+    wait_for_thread(known, *sent("hello", "I have one"))
+    expect(status(known)).to_have_text(ABSENT)
+    own_deployment.run("from messaging.models import *; Pause.objects.all().delete()")
+    wait_for_thread(page, *sent("is anybody there?"))
+    expect(status(page)).to_have_text(ABSENT)
+    expect(page.locator("#waiting")).to_have_text("")
 
 
 def test_a_page_that_the_server_does_not_understand_asks_to_be_reloaded(people: People, origin: str) -> None:

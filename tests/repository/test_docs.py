@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 import pytest
 from django.apps import apps
@@ -29,6 +30,7 @@ ACTIONS: dict[Request, str] = {
     frames.History: "history",
     frames.MarkRead: "read",
     frames.ChangeConversation: "conversation",
+    frames.ChangePause: "pause",
     frames.Forget: "forget",
     frames.Ping: "ping",
 }
@@ -70,8 +72,12 @@ def test_limits_have_the_costs_and_the_defaults_that_are_documented() -> None:
     assert costs == {ACTIONS.get(request, request): str(cost) for request, cost in WEIGHTS.items()}
     assert f"for each {PAGE_MESSAGES} messages, and for each {PAGE_CHARACTERS:,} characters" in page
     defaults = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", page, re.MULTILINE))
-    in_use = settings.MESSAGING_RATES
-    assert {f"RATE_LIMIT_{name.upper()}": f"{rate.burst}/{rate.seconds:g}" for name, rate in rates(in_use)} == {
+    in_use = [
+        *rates(settings.MESSAGING_RATES),
+        ("login", cast(Rate, settings.LOGIN_RATE)),
+        ("login_address", cast(Rate, settings.LOGIN_RATE_ADDRESS)),
+    ]
+    assert {f"RATE_LIMIT_{name.upper()}": f"{rate.burst}/{rate.seconds:g}" for name, rate in in_use} == {
         name: default for name, default in defaults.items() if name.startswith("RATE_LIMIT_")
     }
     assert defaults["SOCKETS_PER_ADDRESS"] == str(settings.SOCKETS_PER_ADDRESS)

@@ -19,6 +19,7 @@ MESSAGE = {"action": "sendMessage", "id": "message-1", "content": "hello"}
 IDENTIFY = {"action": "identify", "v": 2, "type": "user"}
 HISTORY = {"action": "history", "id": "h"}
 CLAIM = {"action": "conversation", "id": "1", "conversation": CONVERSATION, "op": "claim"}
+PAUSE = {"action": "pause", "id": "1", "op": "pause"}
 PADDED = '{"pad":"%s"}'
 READ = {"action": "read", "upTo": CONVERSATION}
 
@@ -146,6 +147,11 @@ BAD_FRAMES = [
     BadFrame("a change that does not say which", text(CLAIM, op=None), E.BAD_FRAME, "1"),
     BadFrame("a change whose name is a list", text(CLAIM, op=["claim"]), E.BAD_FRAME, "1"),
     BadFrame("a change of an unknown kind", text(CLAIM, op="forget"), E.BAD_FRAME, "1"),
+    # pause
+    BadFrame("a pause without an id", text(PAUSE, id=None), E.BAD_ID),
+    BadFrame("a pause that does not say which", text(PAUSE, op=None), E.BAD_FRAME, "1"),
+    BadFrame("a pause that is a list", text(PAUSE, op=["pause"]), E.BAD_FRAME, "1"),
+    BadFrame("a pause of an unknown kind", text(PAUSE, op="block"), E.BAD_FRAME, "1"),
     # the rest
     BadFrame("forget without an id", '{"action":"forget"}', E.BAD_ID),
     BadFrame("a ping with a bad id", '{"action":"ping","id":"?"}', E.BAD_ID),

@@ -131,6 +131,9 @@ class Connection:
         self.conversation = ""
         # The last presence frame. Version 2 gets such frames at any time, so `receive` does not return them.
         self.presence: Frame = {}
+        # So do the frames that tell a visitor whether it may write, and staff whether new conversations are paused.
+        self.writing = "open"
+        self.pause: Frame | None = None
         self._version_2 = False
         self._acked: set[str] = set()  # journal IDs of this connection's own messages
 
@@ -161,10 +164,22 @@ class Connection:
             while True:
                 frame = await self._socket.receive()
                 validate(frame)
-                if frame["type"] == "presence" and self._version_2:
-                    self.presence = frame
-                elif not (_has_lapsed(frame) or self._is_own(frame)):
+                self._note(frame)
+                if frame["type"] in ("presence", "writing", "pause") and self._version_2:
+                    continue
+                if not (_has_lapsed(frame) or self._is_own(frame)):
                     return frame
+
+    def _note(self, frame: Frame) -> None:
+        match frame["type"]:
+            case "presence":
+                self.presence = frame
+            case "writing":
+                self.writing = frame["state"]
+            case "identified" | "pong":
+                self.writing, self.pause = frame.get("writing", "open"), frame.get("pause")
+            case "pause":
+                self.pause = frame.get("pause")
 
     async def request(self, action: str, **fields: Any) -> Frame:
         """Send a frame and return the next one that arrives."""

@@ -69,6 +69,7 @@ STAFF: tuple[dict[str, Any], ...] = (
         {"action": "conversation", "id": f"c-{op}", "conversation": "@CONVERSATION@", "op": op}
         for op in ("claim", "release", "close", "reopen", "block", "unblock")
     ),
+    {"action": "pause", "id": "p-1", "op": "resume"},  # a pause, or a block of the address, would stop everybody
     {"action": "ping", "id": "p"},
 )
 VERSION_1: tuple[dict[str, Any], ...] = (
@@ -82,11 +83,11 @@ VERSION_1: tuple[dict[str, Any], ...] = (
 
 MODELS = (
     "messaging/message", "messaging/conversation", "messaging/block", "messaging/quickmessage", "auth/user",
-    "auth/group", "axes/accessattempt",
+    "auth/group", "axes/accessattempt", "messaging/addressblock", "messaging/pause",
 )  # fmt: skip
 PAGES = (
     "/", "/user/", "/user/send/", "/user/forget/", "/user/language/", "/admin/", "/admin/login/", "/admin/live/",
-    "/admin/live/tally/",
+    "/admin/live/tally/", "/admin/live/sharing/", "/admin/live/sharing/?conversation=@CONVERSATION@",
     "/admin/live/token/", "/admin/language/", "/admin/password_change/", "/admin/jsi18n/", "/admin/autocomplete/",
     "/admin/r/1/1/",
     "/static/messaging/user.css", "/static/messaging/user.0123456789ab.css", "/favicon.ico", "/ws", "/health",
@@ -102,7 +103,7 @@ FORMS = (
     "/user/send/", "/user/forget/", "/user/language/", "/admin/login/", "/admin/language/", "/admin/live/token/",
     "/admin/password_change/", "/admin/auth/user/add/", "/admin/auth/group/add/", "/admin/messaging/conversation/",
     "/admin/messaging/message/", "/admin/messaging/block/", "/admin/messaging/block/add/",
-    "/admin/messaging/quickmessage/",
+    "/admin/messaging/quickmessage/", "/admin/messaging/addressblock/",
     "/admin/messaging/quickmessage/add/", "/admin/messaging/conversation/@CONVERSATION@/change/",
     "/admin/axes/accessattempt/",
 )  # fmt: skip

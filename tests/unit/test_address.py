@@ -21,6 +21,7 @@ from messaging.transports.client_address import (
     parsed,
     pseudonym,
     pseudonym_of,
+    pseudonyms_of,
 )
 
 PROXY = "10.0.0.1"
@@ -220,3 +221,15 @@ def test_what_is_no_address_has_no_key() -> None:
     for ask in (pseudonym_of, lambda text: believed(scope(text, "6.6.6.6")), lambda text: pseudonym(scope(text))):
         with pytest.raises(ValueError, match=r"no address: a-0"):
             ask("canary-17")
+
+
+def test_a_block_of_an_address_outlives_its_pseudonym_and_its_key(settings: SettingsWrapper) -> None:
+    before = pseudonym(scope("10.0.0.1"))
+    assert before in pseudonyms_of("10.0.0.1")
+    assert not pseudonyms_of("10.0.0.1") & pseudonyms_of("10.0.0.2")
+    assert len(pseudonyms_of("10.0.0.1")) == 9  # of seven days, today and tomorrow
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "the next key", [settings.SECRET_KEY]
+    assert pseudonym(scope("10.0.0.1")) != before
+    assert before in pseudonyms_of("10.0.0.1")
+    settings.SECRET_KEY_FALLBACKS = []
+    assert before not in pseudonyms_of("10.0.0.1")

@@ -367,11 +367,12 @@ async def test_whoever_reads_the_conversation_of_another_is_closed(visitor: Page
     assert await page.until_closed() == ([error("forbidden", id="h")], 4403)
 
 
-async def test_a_blocked_visitor_is_closed(visitor: Page) -> None:
+async def test_a_blocked_visitor_is_refused_and_told(visitor: Page) -> None:
     conversation = await Conversation.objects.acreate(id=visitor.conversation)
     await Block.objects.acreate(conversation=conversation)
+    assert await visitor.frame() == {"type": "writing", "state": "blocked", "timestamp": TIME}
     await visitor.send_json_to({"action": "sendMessage", "id": "message-1", "content": "hello"})
-    assert await visitor.until_closed() == ([error("blocked", id="message-1")], 4403)
+    assert await visitor.frame() == error("blocked", id="message-1")
 
 
 async def test_a_reader_that_falls_too_far_behind_is_closed(caplog: pytest.LogCaptureFixture) -> None:

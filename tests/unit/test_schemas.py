@@ -23,6 +23,7 @@ CURSOR = "0000000000001.0193a0b1c2d"
 UUID = "0193a0b1-c2d3-7e4f-8a5b-6c7d8e9f0a1b"
 QUICK = ({"key": "speak-german", "label": "Speak German", "content": "speak german"},)
 MESSAGE = frames.Message(UUID, "Grüß Gott\n👋", AT, "user", CURSOR, UUID)
+PAUSE = {"since": AT, "until": AT, "by": "Ada"}
 PERSON: dict[str, int | str] = {"id": 1, "name": "Ada"}
 STATE = frames.ConversationSummary(UUID, "closed", AT, PERSON, AT, CURSOR, CURSOR)
 ANSWERED = frames.Message(UUID, "x" * 2000, AT, "admin", CURSOR, UUID, "c-1", "m-0000001", "speak-german", "Ada")
@@ -43,6 +44,7 @@ SERVER_FRAMES: list[frames.ServerFrame] = [
         quick=QUICK,
         read=CURSOR,
         presence={"admins": 0},
+        writing="blocked",
     ),
     frames.Identified(
         "admin",
@@ -54,6 +56,7 @@ SERVER_FRAMES: list[frames.ServerFrame] = [
         replies=QUICK,
         presence={"admins": 1, "users": 2},
         me=PERSON | {"author": "Ada"} | dict.fromkeys(("reply", "manage", "block", "unblock"), False),
+        pause=PAUSE,
     ),
     frames.ConnectionTypeUpdated("admin", AT),
     frames.Ack("m-0000001", UUID, CURSOR, AT, duplicate=True),
@@ -71,6 +74,11 @@ SERVER_FRAMES: list[frames.ServerFrame] = [
     frames.Presence(1, AT, 2),
     frames.Pong(AT),
     frames.Pong(AT, "1", CURSOR),
+    frames.Pong(AT, "1", CURSOR, "paused"),
+    frames.Pong(AT, "1", CURSOR, pause=PAUSE),
+    *(frames.WritingChanged(state, AT) for state in get_args(frames.Writing)),
+    frames.PauseChanged(AT),
+    frames.PauseChanged(AT, PAUSE),
     frames.ServerShutdown(AT, 0),
     *(frames.Error(code, "text", "text", AT) for code in ErrorCode),
     frames.Error(ErrorCode.UNAVAILABLE, "text", "text", AT, "1", 2000, 1000),
@@ -109,6 +117,12 @@ CLIENT_FRAMES = [
         {"action": "conversation", "id": "1", "conversation": UUID, "op": "claim"},
         frames.ChangeConversation("1", UUID, "claim"),
     ),
+    (
+        {"action": "conversation", "id": "1", "conversation": UUID, "op": "blockAddress"},
+        frames.ChangeConversation("1", UUID, "blockAddress"),
+    ),
+    ({"action": "pause", "id": "1", "op": "pause"}, frames.ChangePause("1", "pause")),
+    ({"action": "pause", "id": "1", "data": {"op": "resume"}, "op": "resume"}, frames.ChangePause("1", "resume")),
     ({"action": "forget", "id": "1"}, frames.Forget("1")),
     ({"action": "ping"}, frames.Ping()),
     ({"action": "ping", "id": "1"}, frames.Ping("1")),

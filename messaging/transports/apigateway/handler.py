@@ -24,7 +24,7 @@ from messaging.transports.apigateway.connection_state import copy, dump, restore
 from messaging.transports.apigateway.gateway import SecondsLeft
 from messaging.transports.apigateway.invocation import run, seconds_left
 from messaging.transports.apigateway.posting import Posting
-from messaging.transports.client_address import pseudonym_of
+from messaging.transports.client_address import pseudonym_of, pseudonyms_of
 from messaging.transports.origin import trusted_origin
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ async def _serve(event: Event, seconds: SecondsLeft) -> int:
     try:
         frame = _frame(event)
         with runtime.tracer.served(frame):
-            await _receive(connection_id, frame, posting)
+            await _receive(connection_id, frame, event["requestContext"]["identity"]["sourceIp"], posting)
     except Exception:
         await posting.end(connection_id)  # as if a process died: the client reconnects and sends it again
         raise
@@ -119,7 +119,7 @@ async def _connect(connection_id: str, event: Event) -> int:
     return 200
 
 
-async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> None:
+async def _receive(connection_id: str, frame: str | bytes, address: str, posting: Posting) -> None:
     service, states = runtime.service, runtime.states
     try:
         state = await states.load(connection_id)
@@ -131,6 +131,7 @@ async def _receive(connection_id: str, frame: str | bytes, posting: Posting) -> 
     connection = restore(connection_id, state)
     if connection.refusal:
         return await posting.perform(connection, await service.connect(connection, connection.refusal))
+    connection.addresses = pseudonyms_of(address)
     before = copy(connection)
     actions = [] if connection.greeted else await service.connect(connection)
     began = time.monotonic()

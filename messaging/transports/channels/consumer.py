@@ -19,7 +19,7 @@ from messaging.runtime import runtime
 from messaging.service.actions import Action, Close, CloseGroup, Connection, Join, Publish
 from messaging.tokens import is_pass
 from messaging.transports.base import HeldTransport
-from messaging.transports.client_address import client
+from messaging.transports.client_address import client, client_address, pseudonyms_of
 from messaging.transports.origin import allowed_origin
 
 logger = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ class MessagingConsumer(HeldTransport, AsyncConsumer):
         self.admission = runtime.admission
         self.client = client(scope)
         self.connection.address = self.client.key
+        self.connection.addresses = pseudonyms_of(client_address(scope))
         (text,) = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("pass", [""])[:1]
         self.connection.has_pass = is_pass(text)
         loop = asyncio.get_running_loop()

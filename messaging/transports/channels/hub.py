@@ -38,6 +38,7 @@ LISTEN_SECONDS = 2.0  # between two tests whether it hears itself
 DOWN_SECONDS = 1.0  # the pause before a layer that is down is tried again
 WAITING = 10_000  # the most hints that wait for the layer; beyond that, messages are found in the journal
 WATCH_SECONDS = 3.0  # between two checks of the rights of connected staff
+BARRIER_SECONDS = 1.0  # between two checks of whether visitors may write
 
 
 class Hub:
@@ -71,7 +72,7 @@ class Hub:
         self._down_until = 0.0  # on the clock of the loop: until then, nothing is published
         self._down = False  # whether the last publish, or the last test of the subscription, failed
         self._wake = asyncio.Event()
-        work = (self._listen, self._flush, self._catch_up, self._watch, self._count)
+        work = (self._listen, self._flush, self._catch_up, self._watch, self._count, self._tell_standings)
         self._tasks = [asyncio.create_task(lasting(run)) for run in work]
 
     @property
@@ -307,6 +308,19 @@ class Hub:
             known, self._joined = counts, False
             members = {member.connection.id: member for member in self._members()}
             for connection, actions in self._service.presence([m.connection for m in members.values()], counts):
+                members[connection.id].perform(actions)
+
+    async def _tell_standings(self) -> None:
+        """Tell visitors who were blocked, paused or freed, also by the end of a block, and staff of the pause."""
+        while True:
+            await asyncio.sleep(BARRIER_SECONDS)
+            members = {member.connection.id: member for member in self._members()}
+            try:
+                news = await self._service.standings([member.connection for member in members.values()])
+            except StoreUnavailable as error:  # the search of the journal logs it as a warning
+                logger.debug("standings not checked", extra={"error": str(error)})
+                continue
+            for connection, actions in news:
                 members[connection.id].perform(actions)
 
     def _deliver(

@@ -366,7 +366,7 @@ def test_frames_that_are_served_at_the_same_time_do_not_undo_who_the_connection_
         state = await load(connection_id)
         monkeypatch.setattr(states, "load", load)
         frame = json.dumps({"action": "identify", "type": "user", "v": 2})
-        await handler._receive(connection_id, frame, Posting(lambda: 20.0))
+        await handler._receive(connection_id, frame, "203.0.113.7", Posting(lambda: 20.0))
         identified.append(gate.api.frames[connection][-1]["conversation"])
         return state
 

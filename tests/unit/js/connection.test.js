@@ -304,7 +304,7 @@ test("a refusal stops until a person acts", async () => {
   assert.equal(page.sockets.length, 2);
 });
 
-for (const [code, close] of Object.entries({ blocked: 4403, forbidden: 4403, too_large: 4413 })) {
+for (const [code, close] of Object.entries({ forbidden: 4403, too_large: 4413 })) {
   test(`the error ${code} stops, whatever the close code that comes behind it`, async () => {
     const page = await setUp().live();
     page.connection.send({ content: "hello" });
@@ -317,6 +317,31 @@ for (const [code, close] of Object.entries({ blocked: 4403, forbidden: 4403, too
     assert.deepEqual([page.sockets.length, page.take()], [1, [`stopped ${close}`]]);
   });
 }
+
+test("a blocked page keeps its link and the message", async () => {
+  const page = await setUp().live();
+  page.connection.send({ content: "hello" });
+  await settled();
+  const [{ id }] = page.socket.take();
+  await page.socket.answer(error(id, "blocked"));
+  assert.equal(page.outbox.entries()[0].failed, "blocked");
+  assert.deepEqual([page.sockets.length, page.connection.state.phase], [1, "live"]);
+});
+
+test("a message that found a pause is sent again later, or at once when the pause ends", async () => {
+  const page = await setUp().live();
+  page.connection.send({ content: "hello" });
+  await settled();
+  const [{ id }] = page.socket.take();
+  await page.socket.answer(error(id, "paused", { retryAfterMs: 6_000 }));
+  await page.clock.pass(5_000);
+  assert.deepEqual(page.outbox.entries()[0].failed, undefined);
+  const early = page.socket.take().filter(({ action }) => action === "sendMessage");
+  page.connection.resume();
+  await settled();
+  const sent = page.socket.take().filter(({ action }) => action === "sendMessage");
+  assert.deepEqual([early, sent.map((frame) => frame.id)], [[], [id]]);
+});
 
 test("an identify that came too late is no refusal", async () => {
   const page = await setUp().live();

@@ -1,0 +1,47 @@
+"""The admin of the pause: no new conversations for a while. Deleting it takes new ones again."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import transaction
+from django.db.models import DateTimeField, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from messaging.admin.blocks import ByTheRightsOfBlocks, DateAndTime
+from messaging.journal import blocks
+from messaging.models import Pause, display_name
+from messaging.runtime import runtime
+from messaging.service.gate import told
+
+
+@admin.register(Pause)
+class PauseAdmin(ByTheRightsOfBlocks, admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("since", "until", "who")
+    fields = ("until",)
+    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  the form that Django documents
+
+    @admin.display(description=_("paused by"))
+    def who(self, pause: Pause) -> str:
+        return display_name(pause.by) if pause.by else ""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("messaging.add_block") and not Pause.objects.exists()
+
+    def save_model(self, request: HttpRequest, obj: Pause, form: Any, change: Any) -> None:
+        if not change:
+            obj.by = request.user  # type: ignore[assignment]
+        super().save_model(request, obj, form, change)
+        _tell()
+
+    def delete_model(self, request: HttpRequest, obj: Pause) -> None:
+        super().delete_model(request, obj)
+        _tell()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Pause]) -> None:
+        super().delete_queryset(request, queryset)
+        _tell()
+
+
+def _tell() -> None:
+    transaction.on_commit(lambda: runtime.announce(told(blocks.pause())))
