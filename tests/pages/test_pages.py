@@ -84,6 +84,7 @@ def test_a_quick_message_that_another_process_has_changed_is_shown_a_little_late
 ) -> None:
     clock = SimpleNamespace(monotonic=lambda: 1000.0)
     monkeypatch.setattr("messaging.journal.sharing.time", clock)
+    QuickMessage.objects.create(key="softer", label="Softer", content="speak softly")
     client.get("/user/")
     QuickMessage.objects.update(label="Louder")  # sends no signal, like a change by another process
     clock.monotonic = lambda: 1004.9
