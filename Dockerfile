@@ -9,7 +9,9 @@ COPY requirements.txt requirements-build.txt requirements-otel.txt constraints.t
 ARG EXTRAS=""
 RUN python3 -m venv /venv && \
     /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r requirements.txt \
-        -r requirements-build.txt ${EXTRAS:+-r "$EXTRAS"} dumb-init==1.2.5.post1 && \
+        ${EXTRAS:+-r "$EXTRAS"} dumb-init==1.2.5.post1 && \
+    /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: --target /build \
+        -r requirements-build.txt && \
     find /venv -name "*.po" -delete
 COPY manage.py ./
 COPY locale locale
@@ -18,11 +20,10 @@ COPY messaging_site messaging_site
 COPY static static
 COPY templates templates
 # Makes the hashed files and the bytecode, as nothing can be written at run time. No setting here reaches the image.
-RUN DEPLOYMENT_MODE=kubernetes SECRET_KEY=unused-while-collecting ALLOWED_HOSTS=localhost \
+RUN PYTHONPATH=/build DEPLOYMENT_MODE=kubernetes SECRET_KEY=unused-while-collecting ALLOWED_HOSTS=localhost \
     DATABASE_URL=postgres://localhost/unused REDIS_URL=redis://localhost \
     /venv/bin/python manage.py collectstatic --noinput --verbosity=0 && \
     /venv/bin/python -m compileall -q manage.py messaging messaging_site && \
-    /venv/bin/pip uninstall --yes --quiet -r requirements-build.txt && \
     /venv/bin/pip uninstall --yes --quiet pip
 
 FROM ${BASE}
