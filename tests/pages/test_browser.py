@@ -79,7 +79,7 @@ def test_a_message_written_while_the_server_is_down_is_delivered_once(
 
 def test_a_message_that_waits_survives_a_reload(people: People, origin: str) -> None:
     visitor = people.visitor(origin)
-    visitor.route_web_socket("**/ws", lambda _: None)  # opens, and never answers
+    visitor.route_web_socket("**/ws*", lambda _: None)  # opens, and never answers
     visitor.reload()
     write(visitor, "patience")
     wait_for_thread(visitor, ("patience", "waiting"))

@@ -144,7 +144,7 @@ def altered(page: Page, change: Callable[[dict[str, Any]], dict[str, Any] | None
 
         server.on_message(forward)
 
-    page.route_web_socket("**/ws", route)
+    page.route_web_socket("**/ws*", route)
 
 
 # --- States ---------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def altered(page: Page, change: Callable[[dict[str, Any]], dict[str, Any] | None
 
 def test_before_it_is_connected_it_says_so_and_shows_nothing_as_live(people: People, origin: str) -> None:
     page = people.staff(origin)
-    page.route_web_socket("**/ws", lambda _: None)
+    page.route_web_socket("**/ws*", lambda _: None)
     page.reload()
     expect(status(page)).to_have_text("Not live yet. Connecting …")
     assert is_grey(page, "#list")
@@ -340,7 +340,7 @@ def test_an_address_of_no_conversation_says_that_there_is_none(people: People, o
 )
 def test_a_page_that_the_server_turns_away_says_what_to_do(people: People, origin: str, code: int, words: str) -> None:
     page = people.staff(origin)
-    page.route_web_socket("**/ws", lambda route: route.close(code=code))
+    page.route_web_socket("**/ws*", lambda route: route.close(code=code))
     page.reload()
     expect(status(page)).to_have_text(f"Not live yet. {words}")
     expect(page.get_by_role("button", name="Try now")).to_be_visible()

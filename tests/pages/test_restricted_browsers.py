@@ -60,7 +60,7 @@ def test_who_forbids_cookies_is_told_what_that_means(people: People, origin: str
 def test_a_message_that_no_storage_had_room_for_waits_on(people: People, origin: str) -> None:
     page = people.profile().new_page()
     page.add_init_script(FULL_STORAGE)
-    page.route_web_socket("**/ws", lambda _: None)  # opens, and never answers
+    page.route_web_socket("**/ws*", lambda _: None)  # opens, and never answers
     page.goto(f"{origin}/user/")
     write(page, "important")
     wait_for_thread(page, ("important", "waiting"))

@@ -155,7 +155,7 @@ def styles(deployment: Deployment, path: str, browser: Browser) -> list[tuple[st
     with browser.new_context(reduced_motion="reduce") as profile:
         profile.add_cookies([{"name": name, "value": value, "url": origin} for name, value in operator.cookies.items()])
         page = profile.new_page()
-        page.route_web_socket("**/ws", lambda _: None)
+        page.route_web_socket("**/ws*", lambda _: None)
         page.goto(origin + path, wait_until="networkidle")
         found: list[tuple[str, dict[str, str]]] = page.evaluate(STYLES)
     return found

@@ -41,7 +41,7 @@ def bubble(page: Page, content: str) -> Any:
 
 def unanswered(page: Page) -> None:
     """Let the next connections of `page` open but never answer."""
-    page.route_web_socket("**/ws", lambda _: None)
+    page.route_web_socket("**/ws*", lambda _: None)
 
 
 def test_while_it_connects_it_says_so_and_takes_messages(people: People, origin: str) -> None:
@@ -192,7 +192,7 @@ def test_a_server_that_drains_is_left_without_a_word_unless_it_takes_long(
             route.connect_to_server()
         routes.append(route)  # the next server does not answer
 
-    page.route_web_socket("**/ws", connect)
+    page.route_web_socket("**/ws*", connect)
     page.goto(f"{origin}/user/")
     expect(status(page)).to_have_text(ABSENT)
     own_deployment.servers[0].end(own_deployment.servers[0].stop_signal)
@@ -218,7 +218,7 @@ def test_who_is_too_fast_sees_when_it_goes_on_and_loses_nothing(people: People, 
     with serving(prepared_database, RATE_LIMIT_VISITOR="2/3") as deployment:
         page = people.profile().new_page()
         page.clock.install()
-        page.route_web_socket("**/ws", told_to_wait)
+        page.route_web_socket("**/ws*", told_to_wait)
         page.goto(f"{deployment.servers[0].origin}/user/")
         wait_until_live(page)
         contents = ("one", "two", "three", "four")
@@ -319,7 +319,7 @@ def test_during_a_pause_a_new_visitor_is_told_and_the_message_goes_out_at_its_en
 
 def test_a_page_that_the_server_does_not_understand_asks_to_be_reloaded(people: People, origin: str) -> None:
     page = people.profile().new_page()
-    page.route_web_socket("**/ws", lambda route: route.close(code=4400))
+    page.route_web_socket("**/ws*", lambda route: route.close(code=4400))
     page.goto(f"{origin}/user/")
     expect(status(page)).to_have_text("Please reload the page")
     inspect(page, "refused")
