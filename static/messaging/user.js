@@ -192,7 +192,7 @@ function render(toEnd) {
   const [words, after] = status();
   const isReconnecting = words === "reconnecting" && phase === "waiting";
   const look = LOOKS[words] ?? (after ? "connecting" : words.includes("_") ? "waiting" : phase);
-  showStatus(look, text(words), look === "stopped" || look === "waiting", after);
+  showStatus(look, text(words), !isLive && (look === "stopped" || look === "waiting"), after);
   byId("countdown").textContent = isReconnecting ? text("in", { seconds: secondsUntil(retryAt) }) : "";
   const waits = waiting && (!isLive || writing === "paused");
   byId("waiting").textContent = waits ? text("count_waiting", { count: waiting }) : "";

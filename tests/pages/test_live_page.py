@@ -441,7 +441,7 @@ def test_all_staff_see_a_pause_until_one_of_them_ends_it(people: People, own_dep
     page.get_by_role("button", name="Pause new conversations for 1 hour").click()
     for shown in (page, colleague):
         expect(shown.locator("#pause-text")).to_have_text(
-            re.compile(r"^New conversations are paused since .+, until .+, by manager\.$")
+            re.compile(r"^manager paused new conversations at .+, until .+\.$")
         )
     inspect(page, "live-paused")
     expect(colleague.get_by_role("button", name="Take new ones again")).to_be_hidden()
