@@ -287,7 +287,7 @@ async def test_1100_connections_are_1000_served_ones_and_100_that_are_told_to_co
                 return first, page.close_code
 
         told = await asyncio.gather(*(connected() for _ in range(1_100)))
-        refused = (error("unavailable", retryAfterMs=1000), 4013)
+        refused = (error("unavailable", scope="server", retryAfterMs=1000), 4013)
         assert [told.count(({"type": "connection"}, None)), told.count(refused)] == [1_000, 100]
 
 
