@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from messaging.admin.blocks import ByTheRightsOfBlocks, DateAndTime
+from messaging.admin.lists import STYLE
 from messaging.journal import blocks
 from messaging.models import Pause, display_name
 from messaging.runtime import runtime
@@ -20,6 +21,9 @@ class PauseAdmin(ByTheRightsOfBlocks, admin.ModelAdmin):  # type: ignore[type-ar
     list_display = ("since", "until", "who")
     fields = ("until",)
     formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  the form that Django documents
+
+    class Media:
+        css = {"all": (STYLE,)}  # noqa: RUF012  the form that Django documents
 
     @admin.display(description=_("paused by"))
     def who(self, pause: Pause) -> str:
