@@ -48,7 +48,8 @@ def server(prepared_database: Path) -> Iterator[OnTheLan]:
 
 
 def test_make_run_passes_the_option_on() -> None:
-    made = subprocess.run(["make", "-n", "run", "LAN=1"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--no-print-directory", "-n", "run", "LAN=1"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert made.splitlines()[-1].endswith("manage.py runserver --lan 1 127.0.0.1:8000")
 
 

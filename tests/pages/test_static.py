@@ -148,7 +148,10 @@ def test_a_page_looks_the_same_with_bundles_and_with_the_files_they_were_made_of
 
 
 def styles(deployment: Deployment, path: str, browser: Browser) -> list[tuple[str, dict[str, str]]]:
-    """Return each element of a page, with its styles. Its WebSocket gets no answer, so nothing changes any more."""
+    """Return each element of a page, with its styles.
+
+    Its WebSocket and its tally get no answer, so it shows nothing of what other tests have written.
+    """
     operator = deployment.session("operator")
     operator.token()  # logs in
     origin = deployment.servers[0].origin
@@ -156,6 +159,7 @@ def styles(deployment: Deployment, path: str, browser: Browser) -> list[tuple[st
         profile.add_cookies([{"name": name, "value": value, "url": origin} for name, value in operator.cookies.items()])
         page = profile.new_page()
         page.route_web_socket("**/ws*", lambda _: None)
+        page.route("**/live/tally/", lambda route: route.abort())
         page.goto(origin + path, wait_until="networkidle")
         found: list[tuple[str, dict[str, str]]] = page.evaluate(STYLES)
     return found
