@@ -30,11 +30,9 @@ class DateAndTime(AdminSplitDateTime):
             field.attrs["aria-label"] = name
 
 
-@admin.register(Block)
-class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("visitor", "until", "created_at")
-    list_filter = ("until",)
-    raw_id_fields = ("conversation",)
+class EndingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """An admin of rows that end by themselves, at a time that staff may change."""
+
     formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  the form that Django documents
     paginator = BoundedPaginator
     list_per_page = SHOWN
@@ -42,6 +40,13 @@ class BlockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     class Media:
         css = {"all": (STYLE,)}  # noqa: RUF012  the form that Django documents
+
+
+@admin.register(Block)
+class BlockAdmin(EndingAdmin):
+    list_display = ("visitor", "until", "created_at")
+    list_filter = ("until",)
+    raw_id_fields = ("conversation",)
 
     @admin.display(description=_("conversation"))
     def visitor(self, block: Block) -> str:
@@ -79,20 +84,13 @@ class ByTheRightsOfBlocks:
 
 
 @admin.register(AddressBlock)
-class AddressBlockAdmin(ByTheRightsOfBlocks, admin.ModelAdmin):  # type: ignore[type-arg]
+class AddressBlockAdmin(ByTheRightsOfBlocks, EndingAdmin):
     """Blocks of addresses begin with "Block with the address" in a conversation: here only their ends change."""
 
     list_display = ("pseudonym", "visitors", "until", "created_at")
     list_filter = ("until",)
     fields = ("visitors", "until")
     readonly_fields = ("visitors",)
-    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  the form that Django documents
-    paginator = BoundedPaginator
-    list_per_page = SHOWN
-    show_full_result_count = False
-
-    class Media:
-        css = {"all": (STYLE,)}  # noqa: RUF012  the form that Django documents
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -4,12 +4,11 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import transaction
-from django.db.models import DateTimeField, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from messaging.admin.blocks import ByTheRightsOfBlocks, DateAndTime
-from messaging.admin.lists import STYLE
+from messaging.admin.blocks import ByTheRightsOfBlocks, EndingAdmin
 from messaging.journal import blocks
 from messaging.models import Pause, display_name
 from messaging.runtime import runtime
@@ -17,13 +16,9 @@ from messaging.service.gate import told
 
 
 @admin.register(Pause)
-class PauseAdmin(ByTheRightsOfBlocks, admin.ModelAdmin):  # type: ignore[type-arg]
+class PauseAdmin(ByTheRightsOfBlocks, EndingAdmin):
     list_display = ("since", "until", "who")
     fields = ("until",)
-    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}  # noqa: RUF012  the form that Django documents
-
-    class Media:
-        css = {"all": (STYLE,)}  # noqa: RUF012  the form that Django documents
 
     @admin.display(description=_("paused by"))
     def who(self, pause: Pause) -> str:

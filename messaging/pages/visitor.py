@@ -106,7 +106,7 @@ def _page(request: HttpRequest, error: frames.Error | None = None, content: str 
         text = _blank(look).replace(_ID, escape(id)).replace(_TOKEN, token)
     response = HttpResponse(text, status=STATUS.get(error.code, 400) if error else 200)
     if error and error.retry_after_ms:
-        response["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+        response["Retry-After"] = str(_seconds_to_wait(error))
     return response
 
 
@@ -183,9 +183,13 @@ def _messages(request: HttpRequest) -> list[dict[str, object]]:
     ]
 
 
+def _seconds_to_wait(error: frames.Error) -> int:
+    return -(-(error.retry_after_ms or 0) // 1000)
+
+
 def _words(error: frames.Error) -> str:
     if error.code == "rate_limited":
-        seconds = -(-(error.retry_after_ms or 0) // 1000)
+        seconds = _seconds_to_wait(error)
         if f"crowded_{error.scope}" in CROWDED:
             return _("Many people are writing from this network. Please try again in %(seconds)s s.") % {
                 "seconds": seconds

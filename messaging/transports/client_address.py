@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -108,10 +108,10 @@ def pseudonyms_of(address: str) -> frozenset[str]:
     They are those of the last BLOCK_DAYS, and those that were made with an old SECRET_KEY. Tomorrow's is among them: a
     connection may last until then.
     """
-    client, today = _address(address), datetime.now(UTC).date()
+    network, today = _network(_address(address)), datetime.now(UTC).date()
     days = [today + timedelta(days=day) for day in range(-BLOCK_DAYS, 2)]
     secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    return frozenset(_key_on(day, client, secret) for day in days for secret in secrets)
+    return frozenset(_key_on(day, network, secret) for day in days for secret in secrets)
 
 
 def of_request(request: HttpRequest) -> str:
@@ -142,17 +142,21 @@ def _address(text: str) -> Address:
 
 
 def _key(address: Address) -> str:
-    return _key_on(datetime.now(UTC).date(), address, settings.SECRET_KEY)
+    return _key_on(datetime.now(UTC).date(), _network(address), settings.SECRET_KEY)
 
 
-def _key_on(day: date, address: Address, secret: str) -> str:
-    """Return a key for `address`. No address is kept, and one day's key can't be linked to the next day's.
+def _network(address: Address) -> Address | IPv6Network:
+    """Return the addresses that have one key.
 
     All IPv6 addresses of a /64 have the same key, because one household or host has all of them (RFC 6177); but not
     link-local ones, because all hosts of a network are in the same /64.
     """
     wide = isinstance(address, IPv6Address) and not address.is_link_local
-    network = ip_network((address, 64), strict=False) if wide else address
+    return IPv6Network((address, 64), strict=False) if wide else address
+
+
+def _key_on(day: date, network: Address | IPv6Network, secret: str) -> str:
+    """Return a key for `network`. No address is kept, and one day's key can't be linked to the next day's."""
     return hmac.new(secret.encode(), f"{day.isoformat()} {network}".encode(), hashlib.sha256).hexdigest()[:24]
 
 
