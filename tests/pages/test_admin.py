@@ -345,6 +345,8 @@ def test_an_operator_adds_a_quick_message(admin_client: Client) -> None:
         "position": "1",
         "active": "on",
     }
+    button = {"label": "Please speak German", "content": "speak german"}
+    QuickMessage.objects.get_or_create(key="speak-german", defaults=button)
     admin_client.post(f"{QUICK_MESSAGES}add/", form)
     added = QuickMessage.objects.get(key="soon")
     assert (added.kind, added.content_de) == ("reply", "in einer Minute")
