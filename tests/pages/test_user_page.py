@@ -257,15 +257,17 @@ def test_who_is_blocked_can_read_and_not_write(people: People, own_deployment: D
 
 
 def test_what_was_sent_as_the_block_began_is_kept_and_can_be_sent_after_it(
-    people: People, own_deployment: Deployment, origin: str
+    people: People, own_deployment: Deployment[LocalServer], origin: str
 ) -> None:
     page = people.visitor(origin)
     write(page, "something rude")
     wait_for_thread(page, *sent("something rude"))
+    own_deployment.servers[0].kill()  # offline alone leaves the WebSocket open
     page.context.set_offline(True)
     write(page, "and another")
     wait_for_thread(page, *sent("something rude"), ("and another", "waiting"))
     own_deployment.run(BLOCK)
+    own_deployment.servers[0].start()
     page.context.set_offline(False)
     failed = page.locator("#messages > li[data-state=failed]")
     expect(failed).to_contain_text("Not sent: you can’t send messages here at the moment")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import ABNORMAL
@@ -28,15 +28,19 @@ class Posting:
         self.outcomes: Counter[str] = Counter()
 
     async def perform(self, connection: Connection, actions: Iterable[Action]) -> None:
-        """Perform actions of the service. Frames for `connection` stay in order and do not wait for other posts."""
+        """Perform actions of the service. Frames for `connection` stay in order and do not wait for other posts.
+
+        A frame that is published to a group of `connection` reaches it after its answers.
+        """
         gathered = GatheringTransport(connection)
         gathered.perform(actions)
         replies = [encode(frame) for frame in gathered.frames]
         publishes = [action for action in gathered.published if isinstance(action, Publish)]
         texts = {id(frame): encode(frame) for frame in {id(p.frame): p.frame for p in publishes}.values()}
+        answering = asyncio.create_task(self._answer(connection, replies, gathered.closing))
         answered, *published = await asyncio.gather(
-            self._answer(connection, replies, gathered.closing),
-            *(self._publish(publish, texts[id(publish.frame)]) for publish in publishes),
+            answering,
+            *(self._publish(publish, texts[id(publish.frame)], {connection.id: answering}) for publish in publishes),
             return_exceptions=True,
         )
         for error in published:
@@ -108,7 +112,8 @@ class Posting:
             return
         await asyncio.gather(*(self.end(row.id) for row in rows if is_for(row, exclude=closing.exclude)))
 
-    async def _publish(self, publish: Publish, text: str) -> None:
+    async def _publish(self, publish: Publish, text: str, answering: Mapping[str, asyncio.Task[None]]) -> None:
+        """Post `text` to the group. `answering`: by connection, the task after which it may have a frame."""
         try:
             rows = await self._store.get_connections(publish.group)
         except StoreUnavailable as error:
@@ -117,17 +122,25 @@ class Posting:
             return
         tracer = runtime.tracer
         with tracer.delivered(tracer.trace(), len(rows)):
-            await self._fan_out(publish, text, rows)
+            await self._fan_out(publish, text, rows, answering)
         if rows and isinstance(publish.frame, Message):
             runtime.meter.delivered(publish.frame.cursor)
 
-    async def _fan_out(self, publish: Publish, text: str, rows: Sequence[StoredConnection]) -> None:
+    async def _fan_out(
+        self,
+        publish: Publish,
+        text: str,
+        rows: Sequence[StoredConnection],
+        answering: Mapping[str, asyncio.Task[None]],
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             for row in rows:
                 if is_for(row, min_version=publish.min_version, exclude=publish.exclude):
-                    group.create_task(self._deliver(row, text))
+                    group.create_task(self._deliver(row, text, answering.get(row.id)))
 
-    async def _deliver(self, row: StoredConnection, text: str) -> None:
+    async def _deliver(self, row: StoredConnection, text: str, answering: asyncio.Task[None] | None) -> None:
+        if answering:
+            await asyncio.wait([answering])
         async with self._turns:
             outcome = await self._post(row.id, text)
         if outcome == NOBODY:

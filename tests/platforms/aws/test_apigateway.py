@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import threading
 import time
 from base64 import b64encode
 from collections import Counter
@@ -547,6 +548,28 @@ def test_an_answer_that_can_not_be_posted_closes_the_connection(gate: Gate) -> N
     gate.api.answers(visitor, *[429] * gateway.ATTEMPTS)
     assert gate.send(visitor, "history", id="h") == []
     assert (gate.api.closed, gate.state(visitor)) == ([visitor], None)
+
+
+def test_an_admin_is_answered_before_all_admins_are_told(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    chief = User.objects.create_superuser(f"chief-{uuid4().hex}")
+    admin, colleague, visitor = gate.admin(chief), gate.admin(), gate.visitor()
+    gate.say(visitor)
+    post = gateway.Gateway.post
+
+    async def late_ack(self: gateway.Gateway, connection: str, text: str, *rest: Any) -> str:
+        if json.loads(text)["type"] == "ack":
+            await asyncio.to_thread(told.wait, 10)
+        outcome = await post(self, connection, text, *rest)
+        if connection == colleague:
+            told.set()
+        return outcome
+
+    told = threading.Event()
+    monkeypatch.setattr(gateway.Gateway, "post", late_ack)
+    conversation = kept(gate, visitor)["conversation"]
+    frames = gate.send(admin, "conversation", id="c", conversation=conversation, op="claim")
+    assert [frame["type"] for frame in frames] == ["ack", "conversation"]
+    assert gate.api.frames[colleague][-1] == frames[1]
 
 
 def test_who_hangs_delays_nobody_and_the_event_by_one_time_out(gate: Gate, settings: Settings) -> None:
