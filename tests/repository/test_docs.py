@@ -52,6 +52,13 @@ def variables_read() -> set[str]:
     return found
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_name_has_two_rows_in_one_table(page: Path) -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", page.read_text(), re.MULTILINE):
+        names = re.findall(r"^\| `([A-Za-z_]\w+)` \|", table, re.MULTILINE)
+        assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_every_environment_variable_is_documented_and_no_other() -> None:
     table = (ROOT / "docs" / "configuration.md").read_text()
     assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) - DJANGO == variables_read()

@@ -59,7 +59,7 @@ def refused() -> dict[str, str]:
 
 
 def gauge(name: str, value: float, **labels: str) -> dict[str, str]:
-    return {series(name, **POD, **labels): f"{value}x240"}
+    return {series(name, **POD, **labels): f"{value}x300"}
 
 
 def grows(name: str, by: float, **labels: str) -> dict[str, str]:
@@ -81,6 +81,7 @@ def replicas(number: int) -> dict[str, str]:
 
 
 DATABASE_LIMIT = gauge("messaging_database_connections_limit", 97)
+ADDRESS_MOST = "messaging_websocket_address_connections_max"
 FIRST_LIMIT = gauge("messaging_websocket_connections_limit", 1000)
 CONNECTS = series("messaging_websocket_connects_total", result="accepted", **POD)
 RESTARTS = series("kube_pod_container_status_restarts_total", container="messaging", **POD)
@@ -107,6 +108,18 @@ CASES = {
         FIRST_LIMIT | gauge("messaging_websocket_connections", 900, role="user"),
         FIRST_LIMIT | gauge("messaging_websocket_connections", 800, role="user"),
         POD,
+    ),
+    "LimitsRefuse": Case(
+        grows("messaging_limit_refusals_total", 6, limit="address"),
+        grows("messaging_limit_refusals_total", 4, limit="address")
+        | grows("messaging_limit_refusals_total", 100, limit="visitor"),
+        {"limit": "address", **HERE},
+    ),
+    "OneAddress": Case(
+        gauge("messaging_websocket_connections", 300, role="user") | gauge(ADDRESS_MOST, 280),
+        gauge("messaging_websocket_connections", 300, role="user") | gauge(ADDRESS_MOST, 260),
+        POD,
+        after="65m",
     ),
     "DatabaseConnectionsNearLimit": Case(
         DATABASE_LIMIT | gauge("messaging_database_connections", 78),
