@@ -99,7 +99,7 @@ def _page(request: HttpRequest, error: frames.Error | None = None, content: str 
     messages = _messages(request)
     # A refused message is sent again under the same id.
     id, token = request.POST.get("id") or uuid4().hex, get_token(request)
-    if messages or error or content:
+    if messages or messages is None or error or content:
         own = {"messages": messages, "content": content}
         text = _rendered(look, error=_words(error) if error else None, id=id, csrf_token=token, **own)
     else:
@@ -124,7 +124,7 @@ class _Look:
 @lru_cache(maxsize=16)  # two languages, one or two hosts, and those before a change of the quick messages
 def _blank(look: _Look) -> str:
     """Return the page without messages; its forms have _ID and _TOKEN, which no text contains by accident."""
-    return _rendered(look, id=_ID, csrf_token=_TOKEN)
+    return _rendered(look, messages=[], id=_ID, csrf_token=_TOKEN)
 
 
 def _rendered(look: _Look, *, error: str | None = None, **own: object) -> str:
@@ -166,10 +166,15 @@ def _lang() -> Lang:
     return "de" if get_language() == "de" else "en"
 
 
-def _messages(request: HttpRequest) -> list[dict[str, object]]:
-    """Return the messages that a page without a script shows; a script loads the history itself."""
+def _messages(request: HttpRequest) -> list[dict[str, object]] | None:
+    """Return the messages that a page without a script shows, or None if the history was refused.
+
+    A script loads the history itself.
+    """
     visitor = _visitor(request)
     answers = forms.ask(forms.connection(request, visitor), "history", limit=SHOWN) if visitor else []
+    if any(isinstance(answer, frames.Error) for answer in answers):
+        return None
     return [
         {
             "content": message.content,

@@ -1,5 +1,5 @@
 // @ts-check
-/** Sound and notifications, loaded only if a person has switched them on. */
+/** Sound and notifications of new messages. */
 
 import { text } from "./page.js";
 import { inWords } from "./staff.js";

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the live page needs only when somebody is blocked. */
+/** The offer to block the address of a visitor as well. */
 
 import { byId, configuration, text } from "./page.js";
 

@@ -1,6 +1,7 @@
 // @ts-check
 /** The open conversation of the live page: its messages, the field for an answer, and the actions on it. */
 
+import { offerAddress } from "./blocking.js";
 import { Conversation, Window } from "./conversations.js";
 import { byId, clockTime, text } from "./page.js";
 import { composer, reconcile, threadView } from "./view.js";
@@ -226,7 +227,7 @@ export function actionsPane(connection) {
     byId("sharing").textContent = "";
     confirm.returnValue = "";
     confirm.showModal();
-    import("./blocking.js").then(({ offerAddress }) => offerAddress(id, () => id === conversation?.id));
+    offerAddress(id, () => id === conversation?.id);
   }
 
   /** @param {string} op */

@@ -1,6 +1,7 @@
 // @ts-check
 /** The live page of the Django admin: all conversations, one of them open, with a field for answers. */
 
+import { blip, notify } from "./alerts.js";
 import { actionsPane, refusalOf, threadPane } from "./conversationpane.js";
 import { Conversations } from "./conversations.js";
 import { conversationList } from "./list.js";
@@ -16,6 +17,7 @@ import {
   showUnread,
   summary,
 } from "./staff.js";
+import { TallyBoard } from "./tally.js";
 import { say, together, within } from "./view.js";
 
 /** @typedef {import("./messages.js").Message} Message */
@@ -33,28 +35,24 @@ let head = "";
 let me;
 /** @type {{key: string, label: string}[]} */
 let quick = [];
-/** Created when a person first opens the tally. @type {import("./tally.js").TallyBoard | undefined} */
+/** Created when a person first opens the tally. @type {TallyBoard | undefined} */
 let board;
 
 /** The pause of new conversations. @type {{since: string, until: string, by: string} | undefined} */
 let pause;
 
-const alerts = () => import("./alerts.js");
-
 const isOn = settings(`${OWN}-settings`, async (box) => {
   byId("live").dataset.keys = isOn.keys;
   if (!box.checked) return;
-  if (box.name === "sound") (await alerts()).blip();
+  if (box.name === "sound") blip();
   if (box.name === "notifications" && (await Notification.requestPermission()) !== "granted" && box.checked)
     box.click();
 });
 
-const tell = summary(async (arrivals) => {
+const tell = summary((arrivals) => {
   say(inWords(arrivals));
   const { sound, notificationTexts } = isOn;
   const notifications = isOn.notifications && document.hidden;
-  if (!sound && !notifications) return;
-  const { blip, notify } = await alerts();
   if (sound) blip();
   if (notifications) notify(arrivals, notificationTexts);
 });
@@ -159,8 +157,7 @@ async function changePause(op) {
   byId("pause-notice").textContent = refusalOf(answer);
 }
 
-async function showTally() {
-  const { TallyBoard } = await import("./tally.js");
+function showTally() {
   board ??= new TallyBoard(() => location.hash === TALLY);
   board.show(quick);
 }

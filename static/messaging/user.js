@@ -160,11 +160,15 @@ byId("older").onclick = async () => {
 byId("try-now").onclick = () => connection.wake();
 
 /** Mark the staff's messages as read if the page is in front. */
-function markRead() {
+async function markRead() {
   const newest = thread.messages.findLast(({ from }) => from === "admin");
   if (!newest || document.hidden || newest.cursor <= told) return;
   told = newest.cursor;
-  connection.request({ action: "read", upTo: newest.messageId });
+  const answer = await connection.request({ action: "read", upTo: newest.messageId });
+  if (answer && !answer.retryAfterMs) return; // done, or refused for good
+  if (answer) await new Promise((resolve) => setTimeout(resolve, answer.retryAfterMs));
+  told = "";
+  show();
 }
 
 const unsent = () => outbox.entries().filter(({ failed }) => !failed).length;

@@ -118,7 +118,7 @@ async def test_a_blocked_address_is_blocked_for_all_its_visitors_and_free_for_it
 
 
 @pytest.mark.parametrize("day", [-3, 1])
-async def test_a_block_counts_although_the_addresss_pseudonym_is_another_one_today(
+async def test_a_block_counts_although_the_address_pseudonym_is_another_one_today(
     deployment: Deployment, day: int
 ) -> None:
     async with visitor(deployment.websocket_urls[0]) as ada:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from tests.support.browser import (
@@ -112,8 +113,30 @@ def test_it_says_whether_somebody_is_there_and_what_they_have_seen(
     expect(status(page)).to_have_text(ABSENT)
 
 
-def test_staff_learn_what_the_visitor_has_seen(people: People, own_deployment: Deployment, origin: str) -> None:
-    page = people.visitor(origin)
+@pytest.mark.parametrize("refusals", [0, 2])
+def test_staff_learn_what_the_visitor_has_seen(
+    people: People, own_deployment: Deployment, origin: str, refusals: int
+) -> None:
+    """A limit may have refused to take that the visitor has seen it."""
+
+    def refuse(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def forward(text: str | bytes) -> None:
+            frame = json.loads(text)
+            if frame["action"] == "read" and len(refused) < refusals:
+                refused.append(frame["id"])
+                error = {"type": "error", "code": "rate_limited", "id": frame["id"], "retryAfterMs": 100}
+                socket.send(json.dumps(error))
+            else:
+                server.send(text)
+
+        socket.on_message(forward)
+
+    refused: list[str] = []
+    page = people.profile().new_page()
+    page.route_web_socket("**/ws*", refuse)
+    page.goto(f"{origin}/user/")
     write(page, "hello")
     wait_for_thread(page, *sent("hello"))
     with staff(own_deployment) as colleague:
@@ -121,10 +144,12 @@ def test_staff_learn_what_the_visitor_has_seen(people: People, own_deployment: D
         wait_for_thread(page, *sent("hello", "Gern!"))
 
         def read() -> str | None:
+            shown(page)  # Playwright forwards frames of the page only during a call
             cursor: str | None = colleague.ask("history", limit=1)["conversations"][0].get("readByVisitor")
             return cursor
 
         wait_until(lambda: read() == colleague.newest()["cursor"], "the answer is read")
+    assert len(refused) == refusals
 
 
 def test_while_the_server_is_away_it_counts_down_and_keeps_what_is_written(

@@ -49,6 +49,9 @@ class Form:
         status, self.page = self._open(path, hidden | fields)
         return status
 
+    def reload(self) -> None:
+        self.page = self._open("/user/")[1]
+
     @property
     def messages(self) -> list[tuple[str, bool]]:
         """The contents of the messages on the page, and for each whether it is this visitor's own."""
@@ -142,6 +145,18 @@ def test_a_form_waits_its_turn_as_everybody_does(prepared_database: Path) -> Non
         assert [form.submit(content=content) for content in ("one", "two", "three")] == [200, 200, 429]
         assert re.fullmatch(r"Slow down – next try in \d\d s", form.notice)
         assert form.messages == [("one", True), ("two", True)]
+
+
+def test_a_history_that_is_refused_does_not_look_like_an_empty_one(prepared_database: Path) -> None:
+    with serving(prepared_database, RATE_LIMIT_ADDRESS="100/60") as deployment:
+        form = Form(deployment.servers[0].origin)
+        form.submit(content="hello")
+        for _ in range(100):  # each page reads the history, until the address has nothing left to spend
+            assert re.search(r'id="empty"[^>]*hidden>', form.page)
+            if not form.messages:
+                break
+            form.reload()
+        assert "Your messages can’t be shown right now. Please reload this page." in form.page
 
 
 def test_a_blocked_visitor_is_refused_by_the_form(prepared_database: Path) -> None:
