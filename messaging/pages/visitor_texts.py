@@ -14,9 +14,9 @@ CROWDED: Texts = {
         )
         for scope in _NETWORK
     },
-    "crowded_server": _("Very many people are connected right now."),
+    "crowded_server": _("Too many people are connected right now."),
     "kept_server": _(
-        "Very many people are connected right now. Your message is kept and sent as soon as there is room."
+        "Too many people are connected right now. Your message is kept and sent as soon as there is room."
     ),
 }
 TEXTS: Texts = {

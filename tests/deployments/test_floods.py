@@ -8,6 +8,7 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request
@@ -19,9 +20,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from messaging.client.frames import Frame, decode, encode, identify, new_id
+from messaging.client.frames import Frame, decode, encode, identify, new_id, send_message
 from messaging.protocol import frames
+from messaging.protocol.codes import RULES, ErrorCode
 from messaging.service.throttle import WEIGHTS
+from tests.support.aws_deployment import AwsDeployment
 from tests.support.connections import ack
 from tests.support.deployments import Deployment, Kubernetes, Pod, ProductionPod, opener
 from tests.support.metrics import value
@@ -32,6 +35,7 @@ ADDRESS, ELSEWHERE = "198.51.100.7", "203.0.113.9"  # as the proxy in front repo
 BUDGET, CONVERSATIONS = 3_000, 10
 SLOW = 1_000.0  # seconds until one more unit, so that nothing comes back during a test
 SOCKETS = 9
+REFUSALS = RULES[ErrorCode.RATE_LIMITED].after  # of one connection, until it is closed
 LIMITS = {
     "RATE_LIMIT_ADDRESS": f"{BUDGET}/{SLOW:g}",
     "RATE_LIMIT_CONVERSATIONS": f"{CONVERSATIONS}/{SLOW:g}",
@@ -49,9 +53,10 @@ def site(kubernetes: Kubernetes, redis_server: Redis) -> Iterator[Deployment[Pod
         yield deployment
 
 
-def opened(site: Deployment[Pod], number: int, address: str = ADDRESS) -> websocket:
+def opened(site: Deployment[Any], number: int, address: str = ADDRESS) -> websocket:
     url = site.websocket_urls[number % len(site.websocket_urls)]
-    return websocket(url, proxy=None, additional_headers={"X-Forwarded-For": address}, open_timeout=SOON)
+    header = "X-Client-Address-For-Tests" if site.gateway else "X-Forwarded-For"
+    return websocket(url, proxy=None, additional_headers={header: address}, open_timeout=SOON)
 
 
 async def answers(socket: ClientConnection) -> Counter[str]:
@@ -75,16 +80,16 @@ async def flood(socket: ClientConnection, make: Make) -> Counter[str]:
     return await reading
 
 
-async def second_hall(site: Deployment[Pod]) -> list[Frame]:
+async def second_hall(site: Deployment[Any]) -> list[Frame]:
     """Return the answers to a message of each of a few people at another address."""
 
     async def taps(number: int) -> Frame:
         async with opened(site, number, ELSEWHERE) as socket:
-            await socket.send(encode(identify("user", id="i")))
-            await socket.send(encode({"action": "sendMessage", "id": "message-1", "content": "we are here too"}))
-            while (frame := decode(await socket.recv())).get("id") != "message-1":
-                pass
-            return frame
+            for frame in (identify("user", id="i"), send_message("we are here too", id="message-1")):
+                await socket.send(encode(frame))
+                while (answer := decode(await socket.recv())).get("id") != frame["id"]:
+                    pass
+            return answer
 
     return list(await asyncio.gather(*map(taps, range(4))))
 
@@ -128,6 +133,34 @@ async def test_nine_sockets_get_what_the_budget_of_their_address_allows_and_a_se
         assert spent(found) > BUDGET / 2
         assert found["address"] + found["connection"] > 0
     assert await second_hall(site) == [ack("message-1")] * 4
+
+
+async def test_a_function_serves_what_the_budget_of_an_address_allows_and_a_second_hall_goes_on(
+    aws_deployment: AwsDeployment,
+) -> None:
+    """Each of its frames is paid for, so the connection is closed soon after the budget is spent."""
+
+    async def attack(number: int) -> Counter[str]:
+        found: Counter[str] = Counter()
+        async with opened(aws_deployment, number) as socket:
+            with contextlib.suppress(ConnectionClosed):
+                await socket.send(encode(identify("user", id="i")))
+                while True:
+                    frame = decode(await socket.recv())
+                    found[str(frame.get("scope") or frame["type"])] += 1
+                    if "id" in frame:
+                        await socket.send(encode(FLOODS["history"]()))
+        return found
+
+    allowed = SOCKETS * ENTRY + 20 * WEIGHTS[frames.History]
+    with aws_deployment.with_limits(RATE_LIMIT_ADDRESS=f"{allowed}/{SLOW:g}"):
+        attacking = asyncio.gather(*map(attack, range(SOCKETS)))
+        assert await second_hall(aws_deployment) == [ack("message-1")] * 4
+        found = sum(await attacking, Counter[str]())
+        assert await second_hall(aws_deployment) == [ack("message-1")] * 4
+    assert SOCKETS * ENTRY < spent(found) <= allowed
+    assert found["history"] > 5
+    assert found["address"] <= SOCKETS * REFUSALS
 
 
 async def test_a_flood_of_handshakes_is_refused_when_the_budget_is_spent(site: Deployment[Pod]) -> None:

@@ -12,7 +12,7 @@ from messaging.client.frames import identify
 from messaging.client.socket import connect as open_socket
 from tests.support.aws_deployment import AwsDeployment
 from tests.support.connections import QUICK, Connection, Frame, connect, new_id
-from tests.support.deployments import FOR_TESTS, Deployment, Kubernetes, ProductionPod
+from tests.support.deployments import Deployment, Kubernetes, ProductionPod
 from tests.support.redis_services import Redis
 
 VISITORS = 60
@@ -43,15 +43,8 @@ def pods(request: pytest.FixtureRequest, limits: dict[str, str]) -> Iterator[Dep
 @contextlib.contextmanager
 def function(request: pytest.FixtureRequest, limits: dict[str, str]) -> Iterator[Deployment]:
     deployment: AwsDeployment = request.getfixturevalue("aws_deployment")
-    environment = deployment.environment
-    deployment.forget_limits()
-    deployment.set_environment({name: environment[name] for name in environment.keys() - FOR_TESTS.keys()} | limits)
-    deployment.invoke({"manage": "check"})  # a process with the new environment has started
-    try:
+    with deployment.with_limits(**limits):
         yield deployment
-    finally:
-        deployment.set_environment(environment)
-        deployment.configure(**FOR_TESTS)
 
 
 class Hall:

@@ -38,7 +38,7 @@ def commands(program: str) -> Iterator[list[str]]:
 
 
 def test_every_rehearsal_is_one_that_the_program_takes() -> None:
-    taken = [arguments().parse_args(command) for command in commands("python -m bench.demo")]
+    taken = [arguments().parse_args(command) for command in commands(".venv/bin/python -m bench.demo")]
     assert len(taken) >= 2
     assert any(options.hall and options.staff for options in taken)
 

@@ -160,6 +160,20 @@ class AwsDeployment(Deployment[Function]):
             session.execute("DELETE FROM messaging_message")
             session.execute("DELETE FROM messaging_conversation")
 
+    @contextlib.contextmanager
+    def with_limits(self, **limits: str) -> Iterator[None]:
+        """Set `limits` during the body, and the product's own where tests set others. Nothing of them is spent."""
+        environment = self.environment
+        self.forget_limits()
+        own = {name: environment[name] for name in environment.keys() - FOR_TESTS.keys()}
+        self.set_environment(own | limits)
+        self.invoke({"manage": "check"})  # a process with the new environment has started
+        try:
+            yield
+        finally:
+            self.set_environment(environment)
+            self.configure(**FOR_TESTS)
+
     def forget_limits(self) -> None:
         """Delete what earlier tests have spent of their limits."""
         table = {"TableName": f"{NAME}-connections"}

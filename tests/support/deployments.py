@@ -26,6 +26,7 @@ from tests.support.paths import ROOT
 from tests.support.pgbouncer import PgBouncer
 from tests.support.redis_services import Redis
 from tests.support.services import HOST, Postgres, Service, free_port, started
+from tests.support.waiting import SOON
 
 # The tests sign tokens of their own, so the servers share this key with them.
 SECRET_KEY = "a key of the tests, long enough for every check and known to everybody"
@@ -358,7 +359,7 @@ class StaffSession:
 def fetch(url: str, **headers: str) -> tuple[int, str, bytes]:
     """Return the status, the final URL and the body of the answer to a GET."""
     try:
-        with opener().open(Request(url, headers=headers), timeout=10) as answer:  # noqa: S310  always http
+        with opener().open(Request(url, headers=headers), timeout=SOON) as answer:  # noqa: S310  always http
             assert "Server" not in answer.headers
             return answer.status, answer.url, answer.read()
     except HTTPError as answer:

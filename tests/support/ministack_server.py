@@ -16,6 +16,8 @@ These are the differences of version 1.5.33, and the corrections:
 - No WebSocket ended by itself. API Gateway ends each one that is silent for 10 minutes, and each one after 2 hours.
   Here these times are over when this process gets a signal: SIGUSR1 for the 10 minutes, SIGUSR2 for the 2 hours.
 - A rule of EventBridge waited for its real interval. Here the minutes of a `rate()` are seconds.
+- All clients of a test have the address of this machine. Here a client may have another one, by a header that AWS
+  does not know.
 """
 
 import asyncio
@@ -41,6 +43,7 @@ from ministack.services.cloudformation import provisioners
 # more, and it refuses the others.
 AT_ONCE = int(os.environ["FUNCTION_PROCESSES"])
 END = "\x1eend of the event"  # the last line that a function's process prints for each event
+CLIENT_ADDRESS = b"x-client-address-for-tests"
 GOING_AWAY = {"code": 1001, "reason": "Going away"}  # the close frame by which API Gateway ends a WebSocket
 
 _send_response = app._send_response
@@ -128,6 +131,8 @@ def _say(text: str) -> None:
 
 async def handle_websocket(scope: Any, receive: Any, send: Any, *route: Any, **options: Any) -> None:
     """Serve a WebSocket until the client or the gateway ends it."""
+    if CLIENT_ADDRESS in (headers := dict(scope["headers"])):
+        scope |= {"client": (headers[CLIENT_ADDRESS].decode(), 0)}
     socket = Socket(receive, send)
     Socket.opened.add(socket)
     try:

@@ -36,7 +36,7 @@ http {{
     proxy_connect_timeout 2s;
     proxy_read_timeout 1h;
     proxy_send_timeout 1h;
-    proxy_next_upstream error timeout http_502 http_503;
+    proxy_next_upstream error timeout;
     {upstreams}
     server {{
         listen {host}:{port};

@@ -14,15 +14,11 @@ from tests.support.connections import QUICK, admin, connect, new_id
 from tests.support.deployments import fetch
 
 VISITORS = 30
-# Everyone in a hall may have one address. These are parameters of the stack; the other limits are the product's own.
-FOR_A_HALL = {"SocketsPerAddress": "2500", "RateLimitAddress": "100000/0.0004"}
 
 
 @pytest.fixture
 def hall(aws_deployment: AwsDeployment) -> Iterator[AwsDeployment]:
-    with aws_deployment.deployed_with(**FOR_A_HALL) as variables:
-        limits = {name: value for name, value in variables.items() if name.startswith(("RATE_LIMIT_", "SOCKETS_"))}
-        assert limits == {"SOCKETS_PER_ADDRESS": "2500", "RATE_LIMIT_ADDRESS": "100000/0.0004"}
+    with aws_deployment.with_limits():
         yield aws_deployment
 
 
