@@ -16,6 +16,7 @@ from messaging.client.frames import identify, new_id, send_message
 from messaging.client.socket import connect
 from tests.support.browser import (
     DESKTOP,
+    PHONE,
     People,
     inspect,
     log_in,
@@ -451,6 +452,13 @@ def test_all_staff_see_a_pause_until_one_of_them_ends_it(people: People, own_dep
     for shown in (page, colleague):
         expect(shown.locator("#pause")).to_be_hidden()
     expect(colleague.get_by_role("button", name="Pause new conversations for 1 hour")).to_be_hidden()
+
+
+def test_the_settings_fit_a_phone_in_german(people: People, own_deployment: Deployment) -> None:
+    page = people.staff(own_deployment.servers[0].origin, "manager", viewport=PHONE, locale="de-DE")
+    page.get_by_role("button", name="Einstellungen").click()
+    expect(page.get_by_role("button", name="1 Stunde lang keine neuen Unterhaltungen annehmen")).to_be_visible()
+    inspect(page, "live-settings-german")
 
 
 def test_what_was_tried_without_a_connection_is_not_claimed_to_be_done(

@@ -393,12 +393,27 @@ def violations(page: Page) -> list[str]:
     return found
 
 
-def inspect(page: Page, state: str, *more: ViewportSize) -> None:
-    """Check that axe finds no fault in the page, light or dark. Take pictures if `make screenshots` runs.
+# The buttons of which a part is cut off, or whose edges forced colors would not show.
+BROKEN_BUTTONS = """() => {
+    const buttons = [...document.querySelectorAll(".main-button, .quiet-button, .quick button")];
+    const broken = buttons.filter((button) => {
+        const { left, right, width } = button.getBoundingClientRect();
+        if (!width) return false;
+        const around = (button.closest("dialog") ?? document.body).getBoundingClientRect();
+        const { borderTopStyle, borderTopWidth } = getComputedStyle(button);
+        return left < around.left || right > around.right || borderTopStyle === "none" || borderTopWidth === "0px";
+    });
+    return broken.map((button) => button.textContent.trim());
+}"""
 
-    `more`: sizes to take pictures at, besides a phone's and a desktop's.
+
+def inspect(page: Page, state: str, *more: ViewportSize) -> None:
+    """Check that axe finds no fault in the page, light or dark, and that all buttons are whole.
+
+    Take pictures if `make screenshots` runs. `more`: sizes to take pictures at, besides a phone's and a desktop's.
     """
     assert violations(page) == [], state
+    assert page.evaluate(BROKEN_BUTTONS) == [], state
     picture(page, state, *more)
 
 
