@@ -103,7 +103,6 @@ async def _connect(connection_id: str, event: Event) -> int:
     connection.refusal = await admission.enter(connection)
     if connection.refusal:
         runtime.meter.opened(connection.refusal)
-        await admission.leave(connection)
         if not admission.tells(connection):
             return 429
     try:
