@@ -378,6 +378,26 @@ def test_frames_that_are_served_at_the_same_time_do_not_undo_who_the_connection_
     assert [frame["type"] for frame in gate.send(connection, "history", id="h")] == ["history"]
 
 
+def test_a_conversation_counts_once_even_if_another_frame_was_served_with_its_first_message(
+    gate: Gate, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MESSAGING_RATES = replace(settings.MESSAGING_RATES, conversations=Rate(burst=1, seconds=3600))
+    connection, states = gate.visitor(), runtime.states
+    load = states.load
+
+    async def send_garbage_meanwhile(connection_id: str) -> dict[str, Any] | None:
+        state = await load(connection_id)
+        monkeypatch.setattr(states, "load", load)
+        await handler._receive(connection_id, "{", "203.0.113.7", Posting(lambda: 20.0))
+        return state
+
+    monkeypatch.setattr(states, "load", send_garbage_meanwhile)
+    answers = gate.send(connection, "sendMessage", id="message-1", content="hello")
+    assert [frame["type"] for frame in answers] == ["error", "ack"]
+    assert gate.say(connection)["type"] == "ack"
+    assert kept(gate, connection)["strikes"] == {"bad_json": 1}
+
+
 def test_who_ended_meanwhile_stays_forgotten(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     connection, states = gate.visitor(), runtime.states
     load = states.load
