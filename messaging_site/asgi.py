@@ -14,7 +14,7 @@ from messaging.observability.http import measured  # noqa: E402
 from messaging.operations import health  # noqa: E402
 from messaging.runtime import runtime  # noqa: E402
 from messaging.transports.channels.consumer import MessagingConsumer  # noqa: E402
-from messaging.transports.client_address import believed  # noqa: E402
+from messaging.transports.client_address import drop_untrusted_headers  # noqa: E402
 from messaging_site import page_connections, static_requests  # noqa: E402
 from messaging_site.page_requests import bounded  # noqa: E402
 
@@ -29,7 +29,7 @@ WEBSOCKET_PATHS = ("/ws", "/ws/") if settings.SERVICE_ROLE in ("all", "websocket
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] in ("http", "websocket"):
-        scope = believed(scope)
+        scope = drop_untrusted_headers(scope)
     match scope["type"]:
         case "websocket" if scope["path"] in WEBSOCKET_PATHS:
             await websocket_application(scope, receive, send)

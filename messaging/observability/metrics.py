@@ -99,7 +99,7 @@ FOREIGN = Counter(
     "Bundles of hints that were ignored because they came from a process with another journal.",
 )
 
-CONNECTIONS = Gauge("messaging_websocket_connections", "Open WebSockets of this process.", (("role", CONNECTED),))
+CONNECTIONS = Gauge("messaging_websocket_connections", "WebSockets that this process serves.", (("role", CONNECTED),))
 CONNECTIONS_LIMIT = Gauge("messaging_websocket_connections_limit", "The most WebSockets that this process accepts.")
 ADDRESSES = Gauge("messaging_websocket_addresses", "Client addresses with open WebSockets of this process.")
 ADDRESS_CONNECTIONS_MAX = Gauge(

@@ -23,18 +23,25 @@ class Admission:
         self._limit_per_address = limit_per_address
         self._told = MemoryLimiter()
 
-    async def enter(self, connection: Connection) -> Refusal | None:
-        """Count a new connection. Return why it must be refused, or None; in either case `leave` has to be called."""
-        if connection.has_pass:
-            return None
-        refusal = await self._service.admit(connection)
-        if refusal or not self._limit_per_address:
+    async def enter(self, connection: Connection, *, full: bool = False) -> Refusal | None:
+        """Charge a handshake and count its connection, for which `leave` has to be called later.
+
+        Return why it must be refused, or None; a refused connection is not counted. `full`: its transport has no place
+        for it.
+        """
+        if not connection.has_pass and (refusal := await self._service.admit(connection)):
             return refusal
-        number = await self._addresses.enter(connection.address, connection.id)
-        return "connections" if number > self._limit_per_address else None
+        if full:
+            return "full"
+        if connection.has_pass or not self._limit_per_address:
+            return None
+        if await self._addresses.enter(connection.address, connection.id) <= self._limit_per_address:
+            return None
+        await self.leave(connection)
+        return "connections"
 
     async def leave(self, connection: Connection) -> None:
-        """Stop counting a connection: it has ended, was refused, or turned out to be staff's. May be called twice."""
+        """Stop counting a connection: it has ended, or turned out to be staff's. May be called twice."""
         if self._limit_per_address and not connection.has_pass:
             await self._addresses.leave(connection.address, connection.id)
 

@@ -25,9 +25,9 @@ Address = IPv4Address | IPv6Address
 
 NO_ADDRESS = IPv6Address("::")  # stands for the peer on a Unix socket: it is on this machine
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the client's IPv4 address
-FORMS = 10  # the most kinds of unreadable entries that are logged
+SHAPES = 10  # the most shapes of unreadable entries that are logged
 FORWARDED_FOR = b"x-forwarded-for"
-DOUBTED = "messaging.doubted"  # in a scope: `believed` has removed addresses from it
+DOUBTED = "messaging.doubted"  # in a scope: `drop_untrusted_headers` has removed addresses from it
 
 _WRITTEN = re.compile(
     r"""
@@ -37,7 +37,7 @@ _WRITTEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_forms: set[str] = set()
+_shapes: set[str] = set()
 
 
 class Client(NamedTuple):
@@ -71,7 +71,7 @@ def parsed(text: str) -> Address | None:
 
 
 def client(scope: dict[str, Any]) -> Client:
-    """Return the client of the request or handshake in `scope`, which may have passed `believed` before."""
+    """Return the client of the request or handshake in `scope`, with or without its untrusted headers."""
     address, doubted = _client(scope)
     return Client(_key(address), not address.is_global, doubted or DOUBTED in scope)
 
@@ -81,7 +81,7 @@ def client_address(scope: dict[str, Any]) -> str:
     return str(_client(scope)[0])
 
 
-def believed(scope: dict[str, Any]) -> dict[str, Any]:
+def drop_untrusted_headers(scope: dict[str, Any]) -> dict[str, Any]:
     """Return `scope` without the headers in which a peer that is no trusted proxy speaks for somebody else."""
     if _is_proxy(_peer(scope)):
         return scope
@@ -137,7 +137,7 @@ def _scope_of(request: HttpRequest) -> dict[str, Any]:
 
 def _address(text: str) -> Address:
     if (address := parsed(text)) is None:
-        raise ValueError(f"no address: {_form(text)}")
+        raise ValueError(f"no address: {_shape(text)}")
     return address
 
 
@@ -216,13 +216,13 @@ def _speaks_for_others(name: bytes) -> bool:
 
 
 def _report(hop: str) -> None:
-    """Log an entry that is no address, once for each form."""
-    form = _form(hop)
-    if form not in _forms and len(_forms) < FORMS:
-        _forms.add(form)
-        logger.warning("X-Forwarded-For has an entry that is no address", extra={"form": form})
+    """Log an entry that is no address, once for each shape."""
+    shape = _shape(hop)
+    if shape not in _shapes and len(_shapes) < SHAPES:
+        _shapes.add(shape)
+        logger.warning("X-Forwarded-For has an entry that is no address", extra={"shape": shape})
 
 
-def _form(text: str) -> str:
+def _shape(text: str) -> str:
     """Return `text` without what it says: each letter as `a`, each digit as `0`."""
     return re.sub(r"[0-9]+", "0", re.sub(r"[^\W\d_]+", "a", text.strip()))[:40]

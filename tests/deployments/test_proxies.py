@@ -5,15 +5,18 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
 from messaging.transports.channels.crowd import CAUSES
+from messaging_site.page_requests import RETRY_SECONDS
 from tests.support.deployments import Kubernetes, Pod, manage
 from tests.support.metrics import value
 from tests.support.proxies import Browser, Caddy, ComposeNginx, HAProxy, HAProxyBeforeNginx, Nginx, Proxy, SitePod
 from tests.support.redis_services import Redis
-from tests.support.services import started
+from tests.support.services import HOST, started
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
@@ -84,6 +87,47 @@ async def test_composes_nginx_passes_on_nothing_of_a_client(outer: str, site: Po
             await known(site, (2, 1))
         _, headers = await asyncio.to_thread(here.request, "/admin/login/", headers=forged)
     assert "Strict-Transport-Security" not in headers
+
+
+@pytest.mark.parametrize("make", PROXIES, ids=lambda proxy: proxy.__name__)
+def test_a_busy_page_is_passed_on_and_the_server_behind_it_is_still_used(make: Callable[[int], Proxy]) -> None:
+    """A proxy that took the page for a failure would ask the next server as well, and then answer for all with 502."""
+    with busy_server() as (port, requested):
+        inner = ComposeNginx(port, outer_proxies=PROXY)
+        with started(inner, proxy := make(inner.port)):
+            browser = Browser(HERE, proxy)
+            answers = [browser.request(path) for path in ("/busy/", "/busy/", "/")]
+    busy = (503, str(RETRY_SECONDS))
+    assert [(status, headers["Retry-After"]) for status, headers in answers] == [busy, busy, (200, None)]
+    assert requested == ["/busy/", "/busy/", "/"]
+
+
+@contextlib.contextmanager
+def busy_server() -> Iterator[tuple[int, list[str]]]:
+    """Answer as a server does that is too busy for the page `/busy/`. Yield its port, and the paths of all requests."""
+    requested = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requested.append(self.path)
+            busy = self.path == "/busy/"
+            self.send_response(503 if busy else 200)
+            if busy:
+                self.send_header("Retry-After", str(RETRY_SECONDS))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer((HOST, 0), Answer) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield server.server_port, requested
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 def test_a_stranger_who_forges_headers_can_not_guess_passwords_without_limit(site: Pod) -> None:

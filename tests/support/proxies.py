@@ -169,7 +169,7 @@ class HAProxyBeforeNginx(HAProxy):
 
 
 class ComposeNginx(Proxy):
-    """The nginx of compose.yaml, with its own script and configuration, in front of `upstream`."""
+    """The nginx of compose.yaml, with its own script and configuration. Both its servers are the one at `upstream`."""
 
     name = "the nginx of compose.yaml"
     tls = False
@@ -179,8 +179,8 @@ class ComposeNginx(Proxy):
         self.environment |= {"OUTER_PROXIES": outer_proxies}
         self.environment["PATH"] += f"{os.pathsep}{Path(program('nginx')).parent}"
         changes = {
-            "server server-1:8080 max_fails=1 fail_timeout=1s;": f"server {self.upstream};",
-            "server server-2:8080 max_fails=1 fail_timeout=1s;": "",
+            "server server-1:8080 ": f"server {self.upstream} ",
+            "server server-2:8080 ": f"server {self.upstream} ",
             "listen 80;": f"listen {HOST}:{self.port};",
         }
         text = adapted((ROOT / "compose" / "nginx.conf").read_text(), changes)

@@ -14,9 +14,9 @@ from messaging.transports.client_address import (
     DOUBTED,
     NAT64,
     Client,
-    believed,
     client,
     client_address,
+    drop_untrusted_headers,
     of_request,
     parsed,
     pseudonym,
@@ -171,25 +171,25 @@ def test_headers_of_a_stranger_are_removed_and_those_of_a_proxy_stay(
     asked = scope(peer, "6.6.6.6")
     own, forged = asked["headers"][:1], [(b"x-forwarded-proto", b"https"), (b"forwarded", b"for=6.6.6.6")]
     asked["headers"] += forged
-    assert believed(asked) == {"client": [peer, 1234], "headers": own, DOUBTED: True}
-    assert client(believed(asked)) == client(asked) == Client(pseudonym_of(peer), True, doubted=True)
+    assert drop_untrusted_headers(asked) == {"client": [peer, 1234], "headers": own, DOUBTED: True}
+    assert client(drop_untrusted_headers(asked)) == client(asked) == Client(pseudonym_of(peer), True, doubted=True)
     only_proto = {"client": [peer, 1], "headers": [*own, forged[0]]}
-    assert believed(only_proto) == {"client": [peer, 1], "headers": own}
+    assert drop_untrusted_headers(only_proto) == {"client": [peer, 1], "headers": own}
     plain = scope(peer)
-    assert believed(plain) is plain
+    assert drop_untrusted_headers(plain) is plain
     settings.TRUSTED_PROXIES, settings.TRUSTED_PROXY_COUNT = [], 1
-    assert believed(asked) is asked
+    assert drop_untrusted_headers(asked) is asked
 
 
 def test_an_entry_that_can_not_be_read_is_logged_once_without_what_it_says(
     settings: SettingsWrapper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_forms", set())
+    monkeypatch.setattr(module, "_shapes", set())
     settings.TRUSTED_PROXY_COUNT = 1
     for hop in ("unknown", "2001:db8::zz", "_canary", "", "another", "300.1.1.1:80", "192.0.2.1.5"):
         client_address(scope(PROXY, hop))
     said = "X-Forwarded-For has an entry that is no address"
-    assert [(record.getMessage(), vars(record)["form"]) for record in caplog.records] == [
+    assert [(record.getMessage(), vars(record)["shape"]) for record in caplog.records] == [
         (said, form) for form in ("a", "0:a0::a", "_a", "", "0.0.0.0:0", "0.0.0.0.0")
     ]
     for number in range(100):
@@ -218,7 +218,11 @@ def test_a_page_a_socket_and_axes_have_the_same_key(settings: SettingsWrapper) -
 
 
 def test_what_is_no_address_has_no_key() -> None:
-    for ask in (pseudonym_of, lambda text: believed(scope(text, "6.6.6.6")), lambda text: pseudonym(scope(text))):
+    for ask in (
+        pseudonym_of,
+        lambda text: drop_untrusted_headers(scope(text, "6.6.6.6")),
+        lambda text: pseudonym(scope(text)),
+    ):
         with pytest.raises(ValueError, match=r"no address: a-0"):
             ask("canary-17")
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -21,7 +22,9 @@ from messaging.models import Block, Conversation
 from messaging.runtime import runtime
 from messaging.service.actions import Action, Connection
 from messaging.service.contracts import ADMINS, conversation_group
+from messaging.service.throttle import WEIGHTS
 from messaging.transports import admission
+from messaging.transports.channels import sockets
 from messaging.transports.channels.consumer import MessagingConsumer
 from tests.support.bad_frames import BY_NAME, SENSELESS, BadFrame
 from tests.support.connections import (
@@ -46,6 +49,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PONG: Frame = {"type": "pong", "timestamp": TIME, "action": "pong", "cursor": CURSOR}
 SHUTDOWN: Frame = {"type": "serverShutdown", "timestamp": TIME, "message": TEXT, "reconnectAfterMs": COUNT}
 LOGGER = "messaging.transports.channels.consumer"
+FULL = error("unavailable", scope="server", retryAfterMs=1000)
 HOST = b"testserver"  # one of ALLOWED_HOSTS in Django's tests
 
 
@@ -77,6 +81,13 @@ class Page(WebsocketCommunicator):
         greeting = await self.frame()
         assert greeting == WELCOME
         self.id = greeting["connectionId"]
+        return self
+
+    async def refused(self) -> "Page":
+        """Return when the application has refused and closed the page, which does not disconnect."""
+        assert await self.connect(SOON) == (True, None)
+        while (await self.event())["type"] != "websocket.close":
+            pass
         return self
 
     async def frame(self) -> Frame:
@@ -193,7 +204,7 @@ async def test_a_server_that_is_full_tells_its_client_to_come_back(visitor: Page
     runtime.sockets.limit = 1
     page = Page()
     assert await page.connect(SOON) == (True, None)
-    assert await page.until_closed() == ([error("unavailable", scope="server", retryAfterMs=1000)], 4013)
+    assert await page.until_closed() == ([FULL], 4013)
     assert await visitor.request("ping", id="p") == {**PONG, "id": "p"}
 
 
@@ -218,6 +229,47 @@ async def test_staff_with_a_pass_have_a_place_when_visitors_have_taken_all_other
     for one in (visitor, *staff):
         await one.disconnect(timeout=SOON)
     assert len(runtime.sockets) == 0
+
+
+async def test_refused_visitors_who_do_not_leave_take_no_place_of_staff(
+    visitor: Page, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "STAFF_RESERVE", 2)
+    runtime.sockets.limit = 1
+    lingering = [await Page().refused() for _ in range(3)]
+    staff = [await Page(with_pass=tokens.mint_pass()).opened() for _ in range(2)]
+    assert len(runtime.sockets) == 3
+    third = Page(with_pass=tokens.mint_pass())
+    assert await third.connect(SOON) == (True, None)
+    assert await third.until_closed() == ([FULL], 4013)
+    for one in (visitor, *lingering, *staff):
+        await one.disconnect(timeout=SOON)
+    assert len(runtime.sockets) == 0
+
+
+async def test_a_refused_visitor_who_does_not_leave_takes_no_place_of_its_address(settings: Settings) -> None:
+    settings.SOCKETS_PER_ADDRESS = 1
+    first = await Page().opened()
+    lingering = await Page().refused()
+    await first.disconnect(timeout=SOON)
+    second = await Page().opened()
+    await lingering.disconnect(timeout=SOON)
+    third = Page()
+    assert await third.connect(SOON) == (True, None)
+    assert await third.until_closed() == ([error("rate_limited", scope="connections", retryAfterMs=1000)], 4029)
+    await second.disconnect(timeout=SOON)
+
+
+async def test_a_handshake_that_a_full_server_refuses_costs_its_address_as_much_as_any(settings: Settings) -> None:
+    settings.MESSAGING_RATES = replace(settings.MESSAGING_RATES, address=Rate(burst=100, seconds=60))
+    runtime.sockets.limit = 0
+    answers = []
+    for _ in range(100 // WEIGHTS["handshake"] + 1):
+        page = Page()
+        assert await page.connect(SOON) == (True, None)
+        answers.append(await page.until_closed())
+    too_much = error("rate_limited", scope="address", retryAfterMs=1000)
+    assert answers == [([FULL], 4013)] * (100 // WEIGHTS["handshake"]) + [([too_much], 4029)]
 
 
 async def test_a_pass_that_is_none_is_ignored(settings: Settings) -> None:
@@ -389,6 +441,17 @@ async def test_a_server_that_stops_sends_everybody_elsewhere(visitor: Page, admi
     draining = asyncio.create_task(runtime.sockets.drain(spread=0, patience=SOON))
     for page in (visitor, admin):
         assert await page.until_closed() == ([SHUTDOWN], 4001)
+    assert await draining == 0
+
+
+async def test_a_server_that_stops_waits_for_refused_visitors_as_well() -> None:
+    runtime.sockets.limit = 0
+    lingering = await Page().refused()
+    assert await runtime.sockets.drain(spread=0, patience=0) == 1
+    draining = asyncio.create_task(runtime.sockets.drain(spread=0, patience=SOON))
+    await many_turns()
+    assert not draining.done()
+    await lingering.disconnect(timeout=SOON)
     assert await draining == 0
 
 

@@ -103,7 +103,6 @@ async def _connect(connection_id: str, event: Event) -> int:
     connection.refusal = await admission.enter(connection)
     if connection.refusal:
         runtime.meter.opened(connection.refusal)
-        await admission.leave(connection)
         if not admission.tells(connection):
             return 429
     try:
@@ -144,10 +143,19 @@ async def _receive(connection_id: str, frame: str | bytes, address: str, posting
         # If another frame was served meanwhile, the state that it saved stays. Only a frame that identified the
         # connection overwrites it: the identity must not be lost.
         try:
-            await states.save(connection_id, dump(connection), instead_of=None if Join() in actions else state)
+            saved = await states.save(connection_id, dump(connection), instead_of=None if Join() in actions else state)
+            if not saved and connection.has_written and not before.has_written:
+                await _add_has_written(connection)
         except StoreUnavailable as error:
             actions = _unsaved(connection, frame, actions, error)
     await posting.perform(connection, actions)
+
+
+async def _add_has_written(connection: Connection) -> None:
+    """Add to the stored state that the visitor's conversation exists: else its next message is charged as the first."""
+    state = await runtime.states.load(connection.id)
+    if state is not None and state["conversation"] == connection.conversation:
+        await runtime.states.save(connection.id, state | {"has_written": True}, instead_of=state)
 
 
 def _unsaved(

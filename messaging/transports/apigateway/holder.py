@@ -1,7 +1,6 @@
 """An API Gateway as the holder of the clients' connections, which outlive the processes behind it."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -14,11 +13,9 @@ from messaging.service.actions import CloseGroup, Connection, Publish
 from messaging.service.contracts import ADMINS, USERS, StoredConnection, StoreUnavailable
 from messaging.transports.apigateway.connection_state import restore
 from messaging.transports.apigateway.gateway import CONCURRENCY, NOBODY
-from messaging.transports.apigateway.invocation import run, seconds_from_now
+from messaging.transports.apigateway.invocation import run, run_all, seconds_from_now
 from messaging.transports.apigateway.posting import Posting
 from messaging.transports.base import MARK, TRIP_SECONDS, Holder, NotDrained, T, Trip, TripFailed
-
-logger = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 5.0  # how long a form, or a page of the Django admin, waits for the posts
 DRAIN_SECONDS = 20  # the longest time over which clients are sent elsewhere: an invocation has 29
@@ -79,10 +76,7 @@ async def _drain(seconds: int) -> tuple[int, int]:
             return True
 
     rows = [row for group in (ADMINS, USERS) for row in await store.get_connections(group)]
-    ended = await asyncio.gather(*map(restart, rows), return_exceptions=True)
-    for error in ended:
-        if isinstance(error, BaseException):
-            logger.error("connection not sent elsewhere", exc_info=error)
+    ended = await run_all(map(restart, rows), "connection not sent elsewhere")
     posting.report()
     return ended.count(True), await store.count(ADMINS) + await store.count(USERS)
 

@@ -13,6 +13,7 @@ from messaging.service.actions import Action, CloseGroup, Connection, Publish, a
 from messaging.service.contracts import StoredConnection, StoreUnavailable
 from messaging.transports.apigateway.connection_state import restore
 from messaging.transports.apigateway.gateway import CONCURRENCY, LEFT, NOBODY, POSTED, SecondsLeft
+from messaging.transports.apigateway.invocation import run_all
 from messaging.transports.base import GatheringTransport
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ class Posting:
         except StoreUnavailable as error:
             logger.warning("connections not closed", extra={"error": str(error)})
             return
-        await asyncio.gather(*(self.end(row.id) for row in rows if is_for(row, exclude=closing.exclude)))
+        ending = (self.end(row.id) for row in rows if is_for(row, exclude=closing.exclude))
+        await run_all(ending, "connection not closed")
 
     async def _publish(self, publish: Publish, text: str, answering: Mapping[str, asyncio.Task[None]]) -> None:
         """Post `text` to the group. `answering`: by connection, the task after which it may have a frame."""
@@ -133,10 +135,8 @@ class Posting:
         rows: Sequence[StoredConnection],
         answering: Mapping[str, asyncio.Task[None]],
     ) -> None:
-        async with asyncio.TaskGroup() as group:
-            for row in rows:
-                if is_for(row, min_version=publish.min_version, exclude=publish.exclude):
-                    group.create_task(self._deliver(row, text, answering.get(row.id)))
+        receivers = (row for row in rows if is_for(row, min_version=publish.min_version, exclude=publish.exclude))
+        await run_all((self._deliver(row, text, answering.get(row.id)) for row in receivers), "frame not delivered")
 
     async def _deliver(self, row: StoredConnection, text: str, answering: asyncio.Task[None] | None) -> None:
         if answering:

@@ -378,6 +378,26 @@ def test_frames_that_are_served_at_the_same_time_do_not_undo_who_the_connection_
     assert [frame["type"] for frame in gate.send(connection, "history", id="h")] == ["history"]
 
 
+def test_a_conversation_counts_once_even_if_another_frame_was_served_with_its_first_message(
+    gate: Gate, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MESSAGING_RATES = replace(settings.MESSAGING_RATES, conversations=Rate(burst=1, seconds=3600))
+    connection, states = gate.visitor(), runtime.states
+    load = states.load
+
+    async def send_garbage_meanwhile(connection_id: str) -> dict[str, Any] | None:
+        state = await load(connection_id)
+        monkeypatch.setattr(states, "load", load)
+        await handler._receive(connection_id, "{", "203.0.113.7", Posting(lambda: 20.0))
+        return state
+
+    monkeypatch.setattr(states, "load", send_garbage_meanwhile)
+    answers = gate.send(connection, "sendMessage", id="message-1", content="hello")
+    assert [frame["type"] for frame in answers] == ["error", "ack"]
+    assert gate.say(connection)["type"] == "ack"
+    assert kept(gate, connection)["strikes"] == {"bad_json": 1}
+
+
 def test_who_ended_meanwhile_stays_forgotten(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     connection, states = gate.visitor(), runtime.states
     load = states.load
@@ -732,6 +752,64 @@ def test_a_store_that_is_down_does_not_spoil_the_page(
     caplog.clear()
     assert client.post("/admin/logout/").status_code == 200
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == ["rights not checked"]
+
+
+def test_states_that_can_not_be_read_or_saved_keep_nobody_connected_who_has_lost_the_right(
+    gate: Gate, browser: Callable[[User], Client], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, unread, inactive = staff(), staff(), staff()
+    readers, unreads, lost = (gate.admin(user) for user in (reader, unread, inactive))
+    client, states = browser(User.objects.create_superuser("root")), runtime.states
+    load, save = states.load, states.save
+
+    async def load_others(connection_id: str) -> dict[str, Any] | None:
+        if connection_id == unreads:
+            raise StoreUnavailable("no answer")
+        return await load(connection_id)
+
+    async def save_others(connection_id: str, state: dict[str, Any], **fields: Any) -> bool:
+        if connection_id == readers:
+            raise StoreUnavailable("no answer")
+        return await save(connection_id, state, **fields)
+
+    reader.user_permissions.remove(Permission.objects.get(codename="add_message"))
+    User.objects.filter(pk__in=[unread.pk, inactive.pk]).update(is_active=False)
+    gate.api.delay = 0.5  # the error comes before the post is answered
+    with monkeypatch.context() as broken:
+        broken.setattr(states, "load", load_others)
+        broken.setattr(states, "save", save_others)
+        caplog.clear()
+        client.post("/admin/logout/")
+    warnings = [(record.message, vars(record)["connection"]) for record in caplog.records if record.levelno > 20]
+    assert warnings == [("rights not checked", unreads), ("state not saved", readers)]
+    assert (gate.api.closed, errors(gate.api.frames[lost]), gate.state(lost)) == ([lost], ["unauthorized"], None)
+    gate.send(unreads, "ping")
+    assert gate.api.closed == [lost, unreads]
+    gate.send(readers, "ping")
+    assert kept(gate, readers)["may_reply"] is False
+
+
+def test_a_receiver_that_can_not_be_forgotten_keeps_no_frame_from_others(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, visitor = gate.admin(), gate.visitor()
+    admins = [gate.admin() for _ in range(3)]
+    gate.api.always_answers(gone, 410)
+    for admin in admins:
+        gate.api.answers(admin, 429, 429)  # their frames arrive after the error
+    gate.api.delay = 0.3
+    disconnect = runtime.service.disconnect
+
+    async def fail_once(connection: Connection) -> Any:
+        if connection.id == gone:
+            raise TypeError("a fault of the service")
+        return await disconnect(connection)
+
+    monkeypatch.setattr(runtime.service, "disconnect", fail_once)
+    caplog.clear()
+    assert gate.say(visitor)["type"] == "ack"
+    assert [gate.contents(admin) for admin in admins] == [["hello"]] * 3
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == ["frame not delivered"]
 
 
 def test_what_an_invocation_measured_is_written_when_it_ends(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
