@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import TextField, Value
 from django.db.models.functions import Cast, Now
 
-from messaging.journal.sharing import Recent
+from messaging.journal.sharing import ThreadCache
 from messaging.models import (
     AddressBlock,
     Block,
@@ -47,7 +47,7 @@ def barriers() -> Barriers:
     )
 
 
-recent_barriers = Recent(barriers, Block, AddressBlock, Pause)
+recent_barriers = ThreadCache(barriers, Block, AddressBlock, Pause)
 
 
 def writing(visitor: str | None, addresses: frozenset[str]) -> Writing:
