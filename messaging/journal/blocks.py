@@ -69,13 +69,18 @@ def begun(visitors: Collection[str]) -> frozenset[str]:
     return frozenset(map(str, Conversation.objects.filter(pk__in=visitors).order_by().values_list("pk", flat=True)))
 
 
+def remove_ended_pause() -> None:
+    """Make room for a new pause: there is one row at most."""
+    Pause.objects.filter(until__lte=Now()).delete()
+
+
 @transaction.atomic
 def change_pause(op: PauseOp, staff: StaffId) -> tuple[PauseState | None, bool]:
     """Begin or end the pause for a staff member. Return the pause after it, and whether anything has changed.
 
     A pause that has begun already keeps its end, and the name of whoever began it.
     """
-    Pause.objects.filter(until__lte=Now()).delete()
+    remove_ended_pause()
     if op == "pause":
         begun_now = {"until": a_pause_from_now(), "by_id": staff}
         row, changed = Pause.objects.get_or_create(pk=Pause.ONLY, defaults=begun_now)
