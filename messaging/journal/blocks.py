@@ -1,7 +1,6 @@
 """Blocks and the pause: visitors and addresses that may not write, and whether a conversation may begin."""
 
 from collections.abc import Collection
-from datetime import timedelta
 from uuid import UUID, uuid4, uuid5
 
 from django.contrib.admin.models import ADDITION, DELETION, LogEntry
@@ -23,8 +22,6 @@ from messaging.models import (
 from messaging.protocol.fields import PauseOp, StaffId
 from messaging.protocol.frames import Writing
 from messaging.service.contracts import Barriers, PauseState
-
-SHARED = timedelta(days=1)  # those of this time are counted
 
 
 def barriers() -> Barriers:
@@ -99,15 +96,15 @@ def change_pause(op: PauseOp, staff: StaffId) -> tuple[PauseState | None, bool]:
 
 
 def sharing(conversation: str) -> int | None:
-    """Return how many other conversations of the last day came from the address of `conversation`.
+    """Return how many other conversations are known to come from the address of `conversation`.
 
-    Return None if its address is not known: nobody has written in it lately.
+    They are those of the same day, for which its pseudonym is the same: there may be more. Return None if its address
+    is not known: nobody has written in it lately.
     """
     address = Conversation.objects.filter(pk=conversation).values_list("address", flat=True).first()
     if not address:
         return None
-    others = Conversation.objects.filter(address=address, last_message_at__gt=Now() - SHARED).exclude(pk=conversation)
-    return others.count()
+    return Conversation.objects.filter(address=address).exclude(pk=conversation).count()
 
 
 @transaction.atomic
