@@ -40,8 +40,6 @@ class CheckedLoginForm(AdminAuthenticationForm):
         if not name or not self.cleaned_data.get("password") or self.request is None:
             return super().clean()
         self.wait = logins.seconds_to_wait(self.request, name)
-        if not self.wait and not logins.hashing.acquire(timeout=logins.HASH_SECONDS):
-            self.wait = 1
         if self.wait:
             text = ngettext(
                 "Too many attempts to sign in at the moment. Please try again in %(seconds)d second.",
@@ -49,10 +47,7 @@ class CheckedLoginForm(AdminAuthenticationForm):
                 self.wait,
             )
             raise ValidationError(text, params={"seconds": self.wait})
-        try:
-            return super().clean()
-        finally:
-            logins.hashing.release()
+        return super().clean()
 
 
 class CheckedList(ChangeList):

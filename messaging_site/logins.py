@@ -7,25 +7,27 @@ the same name, has a budget of its own instead: a flood from the same hall, or f
 
 import math
 from hashlib import sha256
-from threading import BoundedSemaphore
+from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 
 from messaging.backends.base import Bucket, Rate
 from messaging.runtime import runtime
 from messaging.transports.client_address import pseudonym_of_request
 
-COOKIE = "messaging-known"  # sent to the login page alone
+PATH = "/admin/login/"
+KNOWN_COOKIE = "messaging-known"  # sent to the login page alone
 COOKIE_SECONDS = 90 * 24 * 3600
 KNOWN_RATE = Rate(5, 180)  # of a known browser: as many tries as django-axes allows others
-HASH_SECONDS = 2.0  # how long a login waits for those before it to be hashed
 
-hashing = BoundedSemaphore(max(1, settings.PAGE_REQUESTS - 1))  # so that one request at least can be for a page
+
+def is_attempt(scope: Any) -> bool:
+    """Return whether the request in `scope` tries to sign in, for which its password has to be hashed."""
+    return scope["method"] == "POST" and str(scope["path"]).endswith(PATH)  # also below a root path
 
 
 def seconds_to_wait(request: HttpRequest, name: str) -> int:
@@ -46,10 +48,10 @@ def remember(response: HttpResponse, user: AbstractBaseUser) -> None:
     """Have the browser show at the next login that `user` has signed in in it."""
     browser = uuid4().hex
     response.set_cookie(
-        COOKIE,
-        signing.dumps([browser, _digest(browser, user.get_username())], salt=COOKIE),
+        KNOWN_COOKIE,
+        signing.dumps([browser, _digest(browser, user.get_username())], salt=KNOWN_COOKIE),
         max_age=COOKIE_SECONDS,
-        path=reverse("admin:login"),
+        path=PATH,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
         samesite="Lax",
@@ -59,7 +61,8 @@ def remember(response: HttpResponse, user: AbstractBaseUser) -> None:
 def _browser(request: HttpRequest, name: str) -> str:
     """Return the id of a browser in which `name` has signed in before; "" of any other."""
     try:
-        browser, digest = signing.loads(request.COOKIES.get(COOKIE, ""), salt=COOKIE, max_age=COOKIE_SECONDS)
+        known = request.COOKIES.get(KNOWN_COOKIE, "")
+        browser, digest = signing.loads(known, salt=KNOWN_COOKIE, max_age=COOKIE_SECONDS)
     except signing.BadSignature:
         return ""
     return browser if digest == _digest(browser, name) else ""

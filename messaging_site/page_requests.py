@@ -12,20 +12,28 @@ from django.template.loader import render_to_string
 from django.utils.translation import get_language_from_request, override
 
 from messaging.transports import client_address
+from messaging_site.logins import KNOWN_COOKIE
 
 ASGIApplication = Callable[[Any, Any, Any], Awaitable[None]]
-Client = tuple[str, bool]  # an address, and whether the request has the cookie of a login
+Client = tuple[str, bool]  # an address, and whether the request has a cookie of a login
 
 WAIT_SECONDS = 10.0  # for a turn, before the answer is 503
 WAITING = 500  # requests that may wait for a turn; if there are more, one gets 503 at once
 RETRY_SECONDS = 5  # after which a refused browser tries again
 
 
-def bounded(application: ASGIApplication, most: int) -> ASGIApplication:
-    """Return `application`, for HTTP, with at most `most` requests at work; the others wait for their turn."""
+def bounded(
+    application: ASGIApplication, most: int, counts: Callable[[Any], bool] = lambda scope: True
+) -> ASGIApplication:
+    """Return `application`, for HTTP, with at most `most` requests at work; the others wait for their turn.
+
+    Requests whose scopes don't count are served at once.
+    """
     turns = Turns(most)
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if not counts(scope):
+            return await application(scope, receive, send)
         if not await turns.take(scope):
             return await refuse(scope, send)
         try:
@@ -39,8 +47,8 @@ def bounded(application: ASGIApplication, most: int) -> ASGIApplication:
 class Turns:
     """Turns to work, which waiting clients get in rotation, so that a client with many requests delays no other.
 
-    The staff of a hall share its address with a thousand visitors. So the requests with the cookie of a login wait as
-    another client: a forged one doubles what an address gets, and no more.
+    The staff of a hall share its address with a thousand visitors. So the requests with the cookie of a login, present
+    or past, wait as another client: a forged one doubles what an address gets, and no more.
     """
 
     def __init__(self, most: int) -> None:
@@ -105,9 +113,9 @@ class Turns:
 
 
 def _client(scope: Any) -> Client:
-    login = f"{settings.SESSION_COOKIE_NAME}=".encode()
+    logins = [f"{name}=".encode() for name in (settings.SESSION_COOKIE_NAME, KNOWN_COOKIE)]
     return client_address.pseudonym(scope), any(
-        name == b"cookie" and login in value for name, value in scope["headers"]
+        name == b"cookie" and login in value for name, value in scope["headers"] for login in logins
     )
 
 

@@ -1,5 +1,7 @@
 """The admin of blocks: visitors and addresses that may not write for a while. Deleting a block ends it early."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -53,18 +55,16 @@ class BlockAdmin(EndingAdmin):
         return visitor_name(block.pk)
 
     def save_model(self, request: HttpRequest, obj: Block, form: Any, change: Any) -> None:
-        super().save_model(request, obj, form, change)
-        _tell(request, [obj.pk], "block")
+        with _changing(request, [obj.pk], "block"):
+            super().save_model(request, obj, form, change)
 
     def delete_model(self, request: HttpRequest, obj: Block) -> None:
-        conversation = obj.pk  # None after the deletion
-        super().delete_model(request, obj)
-        _tell(request, [conversation], "unblock")
+        with _changing(request, [obj.pk], "unblock"):
+            super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Block]) -> None:
-        ended = list(queryset.values_list("pk", flat=True))
-        super().delete_queryset(request, queryset)
-        _tell(request, ended, "unblock")
+        with _changing(request, list(queryset.values_list("pk", flat=True)), "unblock"):
+            super().delete_queryset(request, queryset)
 
 
 class ByTheRightsOfBlocks:
@@ -106,28 +106,31 @@ class AddressBlockAdmin(ByTheRightsOfBlocks, EndingAdmin):
         return ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
 
     def save_model(self, request: HttpRequest, obj: AddressBlock, form: Any, change: Any) -> None:
-        super().save_model(request, obj, form, change)
-        _tell(request, _told_of(obj.address), "block")
+        with _changing(request, _told_of(obj.address), "block"):
+            super().save_model(request, obj, form, change)
 
     def delete_model(self, request: HttpRequest, obj: AddressBlock) -> None:
-        ids = _told_of(obj.address)
-        super().delete_model(request, obj)
-        _tell(request, ids, "unblock")
+        with _changing(request, _told_of(obj.address), "unblock"):
+            super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AddressBlock]) -> None:
-        ids = [id for block in queryset for id in _told_of(block.address)]
-        super().delete_queryset(request, queryset)
-        _tell(request, ids, "unblock")
+        with _changing(request, [id for block in queryset for id in _told_of(block.address)], "unblock"):
+            super().delete_queryset(request, queryset)
 
 
 def _told_of(address: str) -> list[UUID]:
     return list(conversations.newest_from(address).values_list("pk", flat=True)[: conversations.TOLD])
 
 
-def _tell(request: HttpRequest, ids: list[UUID], op: Op) -> None:
-    """Note the time of the change, and announce it to open pages once it is committed."""
-    # Locked in the order of the writers, so that nobody waits for each other.
+@contextmanager
+def _changing(request: HttpRequest, ids: list[UUID], op: Op) -> Iterator[None]:
+    """Lock conversations while their blocks change, note the time, and announce the change to open pages.
+
+    It needs a transaction, and announces after its commit.
+    """
+    # Conversations before their blocks, and in the order of the writers, so that nobody waits for each other.
     list(Conversation.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
+    yield
     Conversation.objects.filter(pk__in=ids).update(changed_at=conversations.next_version(F("changed_at")))
 
     def tell() -> None:

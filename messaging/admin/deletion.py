@@ -1,9 +1,10 @@
-"""Django's action that deletes the chosen objects, with audit events."""
+"""Django's action that deletes the chosen objects, in one transaction and with audit events."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import actions
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 
@@ -16,8 +17,9 @@ def delete_selected(
     model_admin: "admin.ModelAdmin[Any]", request: HttpRequest, chosen: QuerySet[Any]
 ) -> HttpResponseBase | None:
     """Delete the chosen objects. Log audit events if there are several: Django then sends no signal for audit.py."""
-    ids = [str(id) for id in chosen.values_list("pk", flat=True)]
-    answer = actions.delete_selected(model_admin, request, chosen)
+    with transaction.atomic():  # Django runs its other views that delete in one, but not actions
+        ids = [str(id) for id in chosen.values_list("pk", flat=True)]
+        answer = actions.delete_selected(model_admin, request, chosen)
     if answer is None and len(ids) > 1:
         for id in ids:
             audit.note(f"{chosen.model._meta.model_name} deleted", staff=staff_id(request.user.pk), object=id)

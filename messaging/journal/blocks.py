@@ -1,7 +1,6 @@
 """Blocks and the pause: visitors and addresses that may not write, and whether a conversation may begin."""
 
 from collections.abc import Collection
-from datetime import timedelta
 from uuid import UUID, uuid4, uuid5
 
 from django.contrib.admin.models import ADDITION, DELETION, LogEntry
@@ -10,7 +9,7 @@ from django.db import transaction
 from django.db.models import TextField, Value
 from django.db.models.functions import Cast, Now
 
-from messaging.journal.sharing import Recent
+from messaging.journal.sharing import ThreadCache
 from messaging.models import (
     AddressBlock,
     Block,
@@ -23,8 +22,6 @@ from messaging.models import (
 from messaging.protocol.fields import PauseOp, StaffId
 from messaging.protocol.frames import Writing
 from messaging.service.contracts import Barriers, PauseState
-
-SHARED = timedelta(days=1)  # those of this time are counted
 
 
 def barriers() -> Barriers:
@@ -47,7 +44,7 @@ def barriers() -> Barriers:
     )
 
 
-recent_barriers = Recent(barriers, Block, AddressBlock, Pause)
+recent_barriers = ThreadCache(barriers, Block, AddressBlock, Pause)
 
 
 def writing(visitor: str | None, addresses: frozenset[str]) -> Writing:
@@ -69,13 +66,18 @@ def begun(visitors: Collection[str]) -> frozenset[str]:
     return frozenset(map(str, Conversation.objects.filter(pk__in=visitors).order_by().values_list("pk", flat=True)))
 
 
+def remove_ended_pause() -> None:
+    """Make room for a new pause: there is one row at most."""
+    Pause.objects.filter(until__lte=Now()).delete()
+
+
 @transaction.atomic
 def change_pause(op: PauseOp, staff: StaffId) -> tuple[PauseState | None, bool]:
     """Begin or end the pause for a staff member. Return the pause after it, and whether anything has changed.
 
     A pause that has begun already keeps its end, and the name of whoever began it.
     """
-    Pause.objects.filter(until__lte=Now()).delete()
+    remove_ended_pause()
     if op == "pause":
         begun_now = {"until": a_pause_from_now(), "by_id": staff}
         row, changed = Pause.objects.get_or_create(pk=Pause.ONLY, defaults=begun_now)
@@ -94,15 +96,15 @@ def change_pause(op: PauseOp, staff: StaffId) -> tuple[PauseState | None, bool]:
 
 
 def sharing(conversation: str) -> int | None:
-    """Return how many other conversations of the last day came from the address of `conversation`.
+    """Return how many other conversations are known to come from the address of `conversation`.
 
-    Return None if its address is not known: nobody has written in it lately.
+    They are those of the same day, for which its pseudonym is the same: there may be more. Return None if its address
+    is not known: nobody has written in it lately.
     """
     address = Conversation.objects.filter(pk=conversation).values_list("address", flat=True).first()
     if not address:
         return None
-    others = Conversation.objects.filter(address=address, last_message_at__gt=Now() - SHARED).exclude(pk=conversation)
-    return others.count()
+    return Conversation.objects.filter(address=address).exclude(pk=conversation).count()
 
 
 @transaction.atomic

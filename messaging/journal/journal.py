@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from messaging.journal import blocks, conversations, logins, reader
 from messaging.journal.connection import begin_thread, distrust, read_on_this_thread, takes_writes
 from messaging.journal.quick_messages import quick_messages
-from messaging.journal.sharing import Remembered, Together
+from messaging.journal.sharing import LoopCache, Together
 from messaging.journal.writer import Committed, Writer
 from messaging.protocol.fields import Lang
 from messaging.service.contracts import (
@@ -88,8 +88,8 @@ class Journal:
         self._writer = Writer("journal-writer", committed, lambda: begin_thread(answer_seconds))
         self._connections: list[BaseDatabaseWrapper] = []
         self._readers = ThreadPoolExecutor(readers, "journal-reader", self._begin_reading)
-        self._barriers = Remembered(lambda: self._read(blocks.barriers), BLOCK_SECONDS, clock)
-        self._quick = Remembered(lambda: self._read(quick_messages), QUICK_SECONDS, clock)
+        self._barriers = LoopCache(lambda: self._read(blocks.barriers), BLOCK_SECONDS, clock)
+        self._quick = LoopCache(lambda: self._read(quick_messages), QUICK_SECONDS, clock)
         self._heads = Together[str | None, Cursor](lambda ids: self._read(lambda: reader.heads(ids)), answer_seconds)
         self._erased = Together[str, tuple[ConversationState, ...]](
             lambda ids: self._read(lambda: conversations.erased(ids)), answer_seconds

@@ -2,7 +2,7 @@
 
 from typing import cast, get_args
 
-from messaging.journal.sharing import Recent
+from messaging.journal.sharing import ThreadCache
 from messaging.models import QuickMessage
 from messaging.protocol.fields import Lang
 from messaging.service.contracts import Kind, QuickMessages
@@ -20,4 +20,4 @@ def quick_messages(*kinds: Kind) -> QuickMessages:
     return found
 
 
-recent_quick_messages = Recent(quick_messages, QuickMessage)
+recent_quick_messages = ThreadCache(quick_messages, QuickMessage)

@@ -17,36 +17,36 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 
-class Recent(Generic[T]):
-    """A cache of one value for page requests: the result of `read`, at most RECENT_SECONDS old.
+class ThreadCache(Generic[T]):
+    """A cache of one value for threads, those of page requests: the result of `read`, at most RECENT_SECONDS old.
 
     It is read again as soon as this process has changed a row of `models`.
     """
 
     def __init__(self, read: Callable[[], T], *models: type[Model]) -> None:
         self._read = read
-        self._found: tuple[float, T] | None = None
+        self._slot: list[tuple[float, T]] = []  # the value, if there is one, and until when it is used
         for model in models:
             post_save.connect(self._changed, sender=model)
             post_delete.connect(self._changed, sender=model)
 
     def value(self) -> T:
-        found = self._found
-        if found is None or time.monotonic() > found[0]:
+        slot = self._slot
+        if not slot or time.monotonic() > slot[0][0]:
             until = time.monotonic() + RECENT_SECONDS
-            found = self._found = until, self._read()
-        return found[1]
+            slot[:] = [(until, self._read())]
+        return slot[0][1]
 
     def forget(self) -> None:
-        """Have the next call read the value again."""
-        self._found = None
+        """Have the next call read the value again. A read that is under way fills a slot that nobody reads."""
+        self._slot = []
 
     def _changed(self, using: str, **_: object) -> None:
         transaction.on_commit(self.forget, using=using)
 
 
-class Remembered(Generic[T]):
-    """A cache of one value: the result of `read`, kept for `seconds` by `clock`."""
+class LoopCache(Generic[T]):
+    """A cache of one value for tasks of an event loop: the result of `read`, kept for `seconds` by `clock`."""
 
     def __init__(self, read: Callable[[], Awaitable[T]], seconds: float, clock: Callable[[], float]) -> None:
         self._read = read
@@ -66,12 +66,13 @@ class Remembered(Generic[T]):
         return self._found[1]
 
     def forget(self) -> None:
-        """Have the next call read the value again: it has just changed."""
+        """Have the next call read the value again: it has just changed. A read that is under way is not kept."""
         self._found = self._asking = None
 
     async def _ask(self) -> T:
         found = await self._read()
-        self._found = (self._clock(), found)
+        if self._asking is asyncio.current_task():
+            self._found = (self._clock(), found)
         return found
 
 

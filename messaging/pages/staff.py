@@ -69,7 +69,7 @@ def tally(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def sharing(request: HttpRequest) -> JsonResponse:
-    """Return how many other conversations of the last day came from the address of `?conversation=`: `{"others"}`.
+    """Return how many other conversations are known to come from the address of `?conversation=`: `{"others"}`.
 
     None if the address is not known. 403 or 404 and `{"error"}` without the right to block, or if that is no id.
     """

@@ -39,9 +39,18 @@ TEXTS: Texts = {
     "isClosed": _("Closed"),
     "blockedUntil": _("Blocked until {time}"),
     "blockName": _("Block {name} for 24 hours?"),
-    "sharing": _("{count} other visitors of the last day have the same address. They would be blocked as well."),
-    "sharingOne": _("1 other visitor of the last day has the same address, and would be blocked as well."),
-    "sharingNone": _("No other visitor of the last day has the same address."),
+    "sharing": _(
+        "At least {count} other visitors have the same address and would be blocked as well. "
+        "Only visitors of the same day (UTC) are counted."
+    ),
+    "sharingOne": _(
+        "At least 1 other visitor has the same address and would be blocked as well. "
+        "Only visitors of the same day (UTC) are counted."
+    ),
+    "sharingNone": _(
+        "No other visitor of the same day (UTC) has the same address. "
+        "Visitors of other days are not counted, but would be blocked as well."
+    ),
     "pausedBy": _("{name} paused new conversations at {since}, until {until}."),
     "paused": _("New conversations have been paused since {since}, until {until}."),
     "wasFaster": _("{name} has already claimed this conversation."),

@@ -127,6 +127,47 @@ async def test_a_block_counts_although_the_address_pseudonym_is_another_one_toda
         await refused(ada)
 
 
+@pytest.mark.parametrize("model", ["block", "addressblock"])
+async def test_blocks_that_are_deleted_together_in_the_admin_end_on_all_pages(
+    deployment: Deployment, model: str
+) -> None:
+    here, there = deployment.websocket_urls[0], deployment.websocket_urls[-1]
+    await deployment.admin_token("operator")  # logs in
+    browser = deployment.session("operator")
+    async with (
+        visitor(here) as ada,
+        visitor(there) as bob,
+        admin(there, await deployment.admin_token("manager")) as manager,
+        admin(here, await deployment.admin_token("reader")) as reader,
+    ):
+        for socket in (ada, bob):
+            await socket.say("something rude")
+            if model == "block":
+                assert await change(manager, "block", socket.conversation) == done("the-change")
+        if model == "addressblock":
+            assert await change(manager, "blockAddress", ada.conversation) == done("the-change")
+            await asyncio.to_thread(deployment.run, BLOCKED_BEFORE.format(day=-3))
+            await asyncio.to_thread(deployment.run, "from messaging.models import *; Block.objects.all().delete()")
+        for socket in (ada, bob):
+            await told(socket, "blocked")
+        await reader.until_pong()
+        path = f"/admin/messaging/{model}/"
+        page = (await asyncio.to_thread(browser.request, path)).decode()
+        form = {
+            "action": "delete_selected",
+            "_selected_action": re.findall(r'name="_selected_action" value="([^"]+)"', page),
+            "post": "yes",
+        }
+        assert len(form["_selected_action"]) == 2
+        page = (await asyncio.to_thread(browser.request, path, form)).decode()
+        assert re.search(r'<li class="success">Successfully deleted 2 ', page)
+        for socket in (ada, bob):
+            await told(socket, "open")
+        frames = [frame for frame in await reader.until_pong() if frame.get("op") == "unblock"]
+        assert {frame["conversation"] for frame in frames} >= {ada.conversation, bob.conversation}
+        assert not any("blockedUntil" in frame for frame in frames)
+
+
 async def test_who_has_not_written_lately_has_no_address_to_block(deployment: Deployment) -> None:
     async with (
         visitor(deployment.websocket_urls[0]) as ada,

@@ -15,7 +15,7 @@ from tests.support.redis_services import Redis
 
 LOGIN = "/admin/login/"
 ENGLISH = r"Too many attempts to sign in at the moment. Please try again in (\d+) seconds."
-GERMAN = "Im Moment zu viele Versuche, sich anzumelden."
+GERMAN = "Im Moment gibt es zu viele Anmeldeversuche."
 
 
 Site = Callable[..., AbstractContextManager[Deployment]]

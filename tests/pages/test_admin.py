@@ -22,7 +22,7 @@ from messaging.admin import changes, exports, lists
 from messaging.admin import conversation_list as admin_conversations
 from messaging.admin import messages as admin_messages
 from messaging.admin.conversation_list import LATEST
-from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
+from messaging.models import Block, Conversation, ErasedConversation, Message, Pause, QuickMessage
 from messaging.pages.visitor_names import ending_of, visitor_name
 from tests.support.paths import ROOT
 
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.django_db
 
 CONVERSATIONS, MESSAGES = "/admin/messaging/conversation/", "/admin/messaging/message/"
 BLOCKS, QUICK_MESSAGES = "/admin/messaging/block/", "/admin/messaging/quickmessage/"
+PAUSES = "/admin/messaging/pause/"
 OTTER = UUID("01976f3e-6c1e-7cc2-b0c5-6d2f8a293f2a")
 NAMES_IN_THE_BROWSER = "import {visitorName} from './static/messaging/conversations.js'; console.log(visitorName('%s'))"
 
@@ -320,6 +321,27 @@ def test_a_block_that_is_made_or_ended_by_hand_counts_as_a_change(
     act(admin_client, "block", conversation)
     admin_client.post(BLOCKS, {"action": "delete_selected", "_selected_action": [str(OTTER)], "post": "yes"})
     assert not Block.objects.exists()
+
+
+def test_an_ended_pause_is_gone_and_the_next_one_has_its_own_facts(client: Client, admin_client: Client) -> None:
+    ann = User.objects.create_user("ann")
+    yesterday = timezone.now() - timedelta(days=1)
+    ended = Pause.objects.create(by=ann, since=yesterday, until=yesterday + timedelta(hours=1))
+    assert list(admin_client.get(PAUSES).context["cl"].result_list) == []
+    form = {"until_0": "2030-01-01", "until_1": "12:00:00"}
+    assert admin_client.post(f"{PAUSES}{ended.pk}/change/", form).headers["Location"] == "/admin/"  # not found
+    assert not Pause.objects.filter(until__gt=Now()).exists()
+    assert admin_client.get(f"{PAUSES}add/").status_code == 200
+    admin_client.post(f"{PAUSES}add/", form)
+    pause = Pause.objects.get()
+    assert (pause.by.get_username() if pause.by else None, pause.until.year) == ("admin", 2030)
+    assert pause.since > yesterday + timedelta(hours=23)
+    assert list(admin_client.get(PAUSES).context["cl"].result_list) == [pause]
+    assert admin_client.get(f"{PAUSES}add/").status_code == 403
+    signed_in(client, "add_block", "change_block")
+    client.post(f"{PAUSES}{pause.pk}/change/", form | {"until_0": "2030-01-02"})
+    changed = Pause.objects.get()
+    assert (changed.until.day, changed.by, changed.since) == (2, pause.by, pause.since)  # it goes on
 
 
 def test_the_history_of_a_conversation_says_what_was_done(admin_client: Client, conversation: Conversation) -> None:

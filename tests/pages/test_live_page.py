@@ -51,6 +51,16 @@ READ_ALL = """
 from messaging.models import Conversation, Message
 Conversation.objects.update(read_by_staff=Message.objects.latest("seq").seq)
 """
+# The address of all conversations until now, as it was known yesterday.
+WRITTEN_YESTERDAY = """
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from django.conf import settings
+from messaging.models import Conversation
+from messaging.transports.client_address import _key_on
+day = datetime.now(UTC).date() - timedelta(days=1)
+Conversation.objects.update(address=_key_on(day, ip_address("127.0.0.1"), settings.SECRET_KEY))
+"""
 
 
 async def _write(url: str, messages: Sequence[dict[str, str]]) -> str:
@@ -424,9 +434,7 @@ def test_the_address_can_be_blocked_as_well_once_it_is_known_who_shares_it(
     rows(page).first.click()
     page.get_by_role("button", name="Block").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text(
-        "1 other visitor of the last day has the same address, and would be blocked as well."
-    )
+    expect(dialog).to_contain_text("At least 1 other visitor has the same address and would be blocked as well.")
     inspect(page, "live-block-address")
     dialog.get_by_role("button", name="Block with the address").click()
     expect(page.locator("#facts")).to_have_text(re.compile("^Blocked until"))
@@ -434,6 +442,22 @@ def test_the_address_can_be_blocked_as_well_once_it_is_known_who_shares_it(
     page.get_by_role("button", name="Unblock").click()
     expect(page.locator("#facts")).to_have_text("")
     expect(rows(page).get_by_text("Blocked").locator("visible=true")).to_have_count(0)
+
+
+def test_who_wrote_before_midnight_is_not_said_to_have_another_address(
+    people: People, own_deployment: Deployment
+) -> None:
+    page = people.staff(own_deployment.servers[0].origin)
+    visitor_writes(own_deployment, "hello")
+    own_deployment.run(WRITTEN_YESTERDAY)
+    visitor_writes(own_deployment, "rubbish")
+    expect(rows(page)).to_have_count(2)
+    rows(page).first.click()
+    page.get_by_role("button", name="Block").click()
+    expect(page.get_by_role("dialog")).to_contain_text(
+        "No other visitor of the same day (UTC) has the same address. "
+        "Visitors of other days are not counted, but would be blocked as well."
+    )
 
 
 def test_all_staff_see_a_pause_until_one_of_them_ends_it(people: People, own_deployment: Deployment) -> None:

@@ -80,7 +80,8 @@ async def test_a_flood_from_one_address_delays_no_other_address() -> None:
 
 async def test_staff_do_not_wait_behind_the_visitors_at_their_address() -> None:
     visitors = [scope(f"/user/{number}") for number in range(3)]
-    staff = [scope(f"/admin/{number}", cookie=f"a=b; sessionid=forged{number}") for number in range(2)]
+    cookies = ["a=b; sessionid=forged", "a=b; messaging-known=forged"]
+    staff = [scope(f"/admin/{number}", cookie=cookie) for number, cookie in enumerate(cookies)]
     assert await served_in_turn(Pages(), [*visitors, *staff]) == [
         "/user/0", "/admin/0", "/user/1", "/admin/1", "/user/2",
     ]  # fmt: skip
