@@ -1,7 +1,7 @@
 """The backends of a single process: nothing to install, and the data ends with the process."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from messaging.backends.base import Addresses, Bucket, ConnectionStore, Limiter
 from messaging.service.contracts import StoredConnection
@@ -54,18 +54,18 @@ class MemoryLimiter(Limiter):
         self._clock = clock
         self._full_at: dict[str, float] = {}
 
-    async def take(self, buckets: Sequence[Bucket]) -> float:
-        return self.take_now(buckets)
+    async def take(self, bucket: Bucket) -> float:
+        return self.take_now(bucket)
 
-    def take_now(self, buckets: Sequence[Bucket]) -> float:
+    def take_now(self, bucket: Bucket) -> float:
         now = self._clock()
-        full_at = {one.key: max(self._full_at.get(one.key, now), now) + one.seconds for one in buckets}
-        wait = max((full_at[one.key] - now - one.most for one in buckets), default=0.0)
+        full_at = max(self._full_at.get(bucket.key, now), now) + bucket.seconds
+        wait = full_at - now - bucket.most
         if wait > 0:
             return wait
         if len(self._full_at) > KEYS:
             self._full_at = {key: at for key, at in self._full_at.items() if at > now}
-        self._full_at |= full_at
+        self._full_at[bucket.key] = full_at
         return 0.0
 
     def owe_now(self, bucket: Bucket) -> None:

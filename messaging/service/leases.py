@@ -60,7 +60,7 @@ class Leases:
         if wait > 0:
             return wait
         wanted = max(bucket.rate.burst // LEASES, bucket.cost) - lease.left
-        wait = await self._limiter.take([replace(bucket, cost=min(wanted, bucket.rate.burst))])
+        wait = await self._limiter.take(replace(bucket, cost=min(wanted, bucket.rate.burst)))
         if wait > 0:
             lease.refused_until = self._clock() + wait
         else:

@@ -76,7 +76,7 @@ class Throttle:
         if self._rates.connection is not None:
             bucket = Bucket(connection.id, self._rates.connection, cost)
             try:
-                _refuse("connection", self._connections.take_now([bucket]), id)
+                _refuse("connection", self._connections.take_now(bucket), id)
             except ProtocolError:
                 self._owe_of_address(connection, WEIGHTS["refused"])
                 raise
@@ -93,7 +93,7 @@ class Throttle:
                 new = Bucket(f"conversations:{connection.address}", self._rates.conversations)
                 _refuse("conversations", await self._leases.take(new), id)
         if rate is not None:
-            _refuse(scope, await self._limiter.take([Bucket(connection.principal, rate)]), id)
+            _refuse(scope, await self._limiter.take(Bucket(connection.principal, rate)), id)
 
     def page(self, connection: Connection, actions: list[Action]) -> None:
         """Charge for the size of the history page in `actions`, which is known only once it was read."""

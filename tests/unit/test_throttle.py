@@ -173,9 +173,9 @@ class Counting(MemoryLimiter):
         super().__init__(clock)
         self.taken: list[int] = []
 
-    async def take(self, buckets: Sequence[Bucket]) -> float:
-        self.taken += [one.cost for one in buckets]
-        return await super().take(buckets)
+    async def take(self, bucket: Bucket) -> float:
+        self.taken.append(bucket.cost)
+        return await super().take(bucket)
 
 
 async def test_a_process_asks_the_backend_once_for_many_frames() -> None:
