@@ -49,6 +49,11 @@ class Leases:
         lease.left -= bucket.cost
         return 0.0
 
+    def give_back(self, bucket: Bucket) -> None:
+        """Return to the lease the cost of `bucket`, which was taken for nothing."""
+        lease = self._of(bucket)
+        lease.left = min(lease.left + bucket.cost, bucket.rate.burst)
+
     def owe(self, bucket: Bucket) -> None:
         """Spend the cost of `bucket`, whatever is left: the next lease pays for it, up to a part of the budget."""
         lease = self._of(bucket)

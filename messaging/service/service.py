@@ -19,7 +19,7 @@ from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
 from messaging.protocol.frames import ClientFrame
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
-from messaging.service.contracts import UNREAD, Cursor, StoreUnavailable
+from messaging.service.contracts import UNREAD, Appended, Cursor, StoreUnavailable
 from messaging.service.conversation_state import Conversations
 from messaging.service.gate import Gate, Told
 from messaging.service.identity import Identity
@@ -254,9 +254,7 @@ class MessagingService:
         if connection.role is None:
             await self._identity.become(connection, "user", None, version=1)  # version 1 may skip identify
             joined.append(Join())
-        await self._throttle.message(connection, frame.id)
-        appended = await self._messages.append(connection, frame)
-        connection.has_written = True
+        appended = await self._append(connection, frame)
         message = appended.message
         cursor = str(message.cursor)
         connection.handed(cursor)
@@ -270,3 +268,17 @@ class MessagingService:
         if appended.reopened:
             told += await self._conversations.reopened(message.conversation)
         return told
+
+    async def _append(self, connection: Connection, frame: frames.SendMessage) -> Appended:
+        """Commit a message within the limits. An attempt that stores nothing costs the address no conversation."""
+        await self._throttle.conversation(connection, frame.id)
+        is_new = False
+        try:
+            await self._throttle.message(connection, frame.id)
+            appended = await self._messages.append(connection, frame)
+            is_new = not appended.duplicate
+        finally:
+            if not is_new:
+                self._throttle.not_begun(connection)
+        connection.has_written = True
+        return appended

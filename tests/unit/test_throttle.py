@@ -1,15 +1,18 @@
 """The limits of the service: what each request costs, whom it is charged to, and what a refusal says."""
 
 from collections.abc import Sequence
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
 
 from messaging.backends.base import Bucket, Rate
 from messaging.backends.memory import MemoryLimiter
+from messaging.journal.journal import Journal
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service.actions import Action, Connection, Reply
+from messaging.service.contracts import StoreUnavailable
 from messaging.service.leases import LEASES, Leases
 from messaging.service.throttle import WEIGHTS, Rates
 from tests.support.clock import Clock
@@ -166,6 +169,36 @@ async def test_a_visitor_who_comes_back_begins_no_conversation(service: InProces
         assert await say(limited, again) == "conversations"
 
 
+async def test_an_attempt_that_begins_no_conversation_costs_the_address_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = Rates(visitor=Rate(4, SLOW), admin=None, connection=None, address=None, conversations=Rate(2, SLOW))
+    async with in_process_service(rates=rates) as service:
+        people = [await visitor(service) for _ in range(5)]
+        manager = await service.admin("view_message", "add_block", "delete_block")
+        message = {"id": "the-first", "content": "hello"}
+
+        async def attempts() -> set[tuple[object, ...]]:
+            return {refusal(await service.send(one, "sendMessage", **message)) for one in people}
+
+        await service.send(manager, "pause", id="p", op="pause")
+        assert [await attempts() for _ in range(3)] == [{(ErrorCode.PAUSED,)}] * 3
+        await service.send(manager, "pause", id="r", op="resume")
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "append", AsyncMock(side_effect=StoreUnavailable("a failover")))
+            assert await attempts() == {(ErrorCode.UNAVAILABLE,)}
+        assert [await say(service, one) for one in people] == ["visitor"] * 5
+        newcomers = [await visitor(service) for _ in range(3)]
+        assert [await say(service, one) for one in newcomers] == [None, None, "conversations"]
+
+
+async def test_a_conversation_that_is_begun_twice_under_the_same_id_costs_the_address_one() -> None:
+    async with in_process_service(rates=Rates(None, None, None, None, Rate(2, SLOW))) as service:
+        first = await visitor(service)
+        for _ in range(3):
+            first.has_written = False  # the ack was lost, and with it what the process knew
+            assert scope(await service.send(first, "sendMessage", id="the-first", content="hello")) is None
+        assert await say(service, await visitor(service)) is None
+
+
 class Counting(MemoryLimiter):
     """A limiter that notes what is taken."""
 
@@ -203,3 +236,13 @@ async def test_what_processes_leave_unspent_is_a_small_part_of_the_budget() -> N
     for _ in range(100):
         assert await Leases(limiter, clock).take(Bucket("hall", rate)) == 0
     assert sum(limiter.taken) == rate.burst // 5
+
+
+async def test_what_is_given_back_can_be_taken_again_but_never_more_than_the_budget() -> None:
+    limiter = Counting(clock := Clock())
+    leases, one = Leases(limiter, clock), Bucket("hall", Rate(3, 10.0))
+    assert [await leases.take(one) for _ in range(4)] == [0, 0, 0, 10]
+    for _ in range(5):
+        leases.give_back(one)
+    assert [await leases.take(one) for _ in range(4)] == [0, 0, 0, 10]
+    assert limiter.taken == [1] * 4
