@@ -180,12 +180,18 @@ class MessagingService:
             raise
         bind(frame=frame_id(frame))
         await self._throttle.frame(connection, frame, frame_id(frame))
+        joined: list[Action] = []
         try:
+            if isinstance(frame, frames.SendMessage) and connection.role is None:  # version 1 may skip identify
+                await self._identity.become(connection, "user", None, version=1)
+                joined.append(Join())
             actions = await self._handle(connection, frame)
+        except ProtocolError as error:
+            return [*joined, *refuse(connection, error)]
         except StoreUnavailable as error:
-            return unavailable(connection, frame, error)
+            return [*joined, *unavailable(connection, frame, error)]
         connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
-        return actions
+        return [*joined, *actions]
 
     async def _handle(self, connection: Connection, frame: ClientFrame) -> list[Action]:
         await self._identity.recheck(connection)
@@ -250,10 +256,6 @@ class MessagingService:
         return newest if newest == connection.head else UNREAD
 
     async def _send_message(self, connection: Connection, frame: frames.SendMessage) -> list[Action]:
-        joined: list[Action] = []
-        if connection.role is None:
-            await self._identity.become(connection, "user", None, version=1)  # version 1 may skip identify
-            joined.append(Join())
         appended = await self._append(connection, frame)
         message = appended.message
         cursor = str(message.cursor)
@@ -264,7 +266,7 @@ class MessagingService:
             sent = timestamp(message.created_at)
             answer = Reply(frames.Ack(message.client_id, message.message_id, cursor, sent, appended.duplicate))
         # A duplicate is published again: the process that stored it may have died before publishing it.
-        told: list[Action] = [*joined, answer, *publishes(message, sender=connection)]
+        told: list[Action] = [answer, *publishes(message, sender=connection)]
         if appended.reopened:
             told += await self._conversations.reopened(message.conversation)
         return told
