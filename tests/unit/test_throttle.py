@@ -1,6 +1,6 @@
 """The limits of the service: what each request costs, whom it is charged to, and what a refusal says."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
@@ -246,3 +246,56 @@ async def test_what_is_given_back_can_be_taken_again_but_never_more_than_the_bud
         leases.give_back(one)
     assert [await leases.take(one) for _ in range(4)] == [0, 0, 0, 10]
     assert limiter.taken == [1] * 4
+
+
+class CountedKey(str):
+    """A key that counts how often keys of its class are hashed: each access to a dict does so once."""
+
+    __slots__ = ()
+    hashed = 0
+
+    def __hash__(self) -> int:
+        CountedKey.hashed += 1
+        return super().__hash__()
+
+
+async def most_accesses(take: Callable[[Bucket], Awaitable[float]], number: int) -> int:
+    """Return the most accesses that any of `number` takes makes, each from a new bucket that stays in use."""
+    most = 0
+    for index in range(number):
+        CountedKey.hashed = 0
+        assert await take(Bucket(CountedKey(f"conversations:{index}"), Rate(1_500, 2.0))) == 0
+        most = max(most, CountedKey.hashed)
+    return most
+
+
+async def test_no_call_takes_longer_because_many_buckets_are_in_use() -> None:
+    limiter = MemoryLimiter(Clock())
+    assert await most_accesses(limiter.take, 100_010) < 12
+
+
+async def test_full_buckets_are_forgotten_and_others_are_not() -> None:
+    limiter = MemoryLimiter(clock := Clock())
+    slow = Bucket("slow", Rate(2, 1_000.0), cost=2)
+    assert limiter.take_now(slow) == 0
+    for number in range(1_000):
+        assert limiter.take_now(Bucket(f"before-{number}", Rate(1, 10.0))) == 0
+    clock.advance(11)
+    for number in range(1_002):
+        assert limiter.take_now(Bucket(f"after-{number}", Rate(1, 10.0))) == 0
+    assert len(limiter._full_at) == 1_003
+    assert limiter.take_now(slow) > 0
+
+
+async def test_a_process_keeps_so_many_leases_and_gets_no_slower_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("messaging.service.leases.KEYS", 100)
+    limiter = Counting(clock := Clock())
+    leases, lasting = Leases(limiter, clock), Bucket("hall", Rate(100 * LEASES, 1.0))
+
+    async def take(bucket: Bucket) -> float:
+        assert await leases.take(lasting) == 0
+        return await leases.take(bucket)
+
+    assert await most_accesses(take, 200) < 20
+    assert len(leases._leases) == 100
+    assert limiter.taken.count(100) == 2  # the lease that was used all the time has been kept
