@@ -174,7 +174,8 @@ def _needs_version_2(connection: Connection, id: str | None) -> None:
 def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -> list[Publish]:
     """Return the frames for all admins, including the one who acted, so that all learn a state in the same way.
 
-    After a block or its end, the visitor is told as well.
+    After a block or its end, the visitor is told as well, unless that depends on the address where the visitor is now:
+    `Gate` then tells it.
     """
     states = tuple(states)
     visitors = states if op in ("block", "blockAddress", "unblock") else ()
@@ -185,6 +186,7 @@ def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -
             min_version=2,
         )
         for state in visitors
+        if state.blocked_until or state.may_write
     ]
     to_admins = [
         Publish(
