@@ -66,9 +66,9 @@ class MemoryLimiter(Limiter):
     def take_now(self, bucket: Bucket) -> float:
         now = self._clock()
         full_at = max(self._full_at.get(bucket.key, now), now) + bucket.seconds
-        wait = full_at - now - bucket.most
-        if wait > 0:
-            return wait
+        empty = now + bucket.most  # the sum, as `full_at` is one: both are rounded alike
+        if full_at > empty:
+            return full_at - empty
         self._keep(bucket.key, full_at, now)
         return 0.0
 

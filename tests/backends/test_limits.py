@@ -73,6 +73,10 @@ async def test_the_bucket_fills_again(limiter: Limiter) -> None:
     assert await limiter.take(fast) == 0
 
 
+async def test_a_full_bucket_gives_its_whole_burst_whatever_the_clock_reads(limiter: Limiter) -> None:
+    assert [await limiter.take(bucket(Rate(burst=1, seconds=0.2))) for _ in range(50)] == [0] * 50
+
+
 async def test_a_bucket_gives_as_many_at_once_as_it_is_asked_for(limiter: Limiter) -> None:
     key, rate = bucket().key, Rate(burst=10, seconds=60)
     assert await limiter.take(Bucket(key, rate, 6)) == 0

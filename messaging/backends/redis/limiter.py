@@ -12,8 +12,9 @@ _TAKE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1e6
 local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-full_at = math.min(full_at, now + ARGV[1]) + ARGV[2]
-local wait = full_at - now - ARGV[1]
+local empty = now + ARGV[1]
+full_at = math.min(full_at, empty) + ARGV[2]
+local wait = full_at - empty
 if wait > 0 then return tostring(wait) end
 redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', math.ceil((full_at - now) * 1000))
 return '0'
