@@ -18,6 +18,7 @@ from messaging.protocol.codec import decode
 from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
 from messaging.protocol.frames import ClientFrame
+from messaging.protocol.limits import RETRY_MS
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
 from messaging.service.contracts import UNREAD, Appended, Cursor, StoreUnavailable
 from messaging.service.conversation_state import Conversations
@@ -69,10 +70,14 @@ class MessagingService:
         self._presence = Presence(self._registry, limiter)
 
     async def admit(self, connection: Connection) -> Refusal | None:
-        """Charge a handshake to the address of `connection`. Return the reason if it must be refused."""
+        """Charge a handshake to the address of `connection`. Return the reason if it must be refused.
+
+        `connection.retry_after_ms` is then the time after which the address may have enough for it.
+        """
         try:
             await self._throttle.handshake(connection)
-        except ProtocolError:
+        except ProtocolError as error:
+            connection.retry_after_ms = max(error.retry_after_ms or 0, RETRY_MS)
             return "address"
         return None
 

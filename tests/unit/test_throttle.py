@@ -11,12 +11,12 @@ from messaging.backends.memory import MemoryLimiter
 from messaging.journal.journal import Journal
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
-from messaging.service.actions import Action, Connection, Reply
+from messaging.service.actions import Action, Close, Connection, Reply
 from messaging.service.contracts import StoreUnavailable
 from messaging.service.leases import LEASES, Leases
 from messaging.service.throttle import WEIGHTS, Rates
 from tests.support.clock import Clock
-from tests.support.in_process_service import InProcessService, in_process_service, refusal
+from tests.support.in_process_service import InProcessService, frame_of, in_process_service, refusal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,6 +62,19 @@ async def test_all_visitors_of_an_address_share_a_budget_and_no_other_address_ha
         assert [await say(service, one) for one in (ada, bob, ada, bob, ada)] == [None] * 3 + ["address"] * 2
         assert await service.admit(Connection("c", address="hall")) == "address"
         assert [await say(service, elsewhere) for _ in range(3)] == [None] * 3
+
+
+@pytest.mark.parametrize(("seconds", "least", "most"), [(60.0, 60_000, HANDSHAKE * 60_000), (0.001, 1_000, 1_000)])
+async def test_a_refused_handshake_is_told_when_its_address_has_enough_again(
+    seconds: float, least: int, most: int
+) -> None:
+    async with in_process_service(rates=Rates(None, None, None, Rate(HANDSHAKE, seconds), None)) as service:
+        await entered(service)
+        late = Connection(uuid4().hex, address="hall")
+        answer, closing = await service.connect(late, await service.admit(late))
+        error = frame_of(answer, frames.Error)
+        assert (error.code, error.scope, closing) == ("rate_limited", "address", Close(CloseCode.RATE_LIMITED))
+        assert least <= (error.retry_after_ms or 0) <= most
 
 
 async def test_every_frame_and_every_handshake_costs(service: InProcessService) -> None:
