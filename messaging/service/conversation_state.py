@@ -154,7 +154,7 @@ class Conversations:
             found += await self._journal.changed(since, page.cursor if page.more else None)
         if asked_for is not None and not found:
             found += await self._journal.erased(asked_for)
-        return tuple({state.conversation: _wire(state) for state in found}.values())
+        return tuple({state.conversation: _summary(state) for state in found}.values())
 
 
 def conversation_id(text: str, request: str | None, otherwise: str = "No such conversation.") -> str:
@@ -215,7 +215,7 @@ def told_erased(erased: ConversationState, *, exclude: str = "") -> list[Publish
     return [*to_admins, *to_visitor, CloseGroup(visitor, CloseCode.RESTART, exclude=exclude)]
 
 
-def _wire(state: ConversationState) -> frames.ConversationSummary:
+def _summary(state: ConversationState) -> frames.ConversationSummary:
     return frames.ConversationSummary(
         conversation=state.conversation,
         status=state.status,

@@ -251,7 +251,7 @@ class MessagingService:
             return await self._gate.tell(connection)
         except StoreUnavailable as error:  # a pong says that the server lives: it repeats what was told last
             logger.debug("standing unknown", extra={"connection": connection.id, "error": str(error)})
-            return self._gate.repeated(connection)
+            return self._gate.last_told(connection)
 
     async def _newest(self, connection: Connection) -> str:
         """Return the cursor of the newest message that `connection` should have; UNREAD if it may lack that message."""
