@@ -74,4 +74,4 @@ def _digest(browser: str, name: str) -> str:
 
 
 def _take(key: str, rate: Rate | None) -> int:
-    return 0 if rate is None else math.ceil(runtime.holder.run(runtime.limiter.take, [Bucket(key, rate)]))
+    return 0 if rate is None else math.ceil(runtime.holder.run(runtime.limiter.take, Bucket(key, rate)))

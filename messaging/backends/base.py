@@ -1,7 +1,7 @@
 """The interfaces of the backends. Each implementation passes the suites in tests/backends/."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from messaging.service.contracts import StoredConnection
@@ -106,11 +106,10 @@ class Limiter(ABC):
     """
 
     @abstractmethod
-    async def take(self, buckets: Sequence[Bucket]) -> float:
-        """Take its cost from every bucket. Return 0 if that succeeds, else the seconds until every bucket has enough.
+    async def take(self, bucket: Bucket) -> float:
+        """Take its cost from `bucket`. Return 0 if that succeeds, else the seconds until the bucket has enough.
 
-        If one bucket refuses, some backends may still have taken from the others. No error is raised if the backend is
-        down: the limits then apply to this process alone.
+        No error is raised if the backend is down: the limits then apply to this process alone.
         """
 
     async def rehearse(self) -> None:  # noqa: B027  not abstract: within a process, nothing can fail

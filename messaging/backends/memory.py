@@ -1,12 +1,14 @@
 """The backends of a single process: nothing to install, and the data ends with the process."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
 
 from messaging.backends.base import Addresses, Bucket, ConnectionStore, Limiter
 from messaging.service.contracts import StoredConnection
 
-KEYS = 100_000  # number of buckets above which the full ones are forgotten
+LOOKS = 2  # buckets that each call looks at, to forget them if they are full: one more than it adds
 
 
 class MemoryStore(ConnectionStore):
@@ -48,32 +50,43 @@ class MemoryStore(ConnectionStore):
 
 
 class MemoryLimiter(Limiter):
-    """The rate limits of this process alone. `clock`: the seconds by which buckets fill."""
+    """The rate limits of this process alone. `clock`: the seconds by which buckets fill.
+
+    Layout: key -> the time at which the bucket is full again. Each call looks at a few buckets, one after another, and
+    forgets those that are full, so that no call takes long and few are kept for nothing.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._full_at: dict[str, float] = {}
+        self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    async def take(self, buckets: Sequence[Bucket]) -> float:
-        return self.take_now(buckets)
+    async def take(self, bucket: Bucket) -> float:
+        return self.take_now(bucket)
 
-    def take_now(self, buckets: Sequence[Bucket]) -> float:
+    def take_now(self, bucket: Bucket) -> float:
         now = self._clock()
-        full_at = {one.key: max(self._full_at.get(one.key, now), now) + one.seconds for one in buckets}
-        wait = max((full_at[one.key] - now - one.most for one in buckets), default=0.0)
-        if wait > 0:
-            return wait
-        if len(self._full_at) > KEYS:
-            self._full_at = {key: at for key, at in self._full_at.items() if at > now}
-        self._full_at |= full_at
+        full_at = max(self._full_at.get(bucket.key, now), now) + bucket.seconds
+        empty = now + bucket.most  # the sum, as `full_at` is one: both are rounded alike
+        if full_at > empty:
+            return full_at - empty
+        self._keep(bucket.key, full_at, now)
         return 0.0
 
     def owe_now(self, bucket: Bucket) -> None:
         """Take the cost of `bucket` even if it has not enough: later takers wait until it has come back."""
-        self._full_at[bucket.key] = max(self._full_at.get(bucket.key, 0.0), self._clock()) + bucket.seconds
+        now = self._clock()
+        self._keep(bucket.key, max(self._full_at.get(bucket.key, now), now) + bucket.seconds, now)
 
     async def close(self) -> None:
         self._full_at.clear()
+
+    def _keep(self, key: str, full_at: float, now: float) -> None:
+        self._full_at[key] = full_at
+        for oldest in list(islice(self._full_at, LOOKS)):
+            if self._full_at[oldest] > now:
+                self._full_at.move_to_end(oldest)
+            else:
+                del self._full_at[oldest]
 
 
 class MemoryAddresses(Addresses):

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from messaging.journal.reader import OVERLAP
@@ -237,10 +237,11 @@ def rehearse() -> None:
 
 def _states(wanted: Q) -> tuple[ConversationState, ...]:
     address_block = AddressBlock.objects.filter(address=OuterRef("address"))
+    any_address_block = Exists(AddressBlock.objects.filter(until__gt=Now()))
     rows = (
         _with_places(Conversation.objects.filter(wanted))
         .select_related("claimed_by", "block")
-        .annotate(now=Now(), address_until=Subquery(address_block.values("until")))
+        .annotate(now=Now(), address_until=Subquery(address_block.values("until")), any_block=any_address_block)
     )
     return tuple(_state(row) for row in rows.order_by("-changed_at")[:CHANGES])
 
@@ -258,6 +259,7 @@ def _state(row: Any) -> ConversationState:
     """Return the state in `row`, a conversation with the annotations of `_states`."""
     ends = (row.block.until if hasattr(row, "block") else None, row.address_until)
     until = max((end for end in ends if end), default=None)
+    blocked_until = until if until and until > row.now else None
     claimed = row.claimed_until is not None and row.claimed_until > row.now
     person = row.claimed_by if claimed else None
     return ConversationState(
@@ -265,7 +267,8 @@ def _state(row: Any) -> ConversationState:
         status="open" if row.closed_at is None else "closed",
         changed_at=row.changed_at,
         claim=Claim(staff_id(person.pk), display_name(person)) if person else None,
-        blocked_until=until if until and until > row.now else None,
+        blocked_until=blocked_until,
+        may_write=blocked_until is None and not row.any_block,
         read_by_staff=_place(row.read_by_staff, row.staff_read_at),
         read_by_visitor=_place(row.read_by_visitor, row.visitor_read_at),
     )

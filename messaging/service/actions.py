@@ -18,6 +18,7 @@ from messaging.protocol.frames import (
     Writing,
     WritingChanged,
 )
+from messaging.protocol.limits import RETRY_MS
 from messaging.service.contracts import ADMINS, PauseState, StoredConnection, conversation_group, staff_group
 
 # A transport takes no more connections: at all, or from this address, because it has too many of them or asks too much.
@@ -31,12 +32,13 @@ class Connection:
     `held`: this process holds the socket. A connection that a gateway holds is found by its row in the connection
     store, and any single frame given to the gateway can get lost unnoticed. `address`: a pseudonym of the client's
     address; `addresses`: all by which it is recognised, which are not stored. `has_pass`: it began with a pass of the
-    staff's page. `refusal`: why it is refused, if it could not be told yet. `greeted`: `connect` has been called for
-    the connection. `resuming`: its client resumes from a cursor. `has_written`: the visitor's conversation exists.
-    `session`: the digest of the login session in which its token was made. `name`, `author`: of its staff member, as
-    other staff and as visitors read it. `head`: if held, the newest message cursor handed to this connection (its
-    transport updates it); otherwise the newest cursor up to which it has read the history. `presence`: the counts last
-    sent to it. `told`: whether it may write (a visitor), or the pause (an admin), as it was told last, if it is held.
+    staff's page. `refusal`: why it is refused, if it could not be told yet; its client may come back after
+    `retry_after_ms`. `greeted`: `connect` has been called for the connection. `resuming`: its client resumes from a
+    cursor. `has_written`: the visitor's conversation exists. `session`: the digest of the login session in which its
+    token was made. `name`, `author`: of its staff member, as other staff and as visitors read it. `head`: if held, the
+    newest message cursor handed to this connection (its transport updates it); otherwise the newest cursor up to which
+    it has read the history. `presence`: the counts last sent to it. `told`: whether it may write (a visitor), or the
+    pause (an admin), as it was told last, if it is held.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Connection:
     addresses: frozenset[str] = field(default=frozenset(), compare=False)
     has_pass: bool = False
     refusal: Refusal | None = None
+    retry_after_ms: int = RETRY_MS
     greeted: bool = False
     resuming: bool = False
     role: Role | None = None

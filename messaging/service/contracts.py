@@ -170,7 +170,8 @@ class Claim:
 class ConversationState:
     """The current state of a conversation, by the database's clock. `changed_at`: its last change, if any.
 
-    The cursors are those of the newest message that each side has read.
+    `may_write`: nothing blocks its visitor, at whatever address the visitor is now: no address is blocked. The cursors
+    are those of the newest message that each side has read.
     """
 
     conversation: str
@@ -178,6 +179,7 @@ class ConversationState:
     changed_at: datetime | None = None
     claim: Claim | None = None
     blocked_until: datetime | None = None
+    may_write: bool = False
     read_by_staff: Cursor | None = None
     read_by_visitor: Cursor | None = None
 

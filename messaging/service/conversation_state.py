@@ -154,7 +154,7 @@ class Conversations:
             found += await self._journal.changed(since, page.cursor if page.more else None)
         if asked_for is not None and not found:
             found += await self._journal.erased(asked_for)
-        return tuple({state.conversation: _wire(state) for state in found}.values())
+        return tuple({state.conversation: _summary(state) for state in found}.values())
 
 
 def conversation_id(text: str, request: str | None, otherwise: str = "No such conversation.") -> str:
@@ -174,7 +174,8 @@ def _needs_version_2(connection: Connection, id: str | None) -> None:
 def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -> list[Publish]:
     """Return the frames for all admins, including the one who acted, so that all learn a state in the same way.
 
-    After a block or its end, the visitor is told as well.
+    After a block or its end, the visitor is told as well, unless that depends on the address where the visitor is now:
+    `Gate` then tells it.
     """
     states = tuple(states)
     visitors = states if op in ("block", "blockAddress", "unblock") else ()
@@ -185,6 +186,7 @@ def told(states: Iterable[ConversationState], op: Done, by: str | None = None) -
             min_version=2,
         )
         for state in visitors
+        if state.blocked_until or state.may_write
     ]
     to_admins = [
         Publish(
@@ -213,7 +215,7 @@ def told_erased(erased: ConversationState, *, exclude: str = "") -> list[Publish
     return [*to_admins, *to_visitor, CloseGroup(visitor, CloseCode.RESTART, exclude=exclude)]
 
 
-def _wire(state: ConversationState) -> frames.ConversationSummary:
+def _summary(state: ConversationState) -> frames.ConversationSummary:
     return frames.ConversationSummary(
         conversation=state.conversation,
         status=state.status,

@@ -37,15 +37,15 @@ class Gate:
         barriers = await (self._journal.barriers() if connection.held else self._journal.barriers(0))
         if connection.role == "admin":
             connection.told = barriers.pause
-            return None, wire(barriers.pause)
+            return None, pause_fields(barriers.pause)
         ((_, standing),) = await self._standings([connection], barriers)
         connection.told = standing
         return (None if standing == "open" else standing), None
 
-    def repeated(self, connection: Connection) -> Told:
+    def last_told(self, connection: Connection) -> Told:
         """Return what `connection` was told last."""
         if isinstance(connection.told, PauseState):
-            return None, wire(connection.told)
+            return None, pause_fields(connection.told)
         return (None if connection.told == "open" else connection.told), None
 
     async def news(self, connections: Iterable[Connection]) -> list[tuple[Connection, list[Action]]]:
@@ -64,7 +64,7 @@ class Gate:
         for admin in concerned:
             if admin.role == "admin" and admin.told != barriers.pause:
                 admin.told = barriers.pause
-                news.append((admin, [Reply(frames.PauseChanged(timestamp(), wire(barriers.pause)))]))
+                news.append((admin, [Reply(frames.PauseChanged(timestamp(), pause_fields(barriers.pause)))]))
         return news
 
     async def paused(self, id: str | None) -> ProtocolError:
@@ -103,8 +103,8 @@ class Gate:
 
 def told(pause: PauseState | None) -> list[Publish]:
     """Return the frame that tells all admins of the pause, or of its end."""
-    return [Publish(ADMINS, frames.PauseChanged(timestamp(), wire(pause)), min_version=2)]
+    return [Publish(ADMINS, frames.PauseChanged(timestamp(), pause_fields(pause)), min_version=2)]
 
 
-def wire(pause: PauseState | None) -> dict[str, str] | None:
+def pause_fields(pause: PauseState | None) -> dict[str, str] | None:
     return {"since": timestamp(pause.since), "until": timestamp(pause.until), "by": pause.by} if pause else None

@@ -35,7 +35,7 @@ class Presence:
         if connection.held or connection.role is None:
             return []
         # Before the counts: to count everyone at each of a thousand arrivals would read a million rows.
-        if await self._limiter.take([Bucket("presence", RATE)]) > 0:
+        if await self._limiter.take(Bucket("presence", RATE)) > 0:
             return []
         counts = await self._registry.presence("admin")
         if not counts or not counts["admins"]:

@@ -21,7 +21,8 @@ TURNED_AWAY: dict[Refusal, tuple[ErrorCode, Scope, str]] = {
 def turned_away(connection: Connection, refusal: Refusal) -> list[Action]:
     """Return the answer to a new connection that its transport can't serve, and close it."""
     code, scope, text = TURNED_AWAY[refusal]
-    return refuse(connection, ProtocolError(code, text, scope=scope, retry_after_ms=RETRY_MS), after=1)
+    error = ProtocolError(code, text, scope=scope, retry_after_ms=connection.retry_after_ms)
+    return refuse(connection, error, after=1)
 
 
 def frame_id(frame: ClientFrame) -> str | None:

@@ -18,8 +18,9 @@ from messaging.protocol.codec import decode
 from messaging.protocol.codes import CloseCode, ErrorCode, ProtocolError
 from messaging.protocol.fields import Role
 from messaging.protocol.frames import ClientFrame
+from messaging.protocol.limits import RETRY_MS
 from messaging.service.actions import Action, Close, Connection, Join, Publish, Refusal, Reply, timestamp
-from messaging.service.contracts import UNREAD, Cursor, StoreUnavailable
+from messaging.service.contracts import UNREAD, Appended, Cursor, StoreUnavailable
 from messaging.service.conversation_state import Conversations
 from messaging.service.gate import Gate, Told
 from messaging.service.identity import Identity
@@ -69,10 +70,14 @@ class MessagingService:
         self._presence = Presence(self._registry, limiter)
 
     async def admit(self, connection: Connection) -> Refusal | None:
-        """Charge a handshake to the address of `connection`. Return the reason if it must be refused."""
+        """Charge a handshake to the address of `connection`. Return the reason if it must be refused.
+
+        `connection.retry_after_ms` is then the time after which the address may have enough for it.
+        """
         try:
             await self._throttle.handshake(connection)
-        except ProtocolError:
+        except ProtocolError as error:
+            connection.retry_after_ms = max(error.retry_after_ms or 0, RETRY_MS)
             return "address"
         return None
 
@@ -180,12 +185,18 @@ class MessagingService:
             raise
         bind(frame=frame_id(frame))
         await self._throttle.frame(connection, frame, frame_id(frame))
+        joined: list[Action] = []
         try:
+            if isinstance(frame, frames.SendMessage) and connection.role is None:  # version 1 may skip identify
+                await self._identity.become(connection, "user", None, version=1)
+                joined.append(Join())
             actions = await self._handle(connection, frame)
+        except ProtocolError as error:
+            return [*joined, *refuse(connection, error)]
         except StoreUnavailable as error:
-            return unavailable(connection, frame, error)
+            return [*joined, *unavailable(connection, frame, error)]
         connection.strikes.pop(ErrorCode.UNAVAILABLE, None)
-        return actions
+        return [*joined, *actions]
 
     async def _handle(self, connection: Connection, frame: ClientFrame) -> list[Action]:
         await self._identity.recheck(connection)
@@ -240,7 +251,7 @@ class MessagingService:
             return await self._gate.tell(connection)
         except StoreUnavailable as error:  # a pong says that the server lives: it repeats what was told last
             logger.debug("standing unknown", extra={"connection": connection.id, "error": str(error)})
-            return self._gate.repeated(connection)
+            return self._gate.last_told(connection)
 
     async def _newest(self, connection: Connection) -> str:
         """Return the cursor of the newest message that `connection` should have; UNREAD if it may lack that message."""
@@ -250,13 +261,7 @@ class MessagingService:
         return newest if newest == connection.head else UNREAD
 
     async def _send_message(self, connection: Connection, frame: frames.SendMessage) -> list[Action]:
-        joined: list[Action] = []
-        if connection.role is None:
-            await self._identity.become(connection, "user", None, version=1)  # version 1 may skip identify
-            joined.append(Join())
-        await self._throttle.message(connection, frame.id)
-        appended = await self._messages.append(connection, frame)
-        connection.has_written = True
+        appended = await self._append(connection, frame)
         message = appended.message
         cursor = str(message.cursor)
         connection.handed(cursor)
@@ -266,7 +271,21 @@ class MessagingService:
             sent = timestamp(message.created_at)
             answer = Reply(frames.Ack(message.client_id, message.message_id, cursor, sent, appended.duplicate))
         # A duplicate is published again: the process that stored it may have died before publishing it.
-        told: list[Action] = [*joined, answer, *publishes(message, sender=connection)]
+        told: list[Action] = [answer, *publishes(message, sender=connection)]
         if appended.reopened:
             told += await self._conversations.reopened(message.conversation)
         return told
+
+    async def _append(self, connection: Connection, frame: frames.SendMessage) -> Appended:
+        """Commit a message within the limits. An attempt that stores nothing costs the address no conversation."""
+        await self._throttle.conversation(connection, frame.id)
+        is_new = False
+        try:
+            await self._throttle.message(connection, frame.id)
+            appended = await self._messages.append(connection, frame)
+            is_new = not appended.duplicate
+        finally:
+            if not is_new:
+                self._throttle.not_begun(connection)
+        connection.has_written = True
+        return appended

@@ -76,24 +76,31 @@ class Throttle:
         if self._rates.connection is not None:
             bucket = Bucket(connection.id, self._rates.connection, cost)
             try:
-                _refuse("connection", self._connections.take_now([bucket]), id)
+                _refuse("connection", self._connections.take_now(bucket), id)
             except ProtocolError:
                 self._owe_of_address(connection, WEIGHTS["refused"])
                 raise
         await self._spend_of_address(connection, cost, id)
 
+    async def conversation(self, connection: Connection, id: str | None) -> None:
+        """Count the conversation that a message of `connection` begins, if it begins one."""
+        if bucket := self._conversation(connection):
+            _refuse("conversations", await self._leases.take(bucket), id)
+
+    def not_begun(self, connection: Connection) -> None:
+        """Give back what `conversation` has counted: the message was not stored, or had been stored before."""
+        if bucket := self._conversation(connection):
+            self._leases.give_back(bucket)
+
     async def message(self, connection: Connection, id: str | None) -> None:
-        """Count a message of a visitor or a staff member, and the conversation that it begins, if any."""
+        """Count a message of a visitor or a staff member."""
         scope: Scope
         if connection.role == "admin":
             scope, rate = "staff", self._rates.admin
         else:
             scope, rate = "visitor", self._rates.visitor
-            if self._rates.conversations is not None and not connection.has_written:
-                new = Bucket(f"conversations:{connection.address}", self._rates.conversations)
-                _refuse("conversations", await self._leases.take(new), id)
         if rate is not None:
-            _refuse(scope, await self._limiter.take([Bucket(connection.principal, rate)]), id)
+            _refuse(scope, await self._limiter.take(Bucket(connection.principal, rate)), id)
 
     def page(self, connection: Connection, actions: list[Action]) -> None:
         """Charge for the size of the history page in `actions`, which is known only once it was read."""
@@ -104,6 +111,11 @@ class Throttle:
         if self._rates.connection is not None and cost:
             self._connections.owe_now(Bucket(connection.id, self._rates.connection, cost))
         self._owe_of_address(connection, cost)
+
+    def _conversation(self, connection: Connection) -> Bucket | None:
+        if self._rates.conversations is None or connection.role == "admin" or connection.has_written:
+            return None
+        return Bucket(f"conversations:{connection.address}", self._rates.conversations)
 
     async def _spend_of_address(self, connection: Connection, cost: int, id: str | None) -> None:
         if self._rates.address is None or connection.is_staff:

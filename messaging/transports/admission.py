@@ -47,4 +47,4 @@ class Admission:
 
     def tells(self, connection: Connection) -> bool:
         """Return whether the client of a refused connection is told the reason, rather than only an HTTP status."""
-        return self._told.take_now([Bucket(connection.address, TOLD)]) == 0
+        return self._told.take_now(Bucket(connection.address, TOLD)) == 0

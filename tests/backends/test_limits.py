@@ -58,57 +58,54 @@ def limiter(make_limiter: Callable[[], Limiter]) -> Limiter:
 
 async def test_a_burst_passes_and_the_next_one_waits(limiter: Limiter) -> None:
     mine, other = bucket(), bucket()
-    assert [await limiter.take([mine]) for _ in range(3)] == [0, 0, 0]
-    assert 30 < await limiter.take([mine]) <= 60
-    assert await limiter.take([other]) == 0
+    assert [await limiter.take(mine) for _ in range(3)] == [0, 0, 0]
+    assert 30 < await limiter.take(mine) <= 60
+    assert await limiter.take(other) == 0
 
 
 async def test_the_bucket_fills_again(limiter: Limiter) -> None:
     fast = bucket(Rate(burst=2, seconds=0.2))
-    while not (wait := await limiter.take([fast])):
+    while not (wait := await limiter.take(fast)):
         pass
     assert 0 < wait <= 0.2
     # Wait in real time, for as long as the limiter said: Redis has its own clock, and so has each function.
     await asyncio.sleep(wait + 0.05)
-    assert await limiter.take([fast]) == 0
+    assert await limiter.take(fast) == 0
 
 
-async def test_of_several_buckets_the_emptiest_decides(limiter: Limiter) -> None:
-    shared = bucket()
-    for _ in range(3):
-        assert await limiter.take([bucket(), shared]) == 0
-    assert 30 < await limiter.take([bucket(), shared]) <= 60
+async def test_a_full_bucket_gives_its_whole_burst_whatever_the_clock_reads(limiter: Limiter) -> None:
+    assert [await limiter.take(bucket(Rate(burst=1, seconds=0.2))) for _ in range(50)] == [0] * 50
 
 
 async def test_a_bucket_gives_as_many_at_once_as_it_is_asked_for(limiter: Limiter) -> None:
     key, rate = bucket().key, Rate(burst=10, seconds=60)
-    assert await limiter.take([Bucket(key, rate, 6)]) == 0
-    assert 60 < await limiter.take([Bucket(key, rate, 6)]) <= 120
-    assert await limiter.take([Bucket(key, rate, 4)]) == 0
-    assert 0 < await limiter.take([Bucket(key, rate)]) <= 60
+    assert await limiter.take(Bucket(key, rate, 6)) == 0
+    assert 60 < await limiter.take(Bucket(key, rate, 6)) <= 120
+    assert await limiter.take(Bucket(key, rate, 4)) == 0
+    assert 0 < await limiter.take(Bucket(key, rate)) <= 60
 
 
 @pytest.mark.parametrize("make_limiter", ["redis", "valkey", "redis_cluster", "dynamodb"], indirect=True)
 async def test_a_bucket_that_was_emptied_at_a_slower_rate_soon_obeys_a_faster_one(limiter: Limiter) -> None:
     key = bucket().key
-    assert await limiter.take([Bucket(key, Rate(burst=100, seconds=3600), 100)]) == 0
+    assert await limiter.take(Bucket(key, Rate(burst=100, seconds=3600), 100)) == 0
     fast = Bucket(key, Rate(burst=2, seconds=0.2))
-    while (wait := await limiter.take([fast])) == 0:
+    while (wait := await limiter.take(fast)) == 0:
         pass
     assert wait < 0.3
 
 
 async def test_refusals_do_not_make_the_wait_longer(limiter: Limiter) -> None:
     mine = bucket()
-    waits = [await limiter.take([mine]) for _ in range(20)]
+    waits = [await limiter.take(mine) for _ in range(20)]
     assert max(waits) <= 60
 
 
 @pytest.mark.parametrize("make_limiter", ["redis", "valkey", "redis_cluster", "dynamodb"], indirect=True)
 async def test_processes_share_a_limit(make_limiter: Callable[[], Limiter]) -> None:
     here, there, mine = make_limiter(), make_limiter(), bucket()
-    assert [await here.take([mine]), await there.take([mine]), await here.take([mine])] == [0, 0, 0]
-    assert await there.take([mine]) > 30
+    assert [await here.take(mine), await there.take(mine), await here.take(mine)] == [0, 0, 0]
+    assert await there.take(mine) > 30
 
 
 async def test_without_redis_this_process_goes_on_to_limit_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -116,20 +113,20 @@ async def test_without_redis_this_process_goes_on_to_limit_and_says_so_once(capl
     redis = Redis()
     with started(redis):
         limiter, mine = RedisLimiter(url=redis.url, timeout=2), bucket()
-        assert await limiter.take([mine]) == 0
+        assert await limiter.take(mine) == 0
         redis.kill()
-        assert [await limiter.take([mine]) for _ in range(3)] == [0, 0, 0]
-        assert await limiter.take([mine]) > 30
+        assert [await limiter.take(mine) for _ in range(3)] == [0, 0, 0]
+        assert await limiter.take(mine) > 30
         assert caplog.messages == ["Redis down for limits"]
         redis.start()
 
         async def is_up() -> bool:
-            await limiter.take([bucket()])
+            await limiter.take(bucket())
             return "Redis up for limits" in caplog.messages
 
         await eventually(is_up, "Redis is up")
         for _ in range(3):
-            await limiter.take([bucket()])
+            await limiter.take(bucket())
         assert caplog.messages == ["Redis down for limits", "Redis up for limits"]
         await limiter.close()
 
@@ -138,15 +135,15 @@ async def test_only_the_first_waits_for_a_redis_that_hangs() -> None:
     redis = Redis()
     with started(redis):
         limiter = RedisLimiter(url=redis.url, timeout=0.1, probe_seconds=0.1)
-        assert await limiter.take([bucket()]) == 0
+        assert await limiter.take(bucket()) == 0
         redis.send_signal(signal.SIGSTOP)
         try:
-            assert await limiter.take([bucket()]) == 0
+            assert await limiter.take(bucket()) == 0
             # Wait in real time, because Redis itself hangs: with its pause and its time-outs each probe takes 0.3 s.
             probed = time.monotonic() + 1
             while time.monotonic() < probed:
                 with pytest.raises(StopIteration):  # it answers without waiting for anything
-                    limiter.take([bucket()]).send(None)
+                    limiter.take(bucket()).send(None)
                 await asyncio.sleep(0.05)
         finally:
             redis.send_signal(signal.SIGCONT)

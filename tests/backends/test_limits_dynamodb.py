@@ -50,7 +50,7 @@ def requests(limiter: DynamoDBLimiter) -> list[str]:
 
 async def test_concurrent_takers_get_the_burst_and_no_more(limiter: DynamoDBLimiter) -> None:
     mine = bucket(Rate(burst=5, seconds=60))
-    waits = await asyncio.gather(*(limiter.take([mine]) for _ in range(30)))
+    waits = await asyncio.gather(*(limiter.take(mine) for _ in range(30)))
     assert waits.count(0) in (4, 5)  # a taker with an older clock reading may have to wait
 
 
@@ -59,7 +59,7 @@ async def test_a_bucket_costs_two_requests_at_most(limiter: DynamoDBLimiter) -> 
     costs = []
     for _ in range(5):
         before = len(made)
-        await limiter.take([mine])
+        await limiter.take(mine)
         costs.append(len(made) - before)
     assert costs == [1, 2, 2, 1, 1]  # the bucket is full, twice neither full nor empty, then empty
 
@@ -68,7 +68,7 @@ async def test_a_bucket_is_removed_when_it_is_full_again(
     limiter: DynamoDBLimiter, dynamodb_table: DynamoDBTable
 ) -> None:
     mine = bucket()
-    await limiter.take([mine])
+    await limiter.take(mine)
     (item,) = dynamodb_table.items()
     full_at, expires_at = float(item.pop("full_at")["N"]), int(item.pop("expires_at")["N"])
     assert item == {"group": {"S": f"limit:{mine.key}"}, "connection_id": {"S": "-"}}
@@ -84,13 +84,13 @@ async def test_without_its_table_this_process_goes_on_to_limit_and_says_so_once(
     dynamodb_network.refusing = True
     dynamodb_network.cut_all()
     async with asyncio.timeout(PATIENCE):
-        assert [await limiter.take([mine]) for _ in range(3)] == [0, 0, 0]
-        assert await limiter.take([mine]) > 30
+        assert [await limiter.take(mine) for _ in range(3)] == [0, 0, 0]
+        assert await limiter.take(mine) > 30
         assert caplog.messages == ["DynamoDB down for limits"]
         dynamodb_network.refusing = False
 
         async def is_up() -> bool:
-            await limiter.take([bucket()])
+            await limiter.take(bucket())
             return "DynamoDB up for limits" in caplog.messages
 
         await eventually(is_up, "DynamoDB is up")

@@ -257,7 +257,8 @@ async def answered(input: Input, port: int) -> bytes:
             await asyncio.wait_for(writer.drain(), ANSWER_SECONDS)
             more = await _read(reader, ANSWER_SECONDS)
             received += more
-            if input.upgraded and number == 0 and not received.startswith(b"HTTP/1.1 101"):
+            refused = input.upgraded and number == 0 and not received.startswith(b"HTTP/1.1 101")
+            if refused or writer.is_closing():  # the server may have ended the connection
                 break
     except (OSError, TimeoutError):
         pass  # the server has ended the connection, or reads no more

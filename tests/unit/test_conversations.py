@@ -13,7 +13,7 @@ from django.utils import timezone
 from messaging import tokens
 from messaging.journal import reader
 from messaging.journal.journal import BLOCK_SECONDS, QUICK_SECONDS, Journal
-from messaging.models import Block, Conversation, ErasedConversation, Message, QuickMessage
+from messaging.models import AddressBlock, Block, Conversation, ErasedConversation, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
 from messaging.service import actions as service_actions
@@ -291,6 +291,23 @@ async def test_a_block_keeps_a_visitor_from_writing_until_it_is_taken_back(servi
     told = changed(await change(service, ada, visitor, "unblock"), "open")
     assert told == frames.ConversationChanged(visitor.conversation, "open", "unblock", told.timestamp, by="Ada")
     assert unchanged(await change(service, ada, visitor, "unblock"))
+
+
+async def test_a_freed_visitor_at_another_address_that_is_blocked_is_not_told_that_it_may_write(
+    service: InProcessService,
+) -> None:
+    visitor, ada = await service.visitor(), await service.admin(*MANAGER)
+    await say(service, visitor)
+    changed(await change(service, ada, visitor, "block"), "blocked")
+    visitor.addresses = frozenset({"a café"})
+    elsewhere = await AddressBlock.objects.acreate(address="a café")
+    ((_, told),) = await service.standings([visitor])
+    assert reply(told, frames.WritingChanged).state == "blocked"
+    changed(await change(service, ada, visitor, "unblock"))
+    assert await service.standings([visitor]) == []
+    await elsewhere.adelete()
+    ((_, told),) = await service.standings([visitor])
+    assert reply(told, frames.WritingChanged).state == "open"
 
 
 async def test_who_may_do_what_is_told_and_kept(service: InProcessService) -> None:

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from messaging import tokens
 from messaging.backends.memory import MemoryStore
-from messaging.journal.journal import BLOCK_SECONDS
+from messaging.journal.journal import BLOCK_SECONDS, Journal
 from messaging.models import Block, LoginSession, Message, QuickMessage
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
@@ -471,6 +472,25 @@ async def test_version_1_may_set_its_type_by_its_other_frame(service: InProcessS
     assert (joined, updated) == (Join(), Reply(frames.ConnectionTypeUpdated("user", at)))
     refused = await service.send(Connection("c2"), "setConnectionType", data={"connectionType": "admin"})
     assert refusal(refused) == (ErrorCode.UNAUTHORIZED, CloseCode.UNAUTHORIZED)
+
+
+async def test_a_version_1_visitor_whose_first_message_is_refused_still_joins_its_group(
+    service: InProcessService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = await service.admin("view_message", "add_block", "delete_block")
+    await service.send(manager, "pause", id="p", op="pause")
+    waiting = Connection("c1")
+    join, paused = await service.send(waiting, "sendMessage", data={"content": "hello"})
+    assert (join, frame_of(paused, frames.Error).code) == (Join(), ErrorCode.PAUSED)
+    assert refusal(await service.send(waiting, "sendMessage", data={"content": "hello"})) == (ErrorCode.PAUSED,)
+    await service.send(manager, "pause", id="r", op="resume")
+    monkeypatch.setattr(Journal, "append", AsyncMock(side_effect=StoreUnavailable("a failover")))
+    unlucky = Connection("c2")
+    join, failed = await service.send(unlucky, "sendMessage", data={"content": "hello"})
+    assert (join, frame_of(failed, frames.Error).code) == (Join(), ErrorCode.UNAVAILABLE)
+    for one in (waiting, unlucky):
+        assert one.conversation
+        assert one.groups == (conversation_group(one.conversation),)
 
 
 async def test_missed_finds_what_nobody_announced_and_leaves_out_what_is_known(service: InProcessService) -> None:

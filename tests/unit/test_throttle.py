@@ -1,19 +1,22 @@
 """The limits of the service: what each request costs, whom it is charged to, and what a refusal says."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
 
 from messaging.backends.base import Bucket, Rate
 from messaging.backends.memory import MemoryLimiter
+from messaging.journal.journal import Journal
 from messaging.protocol import frames
 from messaging.protocol.codes import CloseCode, ErrorCode
-from messaging.service.actions import Action, Connection, Reply
+from messaging.service.actions import Action, Close, Connection, Reply
+from messaging.service.contracts import StoreUnavailable
 from messaging.service.leases import LEASES, Leases
 from messaging.service.throttle import WEIGHTS, Rates
 from tests.support.clock import Clock
-from tests.support.in_process_service import InProcessService, in_process_service, refusal
+from tests.support.in_process_service import InProcessService, frame_of, in_process_service, refusal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,6 +62,19 @@ async def test_all_visitors_of_an_address_share_a_budget_and_no_other_address_ha
         assert [await say(service, one) for one in (ada, bob, ada, bob, ada)] == [None] * 3 + ["address"] * 2
         assert await service.admit(Connection("c", address="hall")) == "address"
         assert [await say(service, elsewhere) for _ in range(3)] == [None] * 3
+
+
+@pytest.mark.parametrize(("seconds", "least", "most"), [(60.0, 60_000, HANDSHAKE * 60_000), (0.001, 1_000, 1_000)])
+async def test_a_refused_handshake_is_told_when_its_address_has_enough_again(
+    seconds: float, least: int, most: int
+) -> None:
+    async with in_process_service(rates=Rates(None, None, None, Rate(HANDSHAKE, seconds), None)) as service:
+        await entered(service)
+        late = Connection(uuid4().hex, address="hall")
+        answer, closing = await service.connect(late, await service.admit(late))
+        error = frame_of(answer, frames.Error)
+        assert (error.code, error.scope, closing) == ("rate_limited", "address", Close(CloseCode.RATE_LIMITED))
+        assert least <= (error.retry_after_ms or 0) <= most
 
 
 async def test_every_frame_and_every_handshake_costs(service: InProcessService) -> None:
@@ -166,6 +182,36 @@ async def test_a_visitor_who_comes_back_begins_no_conversation(service: InProces
         assert await say(limited, again) == "conversations"
 
 
+async def test_an_attempt_that_begins_no_conversation_costs_the_address_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = Rates(visitor=Rate(4, SLOW), admin=None, connection=None, address=None, conversations=Rate(2, SLOW))
+    async with in_process_service(rates=rates) as service:
+        people = [await visitor(service) for _ in range(5)]
+        manager = await service.admin("view_message", "add_block", "delete_block")
+        message = {"id": "the-first", "content": "hello"}
+
+        async def attempts() -> set[tuple[object, ...]]:
+            return {refusal(await service.send(one, "sendMessage", **message)) for one in people}
+
+        await service.send(manager, "pause", id="p", op="pause")
+        assert [await attempts() for _ in range(3)] == [{(ErrorCode.PAUSED,)}] * 3
+        await service.send(manager, "pause", id="r", op="resume")
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "append", AsyncMock(side_effect=StoreUnavailable("a failover")))
+            assert await attempts() == {(ErrorCode.UNAVAILABLE,)}
+        assert [await say(service, one) for one in people] == ["visitor"] * 5
+        newcomers = [await visitor(service) for _ in range(3)]
+        assert [await say(service, one) for one in newcomers] == [None, None, "conversations"]
+
+
+async def test_a_conversation_that_is_begun_twice_under_the_same_id_costs_the_address_one() -> None:
+    async with in_process_service(rates=Rates(None, None, None, None, Rate(2, SLOW))) as service:
+        first = await visitor(service)
+        for _ in range(3):
+            first.has_written = False  # the ack was lost, and with it what the process knew
+            assert scope(await service.send(first, "sendMessage", id="the-first", content="hello")) is None
+        assert await say(service, await visitor(service)) is None
+
+
 class Counting(MemoryLimiter):
     """A limiter that notes what is taken."""
 
@@ -173,9 +219,9 @@ class Counting(MemoryLimiter):
         super().__init__(clock)
         self.taken: list[int] = []
 
-    async def take(self, buckets: Sequence[Bucket]) -> float:
-        self.taken += [one.cost for one in buckets]
-        return await super().take(buckets)
+    async def take(self, bucket: Bucket) -> float:
+        self.taken.append(bucket.cost)
+        return await super().take(bucket)
 
 
 async def test_a_process_asks_the_backend_once_for_many_frames() -> None:
@@ -203,3 +249,66 @@ async def test_what_processes_leave_unspent_is_a_small_part_of_the_budget() -> N
     for _ in range(100):
         assert await Leases(limiter, clock).take(Bucket("hall", rate)) == 0
     assert sum(limiter.taken) == rate.burst // 5
+
+
+async def test_what_is_given_back_can_be_taken_again_but_never_more_than_the_budget() -> None:
+    limiter = Counting(clock := Clock())
+    leases, one = Leases(limiter, clock), Bucket("hall", Rate(3, 10.0))
+    assert [await leases.take(one) for _ in range(4)] == [0, 0, 0, 10]
+    for _ in range(5):
+        leases.give_back(one)
+    assert [await leases.take(one) for _ in range(4)] == [0, 0, 0, 10]
+    assert limiter.taken == [1] * 4
+
+
+class CountedKey(str):
+    """A key that counts how often keys of its class are hashed: each access to a dict does so once."""
+
+    __slots__ = ()
+    hashed = 0
+
+    def __hash__(self) -> int:
+        CountedKey.hashed += 1
+        return super().__hash__()
+
+
+async def most_accesses(take: Callable[[Bucket], Awaitable[float]], number: int) -> int:
+    """Return the most accesses that any of `number` takes makes, each from a new bucket that stays in use."""
+    most = 0
+    for index in range(number):
+        CountedKey.hashed = 0
+        assert await take(Bucket(CountedKey(f"conversations:{index}"), Rate(1_500, 2.0))) == 0
+        most = max(most, CountedKey.hashed)
+    return most
+
+
+async def test_no_call_takes_longer_because_many_buckets_are_in_use() -> None:
+    limiter = MemoryLimiter(Clock())
+    assert await most_accesses(limiter.take, 100_010) < 12
+
+
+async def test_full_buckets_are_forgotten_and_others_are_not() -> None:
+    limiter = MemoryLimiter(clock := Clock())
+    slow = Bucket("slow", Rate(2, 1_000.0), cost=2)
+    assert limiter.take_now(slow) == 0
+    for number in range(1_000):
+        assert limiter.take_now(Bucket(f"before-{number}", Rate(1, 10.0))) == 0
+    clock.advance(11)
+    for number in range(1_002):
+        assert limiter.take_now(Bucket(f"after-{number}", Rate(1, 10.0))) == 0
+    assert len(limiter._full_at) == 1_003
+    assert limiter.take_now(slow) > 0
+
+
+async def test_a_process_keeps_so_many_leases_and_gets_no_slower_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("messaging.service.leases.KEYS", 100)
+    limiter = Counting(clock := Clock())
+    leases, lasting = Leases(limiter, clock), Bucket("hall", Rate(100 * LEASES, 1.0))
+
+    async def take(bucket: Bucket) -> float:
+        assert await leases.take(lasting) == 0
+        return await leases.take(bucket)
+
+    assert await most_accesses(take, 200) < 20
+    assert len(leases._leases) == 100
+    assert limiter.taken.count(100) == 2  # the lease that was used all the time has been kept

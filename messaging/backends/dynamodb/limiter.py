@@ -1,10 +1,9 @@
 """Rate limits that Lambda functions share."""
 
 import time
-from collections.abc import Sequence
 
 from messaging.backends.base import Bucket, Limiter
-from messaging.backends.dynamodb.client import ConditionFailed, Item, Table, expiry, key, rehearse, together
+from messaging.backends.dynamodb.client import ConditionFailed, Item, Table, expiry, key, rehearse
 from messaging.backends.memory import MemoryLimiter
 from messaging.service.contracts import StoreUnavailable
 
@@ -18,19 +17,18 @@ class DynamoDBLimiter(Limiter):
 
     The clock is the function's own, since DynamoDB has none to ask; AWS synchronises the functions' clocks to within
     a millisecond. A bucket costs one request, or two while it is neither full nor empty. While the table is down, this
-    process limits by buckets of its own, in memory. If one bucket of several refuses, tokens may have been taken from
-    the others.
+    process limits by buckets of its own, in memory.
     """
 
     def __init__(self, *, table: str, region: str, timeout: float = 0.5) -> None:
         self._table = Table(table, region, timeout=timeout, purpose="limits")
         self._fallback = MemoryLimiter()
 
-    async def take(self, buckets: Sequence[Bucket]) -> float:
+    async def take(self, bucket: Bucket) -> float:
         try:
-            return max(await together(self._take(bucket) for bucket in buckets), default=0.0)
+            return await self._take(bucket)
         except StoreUnavailable:
-            return self._fallback.take_now(buckets)
+            return self._fallback.take_now(bucket)
 
     async def rehearse(self) -> None:
         await rehearse(self._table)

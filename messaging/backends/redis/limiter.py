@@ -1,21 +1,20 @@
 """Rate limits that several pods share."""
 
-from collections.abc import Sequence
-
 from messaging.backends.base import Bucket, Limiter
 from messaging.backends.memory import MemoryLimiter
 from messaging.backends.redis.client import RedisClient
 from messaging.backends.redis.timeouts import LIMITER_SECONDS
 from messaging.service.contracts import StoreUnavailable
 
-# One call per bucket, so that it works on Redis Cluster too. The clock is that of Redis: pods' clocks may differ. A
-# bucket is never emptier than its rate allows, even if it was emptied at a slower rate, which is now changed.
+# The clock is that of Redis: pods' clocks may differ. A bucket is never emptier than its rate allows, even if it was
+# emptied at a slower rate, which is now changed.
 _TAKE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1e6
 local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-full_at = math.min(full_at, now + ARGV[1]) + ARGV[2]
-local wait = full_at - now - ARGV[1]
+local empty = now + ARGV[1]
+full_at = math.min(full_at, empty) + ARGV[2]
+local wait = full_at - empty
 if wait > 0 then return tostring(wait) end
 redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', math.ceil((full_at - now) * 1000))
 return '0'
@@ -25,8 +24,7 @@ return '0'
 class RedisLimiter(Limiter):
     """Layout: `limit:{key}` holds the time at which the bucket is full again, and expires then.
 
-    While Redis is down, this process limits by buckets of its own, in memory. If one bucket of several refuses, tokens
-    may have been taken from the others.
+    While Redis is down, this process limits by buckets of its own, in memory.
 
     `prefix`: of all these keys. `probe_seconds`: between two rehearsals of a Redis that failed.
     """
@@ -51,13 +49,13 @@ class RedisLimiter(Limiter):
         )
         self._fallback = MemoryLimiter()
 
-    async def take(self, buckets: Sequence[Bucket]) -> float:
-        take = (("EVAL", _TAKE, 1, f"{self._prefix}limit:{one.key}", one.most, one.seconds) for one in buckets)
+    async def take(self, bucket: Bucket) -> float:
+        key = f"{self._prefix}limit:{bucket.key}"
         try:
-            answers = await self._client.run(*take)
+            (answer,) = await self._client.run(("EVAL", _TAKE, 1, key, bucket.most, bucket.seconds))
         except StoreUnavailable:
-            return self._fallback.take_now(buckets)
-        return max((float(answer) for answer in answers), default=0.0)
+            return self._fallback.take_now(bucket)
+        return float(answer)
 
     async def rehearse(self) -> None:
         await self._client.rehearse()

@@ -291,6 +291,19 @@ def test_the_budget_of_an_address_is_shared_by_all_processes(gate: Gate, setting
     assert refused == error("rate_limited", scope="address", retryAfterMs=COUNT)
 
 
+def test_a_client_whose_handshake_the_budget_refuses_is_told_when_it_may_come_back(
+    gate: Gate, settings: Settings
+) -> None:
+    settings.MESSAGING_RATES = replace(settings.MESSAGING_RATES, address=Rate(burst=8, seconds=60))
+    gate.connect()  # 8
+    late = gate.connect()
+    invocation.run(runtime.close())  # another process serves the next event
+    (refused,) = gate.send(late, "identify", type="user", v=2)
+    assert refused == error("rate_limited", scope="address", retryAfterMs=refused["retryAfterMs"])
+    assert 400_000 < refused["retryAfterMs"] <= 480_000
+    assert (late in gate.api.closed, gate.state(late)) == (True, None)
+
+
 def test_an_event_costs_as_many_requests_to_dynamodb_as_documented(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: Counter[str] = Counter()
     run = Table.run
