@@ -268,7 +268,7 @@ async def test_a_handshake_that_a_full_server_refuses_costs_its_address_as_much_
         page = Page()
         assert await page.connect(SOON) == (True, None)
         answers.append(await page.until_closed())
-    too_much = error("rate_limited", scope="address", retryAfterMs=1000)
+    too_much = error("rate_limited", scope="address", retryAfterMs=COUNT)
     assert answers == [([FULL], 4013)] * (100 // WEIGHTS["handshake"]) + [([too_much], 4029)]
 
 
