@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 
 from messaging.backends.base import Bucket, Rate
 from messaging.runtime import runtime
@@ -51,7 +52,7 @@ def remember(response: HttpResponse, user: AbstractBaseUser) -> None:
         KNOWN_COOKIE,
         signing.dumps([browser, _digest(browser, user.get_username())], salt=KNOWN_COOKIE),
         max_age=COOKIE_SECONDS,
-        path=PATH,
+        path=reverse("admin:login"),
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
         samesite="Lax",
