@@ -15,15 +15,13 @@ from messaging.operations import health  # noqa: E402
 from messaging.runtime import runtime  # noqa: E402
 from messaging.transports.channels.consumer import MessagingConsumer  # noqa: E402
 from messaging.transports.client_address import drop_untrusted_headers  # noqa: E402
-from messaging_site import logins, page_connections, static_requests  # noqa: E402
-from messaging_site.page_requests import bounded  # noqa: E402
+from messaging_site import page_connections, static_requests  # noqa: E402
+from messaging_site.page_requests import in_turns  # noqa: E402
 
 __all__ = ["application", "health"]
 
 page_connections.share(settings.PAGE_REQUESTS)
-pages = bounded(django_application, settings.PAGE_REQUESTS)
-# Logins first wait for each other, so that one turn at least can be for a page.
-pages = bounded(pages, max(1, settings.PAGE_REQUESTS - 1), logins.is_attempt)
+pages = in_turns(django_application, settings.PAGE_REQUESTS)
 http_application = runtime.tracer.http(measured(static_requests.served(pages)))
 websocket_application = MessagingConsumer.as_asgi()
 WEBSOCKET_PATHS = ("/ws", "/ws/") if settings.SERVICE_ROLE in ("all", "websocket") else ()

@@ -12,7 +12,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import get_language_from_request, override
 
 from messaging.transports import client_address
-from messaging_site.logins import KNOWN_COOKIE
+from messaging_site import logins
 
 ASGIApplication = Callable[[Any, Any, Any], Awaitable[None]]
 Client = tuple[str, bool]  # an address, and whether the request has a cookie of a login
@@ -42,6 +42,14 @@ def bounded(
             turns.give_back()
 
     return serve
+
+
+def in_turns(application: ASGIApplication, most: int) -> ASGIApplication:
+    """Return `application`, for HTTP, with at most `most` requests at work.
+
+    Logins first wait for each other, so that one turn at least can be for a page.
+    """
+    return bounded(bounded(application, most), max(1, most - 1), logins.is_attempt)
 
 
 class Turns:
@@ -113,9 +121,9 @@ class Turns:
 
 
 def _client(scope: Any) -> Client:
-    logins = [f"{name}=".encode() for name in (settings.SESSION_COOKIE_NAME, KNOWN_COOKIE)]
+    cookies = [f"{name}=".encode() for name in (settings.SESSION_COOKIE_NAME, logins.KNOWN_COOKIE)]
     return client_address.pseudonym(scope), any(
-        name == b"cookie" and login in value for name, value in scope["headers"] for login in logins
+        name == b"cookie" and cookie in value for name, value in scope["headers"] for cookie in cookies
     )
 
 

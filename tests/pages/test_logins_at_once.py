@@ -8,12 +8,14 @@ from urllib.parse import urlencode
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from django.core.handlers.asgi import ASGIHandler
 
 from messaging.backends.base import Rate
 from messaging_site import logins, page_requests
-from messaging_site.asgi import application
 from tests.support.waiting import eventually
 
+# As messaging_site/asgi.py composes it; that module, too, would have this process share its database connections.
+application = page_requests.in_turns(ASGIHandler(), 2)
 COOKIE = re.compile(r"csrftoken=(\w+)")
 SOON = 30  # seconds
 
