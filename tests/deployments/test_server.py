@@ -156,6 +156,7 @@ async def login(pods: Deployment[Pod]) -> bytes:
     ).encode()
 
 
+@pytest.mark.parametrize("environment", [{"SERVICE_ROLE": "admin"}])  # it has turns for two logins
 async def test_requests_that_are_under_way_when_the_process_stops_are_answered(pods: Deployment[Pod]) -> None:
     """One request waits for the database, one is still being sent, and the answer to one is not read."""
     pod, request = pods.servers[0], await login(pods)
