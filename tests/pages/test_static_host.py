@@ -52,4 +52,4 @@ def test_a_page_runs_with_its_scripts_and_styles_from_another_host(
         assert {name.rpartition(".")[2] for name in loaded if name.startswith(static_url)} >= {"js", "css"}
         assert [name for name in loaded if "/static/" in name and not name.startswith(static_url)] == []
         visitor.get_by_role("button", name="Please speak German").click()
-        expect(visitor.get_by_text("Sent")).to_be_visible()
+        expect(visitor.get_by_role("log").get_by_text("Sent")).to_be_visible()
