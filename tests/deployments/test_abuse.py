@@ -324,4 +324,4 @@ async def test_a_page_without_a_script_says_it_and_keeps_what_was_written(deploy
         await asyncio.to_thread(deployment.run, BLOCKED_BEFORE.format(day=0))
         await says(new, "You can’t send messages here at the moment")
         assert (await page(new, "/user/forget/", really="yes"))[0] == 200
-        assert await page(new) == (200, "You can’t send messages here at the moment")
+        await says(new, "You can’t send messages here at the moment")
