@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from messaging.protocol.codec import encode
 from messaging.protocol.codes import ABNORMAL
@@ -122,21 +122,13 @@ class Posting:
             # The receivers learn of the message from the next pong, and load it from the journal.
             logger.warning("receivers not loaded", extra={"error": str(error)})
             return
+        receivers = (row for row in rows if is_for(row, min_version=publish.min_version, exclude=publish.exclude))
+        posts = (self._deliver(row, text, answering.get(row.id)) for row in receivers)
         tracer = runtime.tracer
         with tracer.delivered(tracer.trace(), len(rows)):
-            await self._fan_out(publish, text, rows, answering)
+            await run_all(posts, "frame not delivered")
         if rows and isinstance(publish.frame, Message):
             runtime.meter.delivered(publish.frame.cursor)
-
-    async def _fan_out(
-        self,
-        publish: Publish,
-        text: str,
-        rows: Sequence[StoredConnection],
-        answering: Mapping[str, asyncio.Task[None]],
-    ) -> None:
-        receivers = (row for row in rows if is_for(row, min_version=publish.min_version, exclude=publish.exclude))
-        await run_all((self._deliver(row, text, answering.get(row.id)) for row in receivers), "frame not delivered")
 
     async def _deliver(self, row: StoredConnection, text: str, answering: asyncio.Task[None] | None) -> None:
         if answering:
